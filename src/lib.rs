@@ -1,0 +1,6 @@
+//! SMASH: one-shot architecture search on kernels written by hand.
+
+pub mod error;
+pub mod rng;
+
+pub use error::{Error, Result};
