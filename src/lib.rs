@@ -1,6 +1,12 @@
 //! SMASH: one-shot architecture search on kernels written by hand.
 
+pub mod backend;
 pub mod error;
+pub mod ops;
 pub mod rng;
+pub mod tape;
+pub mod tensor;
+#[cfg(test)]
+pub mod testing;
 
 pub use error::{Error, Result};

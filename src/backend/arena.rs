@@ -1,0 +1,129 @@
+//! The step arena: addresses for everything that lives no longer than one training step.
+//!
+//! Hands out ranges of one big buffer, lowest address first, and takes them back in any
+//! order; neighbouring free ranges merge. Because the addresses depend only on the order of
+//! calls, a dry run of a step finds exactly the high-water mark of the real one. At the end
+//! of a step everything is forgotten at once. Lengths are in f32, rounded up to 64 bytes.
+
+use crate::error::{Error, Result};
+use std::collections::BTreeMap;
+
+/// Alignment of every allocation in f32: one cache line and one AVX-512 register.
+const ALIGN: usize = 16;
+
+/// See the module documentation.
+#[derive(Debug)]
+pub struct Arena {
+    capacity: usize,
+    /// Free ranges below `top`, start -> length.
+    free: BTreeMap<usize, usize>,
+    /// First address never used in this step.
+    top: usize,
+    high_water: usize,
+}
+
+impl Arena {
+    /// An arena of `capacity` f32.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self { capacity, free: BTreeMap::new(), top: 0, high_water: 0 }
+    }
+
+    /// The start of `len` free elements.
+    ///
+    /// # Errors
+    /// [`Error::Run`] when the arena is full: the plan of the run did not foresee this step.
+    pub fn alloc(&mut self, len: usize) -> Result<usize> {
+        let len = len.next_multiple_of(ALIGN);
+        if let Some((&start, &room)) = self.free.iter().find(|&(_, &room)| room >= len) {
+            self.free.remove(&start);
+            if room > len {
+                self.free.insert(start + len, room - len);
+            }
+            return Ok(start);
+        }
+        // The last free range may touch the top: grow it instead of leaving a hole.
+        let start = match self.free.last_key_value() {
+            Some((&start, &room)) if start + room == self.top => {
+                self.free.remove(&start);
+                start
+            }
+            _ => self.top,
+        };
+        if len > self.capacity - start {
+            return Err(Error::Run(format!(
+                "the step needs more than the {} MiB of memory planned for it",
+                self.capacity * 4 >> 20
+            )));
+        }
+        self.top = start + len;
+        self.high_water = self.high_water.max(self.top);
+        Ok(start)
+    }
+
+    /// Takes back what `alloc(len)` handed out at `start`.
+    pub fn free(&mut self, start: usize, len: usize) {
+        let (mut start, mut len) = (start, len.next_multiple_of(ALIGN));
+        if len == 0 {
+            return;
+        }
+        if let Some((&before, &room)) = self.free.range(..start).next_back()
+            && before + room == start
+        {
+            self.free.remove(&before);
+            (start, len) = (before, room + len);
+        }
+        if let Some(room) = self.free.remove(&(start + len)) {
+            len += room;
+        }
+        self.free.insert(start, len);
+    }
+
+    /// Forgets every allocation; the high-water mark stays.
+    pub fn reset(&mut self) {
+        self.free.clear();
+        self.top = 0;
+    }
+
+    /// Most f32 ever in use at once, holes included.
+    pub fn high_water(&self) -> usize {
+        self.high_water
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn freed_neighbours_merge_and_are_used_again() {
+        let mut arena = Arena::with_capacity(160);
+        let starts: Vec<usize> = (0..5).map(|_| arena.alloc(20).unwrap()).collect();
+        assert_eq!(starts, [0, 32, 64, 96, 128]);
+        arena.free(32, 20);
+        arena.free(96, 20);
+        arena.free(64, 20);
+        assert_eq!(arena.alloc(96).unwrap(), 32, "three neighbours form one hole");
+        assert!(arena.alloc(1).is_err(), "full");
+        arena.free(128, 20);
+        assert_eq!(arena.alloc(32).unwrap(), 128);
+        assert_eq!(arena.high_water(), 160);
+    }
+
+    #[test]
+    fn live_ranges_never_overlap() {
+        let mut rng = crate::rng::Rng::new(5, crate::rng::Stream::Search);
+        let mut arena = Arena::with_capacity(usize::MAX);
+        let mut live: Vec<(usize, usize)> = Vec::new();
+        for _ in 0..3000 {
+            if live.len() > 20 || (!live.is_empty() && rng.chance(0.45)) {
+                let (start, len) = live.swap_remove(rng.below(live.len()));
+                arena.free(start, len);
+            } else {
+                let len = 1 + rng.below(500);
+                let start = arena.alloc(len).unwrap();
+                assert!(live.iter().all(|&(s, l)| start >= s + l || s >= start + len), "overlap at {start}");
+                live.push((start, len));
+            }
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What this machine can do at most, measured: the yardsticks every speed is compared with.
+
+use super::Cpu;
+use super::pool::SharedSlice;
+use super::simd::{Simd, on_isa};
+use std::time::Instant;
+
+/// Independent multiply-adds in flight: 12 hide a latency of 4 cycles at up to 3 per cycle.
+const CHAINS: usize = 12;
+/// Multiply-adds per chain and task.
+const LENGTH: usize = 200_000;
+
+on_isa!(
+    /// # Safety
+    /// `isa` is available.
+    fn chains_on / chains(seed: f32) -> f32
+);
+
+#[inline(always)]
+unsafe fn chains<S: Simd>(seed: f32) -> f32 {
+    // SAFETY: registers only, and one store of LANES <= 16 elements into 16.
+    unsafe {
+        let (a, b) = (S::splat(0.999), S::splat(seed));
+        let mut acc = [b; CHAINS];
+        for _ in 0..LENGTH {
+            for chain in &mut acc {
+                *chain = S::fma(*chain, a, b);
+            }
+        }
+        let mut sum = acc[0];
+        for &chain in &acc[1..] {
+            sum = S::add(sum, chain);
+        }
+        let mut out = [0.0; 16];
+        S::store(out.as_mut_ptr(), sum);
+        out[0]
+    }
+}
+
+/// Peak f32 arithmetic in GFLOP/s over all threads (one multiply-add is two), best of 5.
+pub fn fma_gflops(cpu: &Cpu) -> f64 {
+    let lanes = match cpu.isa.name() {
+        "avx512" => 16,
+        "avx2" => 8,
+        _ => 4,
+    };
+    let tasks = 8 * cpu.pool.threads();
+    let flops = (2 * lanes * CHAINS * LENGTH * tasks) as f64;
+    best_of_5(flops, || {
+        // SAFETY: the instruction set of a `Cpu` was detected.
+        cpu.pool.run(tasks, |i| unsafe {
+            std::hint::black_box(chains_on(cpu.isa, i as f32 * 1e-3));
+        });
+    })
+}
+
+/// Copy bandwidth in GB/s over all threads, bytes read plus bytes written, best of 5.
+pub fn copy_gbytes(cpu: &Cpu) -> f64 {
+    // 128 MiB per side: far beyond any cache share of two cores.
+    let len = 32 << 20;
+    let source = vec![1.0f32; len];
+    let mut target = vec![0.0f32; len];
+    let piece = len / 64;
+    best_of_5((2 * 4 * len) as f64, || {
+        let out = SharedSlice::new(&mut target);
+        cpu.pool.run(64, |i| {
+            // SAFETY: one piece per task.
+            unsafe { out.range(i * piece, piece) }.copy_from_slice(&source[i * piece..][..piece]);
+        });
+    })
+}
+
+fn best_of_5(work: f64, mut run: impl FnMut()) -> f64 {
+    run(); // touches the pages, wakes the threads
+    (0..5)
+        .map(|_| {
+            let start = Instant::now();
+            run();
+            work / start.elapsed().as_secs_f64() / 1e9
+        })
+        .fold(0.0, f64::max)
+}

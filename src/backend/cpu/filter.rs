@@ -1,0 +1,154 @@
+//! Windows of filters, packed for the micro-kernels.
+//!
+//! A [`Filter`] describes which elements of a stored filter [K, C, R, S] an op uses: the
+//! first output and input channels and the centre of the kernel window, as SMASH slices its
+//! shared filters (Brock et al. 2018, section 3.1). Packing copies that window once per op
+//! into the order in which [`super::correlate`] reads it: `[group][row block][c][tap][row]`.
+
+/// The used part of a stored filter, in elements; `groups * out_len` rows of `in_len` channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// Groups of channels that do not see each other.
+    pub groups: usize,
+    /// Output channels per group.
+    pub out_len: usize,
+    /// Input channels per group.
+    pub in_len: usize,
+    /// Kernel height and width of the window.
+    pub kernel: [usize; 2],
+    /// Offset of the window's first element in the stored filter.
+    pub offset: usize,
+    /// Distance of neighbouring output channels, input channels and kernel rows.
+    pub strides: [usize; 3],
+}
+
+impl Filter {
+    /// A whole stored filter `[K, C/groups, R, S]`.
+    pub fn whole(k: usize, c_per_group: usize, kernel: [usize; 2], groups: usize) -> Self {
+        Self::centre([k, c_per_group, kernel[0], kernel[1]], k, c_per_group, kernel, groups)
+    }
+
+    /// The first `k` rows and `c_per_group` channels and the centre `kernel` window of a stored
+    /// filter of extent `stored` = [K, C, R, S]. Kernel extents are odd.
+    pub fn centre(stored: [usize; 4], k: usize, c_per_group: usize, kernel: [usize; 2], groups: usize) -> Self {
+        let [_, c, r, s] = stored;
+        let (r0, s0) = ((r - kernel[0]) / 2, (s - kernel[1]) / 2);
+        Self {
+            groups,
+            out_len: k / groups,
+            in_len: c_per_group,
+            kernel,
+            offset: r0 * s + s0,
+            strides: [c * r * s, r * s, s],
+        }
+    }
+
+    /// Kernel taps.
+    pub fn taps(self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    /// Elements in the window.
+    pub fn len(self) -> usize {
+        self.groups * self.out_len * self.in_len * self.taps()
+    }
+
+    /// True when the window holds nothing.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// Output channels over all groups.
+    pub fn outputs(self) -> usize {
+        self.groups * self.out_len
+    }
+
+    /// Input channels over all groups.
+    pub fn inputs(self) -> usize {
+        self.groups * self.in_len
+    }
+
+    /// Index in the stored filter of output channel `k` (over all groups), input channel `c`
+    /// of its group, tap (r, s).
+    #[inline]
+    pub fn index(self, k: usize, c: usize, r: usize, s: usize) -> usize {
+        self.offset + k * self.strides[0] + c * self.strides[1] + r * self.strides[2] + s
+    }
+}
+
+/// A filter in the order of the micro-kernel: `groups` times `blocks` of `mr` rows.
+#[derive(Debug)]
+pub struct PackedFilter<'a> {
+    /// Groups.
+    pub groups: usize,
+    /// Rows (channels produced) per group.
+    pub rows: usize,
+    /// Channels consumed per group.
+    pub depth: usize,
+    /// Kernel extent.
+    pub kernel: [usize; 2],
+    /// Rows per block; the last block of a group is filled up with zero rows.
+    pub mr: usize,
+    /// `[group][block][depth][tap][mr]`.
+    pub data: &'a [f32],
+}
+
+/// The direction a filter is packed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Rows are output channels.
+    Forward,
+    /// Rows are input channels and the taps are mirrored: the data gradient.
+    Backward,
+}
+
+impl<'a> PackedFilter<'a> {
+    /// Workspace in f32 for packing `filter` for `direction` on any instruction set:
+    /// blocks have at least 4 rows, so at most one row in four is filling.
+    pub fn workspace(filter: Filter, direction: Direction) -> usize {
+        let (rows, depth) = Self::extent(filter, direction);
+        filter.groups * (rows + rows.div_ceil(4)) * depth * filter.taps()
+    }
+
+    fn extent(filter: Filter, direction: Direction) -> (usize, usize) {
+        match direction {
+            Direction::Forward => (filter.out_len, filter.in_len),
+            Direction::Backward => (filter.in_len, filter.out_len),
+        }
+    }
+
+    /// Packs `scale * weights[window]` into `workspace`, in blocks of at most `max_rows` rows.
+    pub fn pack(
+        filter: Filter,
+        direction: Direction,
+        weights: &[f32],
+        scale: f32,
+        max_rows: usize,
+        workspace: &'a mut [f32],
+    ) -> Self {
+        let (rows, depth) = Self::extent(filter, direction);
+        let blocks = rows.div_ceil(max_rows);
+        let mr = rows.div_ceil(blocks);
+        let [r_len, s_len] = filter.kernel;
+        let mut next = workspace.iter_mut();
+        for g in 0..filter.groups {
+            for block in 0..blocks {
+                for d in 0..depth {
+                    for (r, s) in (0..r_len).flat_map(|r| (0..s_len).map(move |s| (r, s))) {
+                        for (row, slot) in (block * mr..(block + 1) * mr).zip(&mut next) {
+                            *slot = match direction {
+                                _ if row >= rows => 0.0,
+                                Direction::Forward => scale * weights[filter.index(g * rows + row, d, r, s)],
+                                Direction::Backward => {
+                                    scale * weights[filter.index(g * depth + d, row, r_len - 1 - r, s_len - 1 - s)]
+                                }
+                            };
+                        }
+                    }
+                }
+            }
+        }
+        let used = filter.groups * blocks * depth * filter.taps() * mr;
+        Self { groups: filter.groups, rows, depth, kernel: filter.kernel, mr, data: &workspace[..used] }
+    }
+}

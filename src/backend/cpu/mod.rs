@@ -1,0 +1,42 @@
+//! The CPU: threads, SIMD and the two micro-kernels everything heavy runs on.
+//!
+//! | file | what |
+//! |---|---|
+//! | `pool.rs` | a fixed set of threads that work through numbered tasks |
+//! | `simd.rs` | one vector type per instruction set, chosen at run time |
+//! | `filter.rs` | windows of filters, packed for the kernels |
+//! | `correlate.rs` | y += w * x, the forward pass and the data gradient of every convolution |
+//! | `filter_gradient.rs` | gw += gy * x, the weight gradient of every convolution |
+//! | `elementwise.rs` | passes over memory: maps, sums, dot products |
+//! | `ceiling.rs` | what this machine can do at most: multiply-adds and copies per second |
+
+pub mod ceiling;
+mod correlate;
+mod elementwise;
+mod filter;
+mod filter_gradient;
+mod pool;
+mod simd;
+
+pub use correlate::{Correlation, OutChannel, correlate, max_rows};
+pub use elementwise::{dot_shifted, gate_leaky, map, sum, zip_map};
+pub use filter::{Direction, Filter, PackedFilter};
+pub use filter_gradient::{FilterGradient, filter_gradient, filter_gradient_workspace};
+pub use pool::{Pool, SharedSlice};
+pub use simd::Isa;
+
+/// A CPU as a device: its threads and its instruction set.
+#[derive(Debug)]
+pub struct Cpu {
+    /// The threads.
+    pub pool: Pool,
+    /// The instruction set of the kernels.
+    pub isa: Isa,
+}
+
+impl Cpu {
+    /// `threads` threads (at least one) with the best instruction set of this machine.
+    pub fn new(threads: usize) -> Self {
+        Self { pool: Pool::new(threads), isa: Isa::detect() }
+    }
+}

@@ -1,0 +1,249 @@
+//! A fixed set of threads that work through numbered tasks.
+//!
+//! A kernel splits its work into tasks whose number and extent depend only on shapes, never
+//! on the number of threads; threads take the next number from a counter. Who computes a
+//! task does not matter for its result, so results are the same for any thread count.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+
+/// A job as the workers see it: the task function, its lifetime erased.
+#[derive(Clone, Copy)]
+struct Job {
+    run: *const (dyn Fn(usize) + Sync),
+    tasks: usize,
+}
+
+// SAFETY: the pointee is `Sync`, and `Pool::run` does not return before every worker has
+// finished with it.
+unsafe impl Send for Job {}
+
+#[derive(Default)]
+struct State {
+    job: Option<Job>,
+    /// Increases with every job, so that a worker never takes one twice.
+    generation: u64,
+    /// Workers still on the current job.
+    busy: usize,
+    /// A task panicked on a worker.
+    panicked: bool,
+    quit: bool,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    start: Condvar,
+    done: Condvar,
+    next: AtomicUsize,
+}
+
+impl Shared {
+    /// The state; a panicking task never holds this lock, so poisoning carries no meaning.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn work(&self, job: Job) {
+        loop {
+            let task = self.next.fetch_add(1, Ordering::Relaxed);
+            if task >= job.tasks {
+                return;
+            }
+            // SAFETY: `Pool::run` keeps the closure alive until all workers are done.
+            unsafe { (*job.run)(task) }
+        }
+    }
+}
+
+/// See the module documentation.
+pub struct Pool {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pool({} threads)", self.threads())
+    }
+}
+
+impl Pool {
+    /// A pool of `threads` threads; the caller's thread is one of them.
+    pub fn new(threads: usize) -> Self {
+        let shared = Arc::new(Shared::default());
+        let workers = (1..threads.max(1))
+            .map_while(|i| {
+                let shared = Arc::clone(&shared);
+                // A machine that refuses another thread simply runs with fewer: same results.
+                std::thread::Builder::new().name(format!("smash-{i}")).spawn(move || worker(&shared)).ok()
+            })
+            .collect();
+        Self { shared, workers }
+    }
+
+    /// Number of threads, the caller's included.
+    pub fn threads(&self) -> usize {
+        self.workers.len() + 1
+    }
+
+    /// Calls `run(0) .. run(tasks - 1)`, each once, on any thread, and returns when all are done.
+    ///
+    /// # Panics
+    /// When a task panicked.
+    pub fn run(&self, tasks: usize, run: impl Fn(usize) + Sync) {
+        if self.workers.is_empty() || tasks <= 1 {
+            (0..tasks).for_each(run);
+            return;
+        }
+        let run: &(dyn Fn(usize) + Sync) = &run;
+        // SAFETY: only the lifetime is erased; `Finish` below waits for all workers before
+        // `run` goes out of scope, also when a task panics on this thread.
+        let run: *const (dyn Fn(usize) + Sync + 'static) = unsafe { std::mem::transmute(run) };
+        let job = Job { run, tasks };
+        self.shared.next.store(0, Ordering::Relaxed);
+        {
+            let mut state = self.shared.lock();
+            state.job = Some(job);
+            state.generation += 1;
+            state.busy = self.workers.len();
+            state.panicked = false;
+        }
+        self.shared.start.notify_all();
+        let finish = Finish(&self.shared);
+        self.shared.work(job);
+        drop(finish);
+        assert!(!self.shared.lock().panicked, "a task panicked on a worker thread");
+    }
+
+    /// Splits `data` into pieces of `piece` elements (the last may be shorter) and calls
+    /// `run(index, piece)` for each.
+    pub fn pieces(&self, data: &mut [f32], piece: usize, run: impl Fn(usize, &mut [f32]) + Sync) {
+        let len = data.len();
+        let shared = SharedSlice::new(data);
+        self.run(len.div_ceil(piece.max(1)), |i| {
+            let start = i * piece;
+            // SAFETY: pieces of different tasks do not overlap, each task runs once.
+            run(i, unsafe { shared.range(start, piece.min(len - start)) });
+        });
+    }
+}
+
+/// Waits for the workers when dropped.
+struct Finish<'a>(&'a Shared);
+
+impl Drop for Finish<'_> {
+    fn drop(&mut self) {
+        // If this thread panicked, no further tasks need to start.
+        if std::thread::panicking() {
+            self.0.next.store(usize::MAX / 2, Ordering::Relaxed);
+        }
+        let mut state = self.0.lock();
+        while state.busy > 0 {
+            state = self.0.done.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+        }
+        state.job = None;
+    }
+}
+
+fn worker(shared: &Shared) {
+    let mut seen = 0;
+    loop {
+        let job = {
+            let mut state = shared.lock();
+            loop {
+                if state.quit {
+                    return;
+                }
+                match state.job {
+                    Some(job) if state.generation != seen => {
+                        seen = state.generation;
+                        break job;
+                    }
+                    _ => state = shared.start.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner()),
+                }
+            }
+        };
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| shared.work(job)));
+        let mut state = shared.lock();
+        state.panicked |= outcome.is_err();
+        state.busy -= 1;
+        if state.busy == 0 {
+            shared.done.notify_one();
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.lock().quit = true;
+        self.shared.start.notify_all();
+        for worker in self.workers.drain(..) {
+            let _ = worker.join(); // a worker catches its panics; there is nothing to report
+        }
+    }
+}
+
+/// A mutable slice that several tasks write at disjoint places.
+pub struct SharedSlice<'a> {
+    base: *mut f32,
+    len: usize,
+    data: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: access goes through `range`, whose caller guarantees disjointness.
+unsafe impl Send for SharedSlice<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for SharedSlice<'_> {}
+
+impl<'a> SharedSlice<'a> {
+    /// Wraps `data`, which stays borrowed.
+    pub fn new(data: &'a mut [f32]) -> Self {
+        Self { base: data.as_mut_ptr(), len: data.len(), data: PhantomData }
+    }
+
+    /// Elements `start .. start + len`, to write.
+    ///
+    /// # Safety
+    /// No two live ranges may overlap.
+    #[allow(clippy::mut_from_ref)] // exclusive by the caller's promise
+    pub unsafe fn range(&self, start: usize, len: usize) -> &mut [f32] {
+        assert!(start + len <= self.len, "range {start}+{len} of {}", self.len);
+        // SAFETY: in bounds; disjoint by the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.base.add(start), len) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_runs_exactly_once_for_any_thread_count() {
+        for threads in 1..=4 {
+            let pool = Pool::new(threads);
+            for tasks in [0, 1, 2, 7, 100] {
+                let counts: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
+                pool.run(tasks, |i| {
+                    counts[i].fetch_add(1, Ordering::Relaxed);
+                });
+                assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1), "{threads} threads, {tasks} tasks");
+            }
+        }
+    }
+
+    #[test]
+    fn a_panicking_task_is_reported_and_the_pool_survives() {
+        let pool = Pool::new(3);
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            pool.run(50, |i| assert_ne!(i, 20));
+        }));
+        assert!(outcome.is_err());
+        let mut data = vec![0.0; 100];
+        pool.pieces(&mut data, 7, |i, piece| piece.fill(i as f32));
+        assert_eq!(data[99], 14.0);
+    }
+}

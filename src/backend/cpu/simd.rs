@@ -1,0 +1,366 @@
+//! One vector type per instruction set, chosen at run time.
+//!
+//! Micro-kernels are written once, generic over [`Simd`], always inlined, and instantiated
+//! inside a function that carries the matching `#[target_feature]` (see [`on_isa!`]).
+
+use std::str::FromStr;
+
+/// Vectors side by side in a tile: with 8 rows, 24 accumulators of the 32 registers of AVX-512.
+pub const TILE_VECTORS: usize = 3;
+
+/// An instruction set the kernels exist for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isa {
+    /// 16 lanes, 32 registers, masked loads.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    /// 8 lanes, 16 registers, fused multiply-add.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// Plain Rust over 4 lanes, for every processor.
+    Portable,
+}
+
+impl Isa {
+    /// The instruction sets this machine runs, best first.
+    pub fn available() -> Vec<Self> {
+        let mut found = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") {
+                found.push(Self::Avx512);
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                found.push(Self::Avx2);
+            }
+        }
+        found.push(Self::Portable);
+        found
+    }
+
+    /// The best instruction set of this machine.
+    pub fn detect() -> Self {
+        Self::available()[0]
+    }
+
+    /// Name as the user types and reads it.
+    pub fn name(self) -> &'static str {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "avx2",
+            Self::Portable => "portable",
+        }
+    }
+}
+
+impl FromStr for Isa {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let available = Self::available();
+        available.iter().copied().find(|isa| isa.name() == name).ok_or_else(|| {
+            let names: Vec<_> = available.iter().map(|isa| isa.name()).collect();
+            format!("{name:?} is not an instruction set of this machine (available: {})", names.join(", "))
+        })
+    }
+}
+
+/// Operations of one vector type.
+///
+/// # Safety
+/// Every method needs the instruction set of its type, and valid pointers for the lanes it touches.
+pub trait Simd: Copy {
+    /// A vector of f32.
+    type V: Copy;
+    /// A choice of lanes.
+    type M: Copy;
+    /// f32 per vector.
+    const LANES: usize;
+    /// Most rows of a tile of [`TILE_VECTORS`] vectors that stay in registers.
+    const ROWS: usize;
+
+    /// All lanes `x`.
+    unsafe fn splat(x: f32) -> Self::V;
+    /// `LANES` consecutive f32.
+    unsafe fn load(p: *const f32) -> Self::V;
+    /// Writes all lanes.
+    unsafe fn store(p: *mut f32, v: Self::V);
+    /// `a * b + c`.
+    unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// `a + b`.
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b`.
+    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
+    /// The larger of `a` and `b`, lane by lane.
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    /// `v` where `gate > 0`, 0 elsewhere.
+    unsafe fn gate(v: Self::V, gate: Self::V) -> Self::V;
+    /// Lanes `lo..hi`; bounds outside `0..=LANES` are cut.
+    unsafe fn mask(lo: isize, hi: isize) -> Self::M;
+    /// The chosen lanes, 0 in the others, whose memory is not touched.
+    unsafe fn load_masked(p: *const f32, m: Self::M) -> Self::V;
+    /// Writes the chosen lanes only.
+    unsafe fn store_masked(p: *mut f32, m: Self::M, v: Self::V);
+}
+
+/// 16 lanes of AVX-512.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+pub struct Avx512;
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{Avx2, Avx512, Simd};
+    use std::arch::x86_64::*;
+
+    // SAFETY of the bodies below: the caller guarantees the instruction set and the pointers.
+    impl Simd for Avx512 {
+        type V = __m512;
+        type M = __mmask16;
+        const LANES: usize = 16;
+        const ROWS: usize = 8;
+
+        #[inline(always)]
+        unsafe fn splat(x: f32) -> __m512 {
+            unsafe { _mm512_set1_ps(x) }
+        }
+        #[inline(always)]
+        unsafe fn load(p: *const f32) -> __m512 {
+            unsafe { _mm512_loadu_ps(p) }
+        }
+        #[inline(always)]
+        unsafe fn store(p: *mut f32, v: __m512) {
+            unsafe { _mm512_storeu_ps(p, v) }
+        }
+        #[inline(always)]
+        unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
+            unsafe { _mm512_fmadd_ps(a, b, c) }
+        }
+        #[inline(always)]
+        unsafe fn add(a: __m512, b: __m512) -> __m512 {
+            unsafe { _mm512_add_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn mul(a: __m512, b: __m512) -> __m512 {
+            unsafe { _mm512_mul_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn max(a: __m512, b: __m512) -> __m512 {
+            unsafe { _mm512_max_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn gate(v: __m512, gate: __m512) -> __m512 {
+            unsafe { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(gate, _mm512_setzero_ps()), v) }
+        }
+        #[inline(always)]
+        unsafe fn mask(lo: isize, hi: isize) -> __mmask16 {
+            let below = |i: isize| (1u32 << i.clamp(0, 16)) - 1;
+            (below(hi) & !below(lo)) as u16
+        }
+        #[inline(always)]
+        unsafe fn load_masked(p: *const f32, m: __mmask16) -> __m512 {
+            unsafe { _mm512_maskz_loadu_ps(m, p) }
+        }
+        #[inline(always)]
+        unsafe fn store_masked(p: *mut f32, m: __mmask16, v: __m512) {
+            unsafe { _mm512_mask_storeu_ps(p, m, v) }
+        }
+    }
+
+    impl Simd for Avx2 {
+        type V = __m256;
+        type M = __m256i;
+        const LANES: usize = 8;
+        const ROWS: usize = 4;
+
+        #[inline(always)]
+        unsafe fn splat(x: f32) -> __m256 {
+            unsafe { _mm256_set1_ps(x) }
+        }
+        #[inline(always)]
+        unsafe fn load(p: *const f32) -> __m256 {
+            unsafe { _mm256_loadu_ps(p) }
+        }
+        #[inline(always)]
+        unsafe fn store(p: *mut f32, v: __m256) {
+            unsafe { _mm256_storeu_ps(p, v) }
+        }
+        #[inline(always)]
+        unsafe fn fma(a: __m256, b: __m256, c: __m256) -> __m256 {
+            unsafe { _mm256_fmadd_ps(a, b, c) }
+        }
+        #[inline(always)]
+        unsafe fn add(a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_add_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn mul(a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_mul_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn max(a: __m256, b: __m256) -> __m256 {
+            unsafe { _mm256_max_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn gate(v: __m256, gate: __m256) -> __m256 {
+            unsafe { _mm256_and_ps(v, _mm256_cmp_ps::<_CMP_GT_OQ>(gate, _mm256_setzero_ps())) }
+        }
+        #[inline(always)]
+        unsafe fn mask(lo: isize, hi: isize) -> __m256i {
+            unsafe {
+                let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+                let lo = _mm256_set1_epi32(lo.clamp(-1, 9) as i32 - 1);
+                let hi = _mm256_set1_epi32(hi.clamp(-1, 9) as i32);
+                _mm256_and_si256(_mm256_cmpgt_epi32(lane, lo), _mm256_cmpgt_epi32(hi, lane))
+            }
+        }
+        #[inline(always)]
+        unsafe fn load_masked(p: *const f32, m: __m256i) -> __m256 {
+            unsafe { _mm256_maskload_ps(p, m) }
+        }
+        #[inline(always)]
+        unsafe fn store_masked(p: *mut f32, m: __m256i, v: __m256) {
+            unsafe { _mm256_maskstore_ps(p, m, v) }
+        }
+    }
+}
+
+/// 8 lanes of AVX2 with FMA.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+pub struct Avx2;
+
+/// 4 lanes of plain Rust, which compilers turn into SSE2 or NEON. Multiply and add round
+/// separately: a fused one would be a library call where the processor has none.
+#[derive(Clone, Copy)]
+pub struct Portable;
+
+impl Simd for Portable {
+    type V = [f32; 4];
+    type M = [bool; 4];
+    const LANES: usize = 4;
+    const ROWS: usize = 4;
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> [f32; 4] {
+        [x; 4]
+    }
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> [f32; 4] {
+        // SAFETY: the caller's four elements; an array of f32 has the alignment of f32.
+        unsafe { *p.cast() }
+    }
+    #[inline(always)]
+    unsafe fn store(p: *mut f32, v: [f32; 4]) {
+        // SAFETY: as in `load`.
+        unsafe { *p.cast() = v }
+    }
+    #[inline(always)]
+    unsafe fn fma(a: [f32; 4], b: [f32; 4], c: [f32; 4]) -> [f32; 4] {
+        std::array::from_fn(|i| a[i] * b[i] + c[i])
+    }
+    #[inline(always)]
+    unsafe fn add(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        std::array::from_fn(|i| a[i] + b[i])
+    }
+    #[inline(always)]
+    unsafe fn mul(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        std::array::from_fn(|i| a[i] * b[i])
+    }
+    #[inline(always)]
+    unsafe fn max(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        std::array::from_fn(|i| if a[i] > b[i] { a[i] } else { b[i] })
+    }
+    #[inline(always)]
+    unsafe fn gate(v: [f32; 4], gate: [f32; 4]) -> [f32; 4] {
+        std::array::from_fn(|i| if gate[i] > 0.0 { v[i] } else { 0.0 })
+    }
+    #[inline(always)]
+    unsafe fn mask(lo: isize, hi: isize) -> [bool; 4] {
+        std::array::from_fn(|i| (lo..hi).contains(&(i as isize)))
+    }
+    #[inline(always)]
+    unsafe fn load_masked(p: *const f32, m: [bool; 4]) -> [f32; 4] {
+        // SAFETY: only chosen lanes are read; the pointer may leave the buffer elsewhere.
+        std::array::from_fn(|i| if m[i] { unsafe { *p.wrapping_add(i) } } else { 0.0 })
+    }
+    #[inline(always)]
+    unsafe fn store_masked(p: *mut f32, m: [bool; 4], v: [f32; 4]) {
+        for i in 0..4 {
+            if m[i] {
+                // SAFETY: only chosen lanes are written.
+                unsafe { *p.wrapping_add(i) = v[i] }
+            }
+        }
+    }
+}
+
+/// Defines `fn $name(isa, args..)` that runs the generic, always inlined `$generic::<S>(args..)`
+/// compiled for the instruction set `isa`.
+macro_rules! on_isa {
+    ($(#[$doc:meta])* fn $name:ident / $generic:ident ( $($arg:ident : $ty:ty),* $(,)? ) $(-> $ret:ty)?) => {
+        $(#[$doc])*
+        unsafe fn $name(isa: $crate::backend::cpu::simd::Isa, $($arg: $ty),*) $(-> $ret)? {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f")]
+            unsafe fn avx512($($arg: $ty),*) $(-> $ret)? {
+                unsafe { $generic::<$crate::backend::cpu::simd::Avx512>($($arg),*) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            unsafe fn avx2($($arg: $ty),*) $(-> $ret)? {
+                unsafe { $generic::<$crate::backend::cpu::simd::Avx2>($($arg),*) }
+            }
+            // SAFETY: an `Isa` is only made for an instruction set that was detected.
+            unsafe {
+                match isa {
+                    #[cfg(target_arch = "x86_64")]
+                    $crate::backend::cpu::simd::Isa::Avx512 => avx512($($arg),*),
+                    #[cfg(target_arch = "x86_64")]
+                    $crate::backend::cpu::simd::Isa::Avx2 => avx2($($arg),*),
+                    $crate::backend::cpu::simd::Isa::Portable => {
+                        $generic::<$crate::backend::cpu::simd::Portable>($($arg),*)
+                    }
+                }
+            }
+        }
+    };
+}
+pub(crate) use on_isa;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[inline(always)]
+    unsafe fn lanes<S: Simd>(lo: isize, hi: isize, out: &mut Vec<f32>) {
+        let source: Vec<f32> = (1..=S::LANES).map(|i| i as f32).collect();
+        let mut target = vec![-1.0; S::LANES];
+        // SAFETY: both buffers hold LANES elements.
+        unsafe {
+            let m = S::mask(lo, hi);
+            S::store_masked(target.as_mut_ptr(), m, S::load_masked(source.as_ptr(), m));
+        }
+        *out = target;
+    }
+    on_isa!(fn lanes_on / lanes(lo: isize, hi: isize, out: &mut Vec<f32>));
+
+    #[test]
+    fn masks_choose_exactly_the_lanes_asked_for() {
+        for isa in Isa::available() {
+            for lo in -3..20 {
+                for hi in -3..20 {
+                    let mut out = Vec::new();
+                    // SAFETY: `isa` was detected.
+                    unsafe { lanes_on(isa, lo, hi, &mut out) };
+                    for (i, &got) in out.iter().enumerate() {
+                        let chosen = (lo..hi).contains(&(i as isize));
+                        assert_eq!(got, if chosen { i as f32 + 1.0 } else { -1.0 }, "{isa:?} {lo}..{hi} lane {i}");
+                    }
+                }
+            }
+        }
+    }
+}

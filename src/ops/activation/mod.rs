@@ -1,0 +1,87 @@
+//! y = f(x), element by element: ReLU, leaky ReLU with slope 0.02, tanh, sigmoid.
+//!
+//! All four have a derivative that is a function of the output, so only y is kept.
+
+#[cfg(test)]
+mod tests;
+
+use crate::backend::cpu::{map, zip_map};
+use crate::error::Result;
+use crate::tape::{Backward, Tape, Var};
+
+const OP: &str = "activation";
+
+/// Slope of the HyperNet's leaky ReLU below zero (Brock et al. 2018, appendix A).
+pub const LEAKY_SLOPE: f32 = 0.02;
+
+/// A nonlinearity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// max(x, 0).
+    Relu,
+    /// x above zero, [`LEAKY_SLOPE`] * x below.
+    LeakyRelu,
+    /// tanh x.
+    Tanh,
+    /// 1 / (1 + exp(-x)).
+    Sigmoid,
+}
+
+impl Activation {
+    fn apply(self, x: f32) -> f32 {
+        match self {
+            Self::Relu => x.max(0.0),
+            Self::LeakyRelu => x.max(LEAKY_SLOPE * x),
+            Self::Tanh => x.tanh(),
+            Self::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+        }
+    }
+
+    /// The derivative at the x whose image is `y`.
+    fn derivative(self, y: f32) -> f32 {
+        match self {
+            Self::Relu => f32::from(y > 0.0),
+            Self::LeakyRelu => {
+                if y > 0.0 {
+                    1.0
+                } else {
+                    LEAKY_SLOPE
+                }
+            }
+            Self::Tanh => 1.0 - y * y,
+            Self::Sigmoid => y * (1.0 - y),
+        }
+    }
+}
+
+/// The activation of `x`, any shape; see the module documentation.
+pub fn activation(tape: &mut Tape<'_>, x: Var, kind: Activation) -> Result<Var> {
+    let y = tape.alloc(tape.shape(x), tape.needs_grad(x))?;
+    let (xt, yt) = (tape.tensor(x).span, tape.tensor(y).span);
+    tape.compute(|claims, cpu| map(cpu, claims.write(yt), claims.read(xt), false, |x| kind.apply(x)));
+    tape.record(ActivationNode { x, y, kind }, y, &[y]);
+    Ok(y)
+}
+
+struct ActivationNode {
+    x: Var,
+    y: Var,
+    kind: Activation,
+}
+
+impl Backward for ActivationNode {
+    fn op(&self) -> &'static str {
+        OP
+    }
+
+    fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let (gy, y, kind) = (tape.grad(self.y)?, tape.tensor(self.y).span, self.kind);
+        if let Some(gx) = tape.grad_target(self.x)? {
+            tape.compute(|claims, cpu| {
+                let (gy, y) = (claims.read(gy), claims.read(y));
+                zip_map(cpu, claims.write(gx.span), gy, y, gx.add, |g, y| g * kind.derivative(y));
+            });
+        }
+        Ok(())
+    }
+}

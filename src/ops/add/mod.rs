@@ -1,0 +1,48 @@
+//! y = a + b, all of one shape. Writing to a memory bank adds to it: a new version of the bank.
+
+#[cfg(test)]
+mod tests;
+
+use crate::backend::cpu::{map, zip_map};
+use crate::error::{Error, Result};
+use crate::tape::{Backward, Tape, Var};
+
+const OP: &str = "add";
+
+/// The sum; see the module documentation.
+///
+/// # Errors
+/// [`Error::Shape`] when the shapes differ.
+pub fn add(tape: &mut Tape<'_>, a: Var, b: Var) -> Result<Var> {
+    let shape = tape.shape(a);
+    if tape.shape(b) != shape {
+        return Err(Error::shape(OP, shape, tape.shape(b)));
+    }
+    let y = tape.alloc(shape, tape.needs_grad(a) || tape.needs_grad(b))?;
+    let (at, bt, yt) = (tape.tensor(a).span, tape.tensor(b).span, tape.tensor(y).span);
+    tape.compute(|claims, cpu| zip_map(cpu, claims.write(yt), claims.read(at), claims.read(bt), false, |a, b| a + b));
+    tape.record(AddNode { a, b, y }, y, &[]);
+    Ok(y)
+}
+
+struct AddNode {
+    a: Var,
+    b: Var,
+    y: Var,
+}
+
+impl Backward for AddNode {
+    fn op(&self) -> &'static str {
+        OP
+    }
+
+    fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let gy = tape.grad(self.y)?;
+        for x in [self.a, self.b] {
+            if let Some(gx) = tape.grad_target(x)? {
+                tape.compute(|claims, cpu| map(cpu, claims.write(gx.span), claims.read(gy), gx.add, |g| g));
+            }
+        }
+        Ok(())
+    }
+}

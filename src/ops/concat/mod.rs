@@ -1,0 +1,62 @@
+//! y = the channels of all views, one after the other: [C_i, H, W, N] -> [sum of C_i, H, W, N].
+//!
+//! The plain reference for every op that reads a list of views in place; SMASH itself never
+//! stores a concatenation.
+
+#[cfg(test)]
+mod tests;
+
+use crate::error::Result;
+use crate::ops::common_channels;
+use crate::tape::{Backward, Tape, Var};
+
+const OP: &str = "concat";
+
+/// The concatenation; see the module documentation.
+///
+/// # Errors
+/// [`crate::Error::Shape`] when the views differ in size or batch.
+pub fn concat(tape: &mut Tape<'_>, views: &[Var]) -> Result<Var> {
+    let channels = common_channels(tape, OP, views)?;
+    let shape = tape.shape(views[0]).with_channels(channels);
+    let y = tape.alloc(shape, views.iter().any(|&v| tape.needs_grad(v)))?;
+    let target = tape.tensor(y).span;
+    let sources: Vec<_> = views.iter().map(|&v| tape.tensor(v).span).collect();
+    tape.compute(|claims, _| {
+        let mut rest = claims.write(target);
+        for source in sources {
+            let (piece, after) = rest.split_at_mut(source.len);
+            piece.copy_from_slice(claims.read(source));
+            rest = after;
+        }
+    });
+    tape.record(ConcatNode { views: views.to_vec(), y }, y, &[]);
+    Ok(y)
+}
+
+struct ConcatNode {
+    views: Vec<Var>,
+    y: Var,
+}
+
+impl Backward for ConcatNode {
+    fn op(&self) -> &'static str {
+        OP
+    }
+
+    fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let gy = tape.grad(self.y)?;
+        let mut start = 0;
+        for &view in &self.views {
+            let len = tape.shape(view).len();
+            if let Some(gx) = tape.grad_target(view)? {
+                let piece = gy.sub(start, len);
+                tape.compute(|claims, cpu| {
+                    crate::backend::cpu::map(cpu, claims.write(gx.span), claims.read(piece), gx.add, |g| g);
+                });
+            }
+            start += len;
+        }
+        Ok(())
+    }
+}

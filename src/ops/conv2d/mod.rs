@@ -1,0 +1,127 @@
+//! y[k] = act(scale * sum over c, r, s of w[k][c][r][s] * x[c] shifted by (r, s))
+//!
+//! | buffer | shape |
+//! |---|---|
+//! | x | [C, H, W, N] |
+//! | w | a stored filter; the op uses the window that [`Filter`] describes |
+//! | scale | one number (1/||w|| of a weight-normalised filter), or none |
+//! | y | [K, H, W, N] |
+//!
+//! Stride 1, zero padding to the same size, groups, dilation and odd rectangular kernels.
+//! The activation is a (leaky) ReLU of the output: every consumer in SMASH applies its ReLU
+//! to what it reads, so it is applied once where it is written. Gradients are added into the
+//! used window of gw only (Brock et al. 2018, section 3.1).
+
+mod cpu;
+#[cfg(test)]
+mod tests;
+
+use crate::backend::cpu::{Direction, Filter, PackedFilter, filter_gradient_workspace};
+use crate::error::{Error, Result};
+use crate::tape::{Backward, Tape, Var};
+
+const OP: &str = "conv2d";
+
+/// Where the result of a convolution goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// A new value.
+    New,
+    /// Channels of an existing value, which nothing else writes: a DenseNet's feature map.
+    Into(Var),
+    /// Added to a value that another op wrote: the second path of an op's body.
+    AddTo(Var),
+}
+
+/// Everything about a convolution but its operands.
+#[derive(Clone, Copy, Debug)]
+pub struct Conv2d {
+    /// The used window of the stored filter, and the groups.
+    pub filter: Filter,
+    /// Distance of taps in rows and columns, in pixels.
+    pub dilation: [usize; 2],
+    /// Slope of the leaky ReLU on the output: 0 is the ReLU, `None` no activation.
+    pub slope: Option<f32>,
+    /// Destination.
+    pub output: Output,
+}
+
+/// The convolution; see the module documentation.
+///
+/// # Errors
+/// [`Error::Shape`] when channels, filter and destination do not fit together.
+pub fn conv2d(tape: &mut Tape<'_>, x: Var, w: Var, scale: Option<Var>, config: Conv2d) -> Result<Var> {
+    let filter = config.filter;
+    let shape = tape.shape(x);
+    if shape.c != filter.inputs() {
+        return Err(Error::shape(OP, format!("{} input channels", filter.inputs()), shape));
+    }
+    let y_shape = shape.with_channels(filter.outputs());
+    let needs_grad = [Some(x), Some(w), scale].into_iter().flatten().any(|v| tape.needs_grad(v));
+    let (y, add) = match config.output {
+        Output::New => (tape.alloc(y_shape, needs_grad)?, false),
+        Output::Into(y) => (y, false),
+        Output::AddTo(y) => (y, true),
+    };
+    if tape.shape(y) != y_shape || (add && config.slope.is_some()) {
+        return Err(Error::shape(OP, format!("a linear destination {y_shape}"), tape.shape(y)));
+    }
+    let workspace = tape.workspace(PackedFilter::workspace(filter, Direction::Forward))?;
+    let (xt, wt, yt, st) = (tape.tensor(x), tape.tensor(w), tape.tensor(y), scale.map(|s| tape.tensor(s)));
+    tape.compute(|claims, device| {
+        let operands = cpu::Operands { claims, x: xt, w: wt, scale: st.map(|t| t.span), workspace };
+        cpu::conv2d_forward(device, &operands, &config, claims.write(yt.span), add);
+    });
+    tape.free(workspace);
+    let saved: Vec<Var> = [Some(x), Some(w), scale, config.slope.map(|_| y)].into_iter().flatten().collect();
+    tape.record(Conv2dNode { x, w, scale, y, config }, y, &saved);
+    Ok(y)
+}
+
+struct Conv2dNode {
+    x: Var,
+    w: Var,
+    scale: Option<Var>,
+    y: Var,
+    config: Conv2d,
+}
+
+impl Backward for Conv2dNode {
+    fn op(&self) -> &'static str {
+        OP
+    }
+
+    fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let (config, filter) = (&self.config, self.config.filter);
+        let gy = tape.grad(self.y)?;
+        if let Some(slope) = config.slope {
+            let y = tape.tensor(self.y).span;
+            tape.compute(|claims, device| {
+                crate::backend::cpu::gate_leaky(device, claims.write(gy), claims.read(y), slope);
+            });
+        }
+        let (x, w) = (tape.tensor(self.x), tape.tensor(self.w));
+        let scale = self.scale.map(|s| tape.tensor(s).span);
+        if let Some(gw) = tape.grad_accumulator(self.w)? {
+            let gscale = self.scale.map(|s| tape.grad_accumulator(s)).transpose()?.flatten();
+            let workspace = tape.workspace(filter_gradient_workspace(filter))?;
+            tape.compute(|claims, device| {
+                let operands = cpu::Operands { claims, x, w, scale, workspace };
+                let product = cpu::conv2d_backward_weight(device, &operands, config, claims.read(gy), claims.write(gw));
+                if let Some(gscale) = gscale {
+                    claims.write(gscale)[0] += product;
+                }
+            });
+            tape.free(workspace);
+        }
+        if let Some(gx) = tape.grad_target(self.x)? {
+            let workspace = tape.workspace(PackedFilter::workspace(filter, Direction::Backward))?;
+            tape.compute(|claims, device| {
+                let operands = cpu::Operands { claims, x, w, scale, workspace };
+                cpu::conv2d_backward_data(device, &operands, config, claims.read(gy), claims.write(gx.span), gx.add);
+            });
+            tape.free(workspace);
+        }
+        Ok(())
+    }
+}

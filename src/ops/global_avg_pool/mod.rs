@@ -1,0 +1,62 @@
+//! y[c] = mean over all pixels of x[c], image by image: [C, H, W, N] -> [C, 1, 1, N].
+
+#[cfg(test)]
+mod tests;
+
+use crate::error::Result;
+use crate::tape::{Backward, Tape, Var};
+use crate::tensor::Shape;
+
+const OP: &str = "global_avg_pool";
+
+/// The average over the picture; see the module documentation.
+pub fn global_avg_pool(tape: &mut Tape<'_>, x: Var) -> Result<Var> {
+    let shape = tape.shape(x);
+    let y = tape.alloc(Shape { h: 1, w: 1, ..shape }, tape.needs_grad(x))?;
+    let (xt, yt) = (tape.tensor(x).span, tape.tensor(y).span);
+    let scale = 1.0 / (shape.h * shape.w) as f32;
+    tape.compute(|claims, cpu| {
+        let x = claims.read(xt);
+        cpu.pool.pieces(claims.write(yt), shape.n, |c, out| {
+            out.fill(0.0);
+            for pixel in x[c * shape.plane()..][..shape.plane()].chunks(shape.n) {
+                for (out, &x) in out.iter_mut().zip(pixel) {
+                    *out += x;
+                }
+            }
+            out.iter_mut().for_each(|out| *out *= scale);
+        });
+    });
+    tape.record(GlobalAvgPoolNode { x, y }, y, &[]);
+    Ok(y)
+}
+
+struct GlobalAvgPoolNode {
+    x: Var,
+    y: Var,
+}
+
+impl Backward for GlobalAvgPoolNode {
+    fn op(&self) -> &'static str {
+        OP
+    }
+
+    fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let gy = tape.grad(self.y)?;
+        let shape = tape.shape(self.x);
+        let scale = 1.0 / (shape.h * shape.w) as f32;
+        if let Some(gx) = tape.grad_target(self.x)? {
+            tape.compute(|claims, cpu| {
+                let gy = claims.read(gy);
+                cpu.pool.pieces(claims.write(gx.span), shape.plane(), |c, out| {
+                    for pixel in out.chunks_mut(shape.n) {
+                        for (out, &g) in pixel.iter_mut().zip(&gy[c * shape.n..]) {
+                            *out = if gx.add { *out + scale * g } else { scale * g };
+                        }
+                    }
+                });
+            });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,109 @@
+//! pointwise on the CPU: the micro-kernels of conv2d with one tap and one row per plane.
+
+use super::{Operands, Pointwise};
+use crate::backend::cpu::{
+    Correlation, Cpu, Direction, FilterGradient, OutChannel, PackedFilter, correlate, filter_gradient, max_rows,
+};
+use crate::backend::{Claims, Span};
+use crate::ops::scale_of;
+use crate::tape::GradTarget;
+
+fn pack<'a>(
+    cpu: &Cpu,
+    claims: &'a Claims<'_>,
+    operands: &Operands,
+    config: &Pointwise,
+    direction: Direction,
+    workspace: Span,
+) -> PackedFilter<'a> {
+    let scale = scale_of(claims, operands.scale.map(|t| t.span));
+    let weights = claims.read(operands.w.span);
+    PackedFilter::pack(config.filter, direction, weights, scale, max_rows(cpu.isa), claims.write(workspace))
+}
+
+/// The plane of every channel of every view, in order.
+fn planes<'a>(claims: &'a Claims<'_>, operands: &Operands) -> Vec<&'a [f32]> {
+    operands.views.iter().flat_map(|t| claims.read(t.span).chunks(t.shape.plane())).collect()
+}
+
+/// y = act(scale * w * f(x)).
+pub fn pointwise_forward(
+    cpu: &Cpu,
+    claims: &Claims<'_>,
+    operands: &Operands,
+    config: &Pointwise,
+    workspace: Span,
+    y: &mut [f32],
+) {
+    let packed = pack(cpu, claims, operands, config, Direction::Forward, workspace);
+    let channels = planes(claims, operands);
+    let plane = operands.views[0].shape.plane();
+    let input = Correlation {
+        rows: 1,
+        row_len: plane,
+        pixel: 1,
+        dilation: [1, 1],
+        channels: &channels,
+        relu: config.relu,
+        filter: &packed,
+    };
+    let outputs = y.chunks_mut(plane).map(|data| OutChannel { data, add: false, gate: None }).collect();
+    correlate(cpu, &input, outputs, config.slope);
+}
+
+/// gx[c] (+)= f'(x[c]) * scale * sum over k of w[k][c] * gy[k], for every view.
+pub fn pointwise_backward_data(
+    cpu: &Cpu,
+    claims: &Claims<'_>,
+    operands: &Operands,
+    config: &Pointwise,
+    workspace: Span,
+    gy: &[f32],
+    targets: &[GradTarget],
+) {
+    let packed = pack(cpu, claims, operands, config, Direction::Backward, workspace);
+    let plane = operands.views[0].shape.plane();
+    let channels: Vec<&[f32]> = gy.chunks(plane).collect();
+    let mut outputs = Vec::with_capacity(config.filter.inputs());
+    for (view, target) in operands.views.iter().zip(targets) {
+        let x = claims.read(view.span).chunks(plane);
+        let gx = claims.write(target.span).chunks_mut(plane);
+        let gated = x.zip(gx).map(|(x, data)| OutChannel { data, add: target.add, gate: config.relu.then_some(x) });
+        outputs.extend(gated);
+    }
+    let input = Correlation {
+        rows: 1,
+        row_len: plane,
+        pixel: 1,
+        dilation: [1, 1],
+        channels: &channels,
+        relu: false,
+        filter: &packed,
+    };
+    correlate(cpu, &input, outputs, None);
+}
+
+/// gw += scale * gy * f(x); returns the gradient of `scale`.
+pub fn pointwise_backward_weight(
+    cpu: &Cpu,
+    claims: &Claims<'_>,
+    operands: &Operands,
+    config: &Pointwise,
+    workspace: Span,
+    gy: &[f32],
+    gw: &mut [f32],
+) -> f32 {
+    let channels = planes(claims, operands);
+    let job = FilterGradient {
+        rows: 1,
+        row_len: operands.views[0].shape.plane(),
+        pixel: 1,
+        dilation: [1, 1],
+        channels: &channels,
+        relu: config.relu,
+        gy,
+        filter: config.filter,
+        scale: scale_of(claims, operands.scale.map(|t| t.span)),
+    };
+    filter_gradient(cpu, &job, claims.read(operands.w.span), gw, claims.write(workspace))
+}

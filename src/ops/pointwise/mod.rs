@@ -1,0 +1,127 @@
+//! y[k] = scale * sum over the channels c of all views of w[k][c] * f(x[c]),  f = ReLU or identity
+//!
+//! | buffer | shape |
+//! |---|---|
+//! | views | any number of [C_i, H, W, N]: memory banks, read in place and in order |
+//! | w | [K, C] of a stored filter [K', C'] with K' >= K, C' >= C = sum of C_i |
+//! | scale | one number (1/||w||), or none |
+//! | y | [K, H, W, N], with a (leaky) ReLU if `slope` is set |
+//!
+//! A 1x1 convolution is one matrix product over all pixels of the batch. Neither the
+//! concatenation of the banks nor their ReLU nor the normalised filter is ever stored
+//! (Brock et al. 2018, sections 3.1 and 3.2).
+
+mod cpu;
+#[cfg(test)]
+mod tests;
+
+use crate::backend::cpu::{Direction, Filter, PackedFilter, filter_gradient_workspace};
+use crate::error::{Error, Result};
+use crate::ops::common_channels;
+use crate::tape::{Backward, GradTarget, Tape, Var};
+use crate::tensor::Tensor;
+
+const OP: &str = "pointwise";
+
+/// Everything about a pointwise convolution but its operands.
+#[derive(Clone, Copy, Debug)]
+pub struct Pointwise {
+    /// The used rows and columns of the stored filter; one group, kernel 1x1.
+    pub filter: Filter,
+    /// Apply ReLU to the input as it is read.
+    pub relu: bool,
+    /// Slope of the leaky ReLU on the output: 0 is the ReLU, `None` no activation.
+    pub slope: Option<f32>,
+}
+
+/// The pointwise convolution; see the module documentation.
+///
+/// # Errors
+/// [`Error::Shape`] when the views do not fit together or with the filter.
+pub fn pointwise(tape: &mut Tape<'_>, views: &[Var], w: Var, scale: Option<Var>, config: Pointwise) -> Result<Var> {
+    let filter = config.filter;
+    let channels = common_channels(tape, OP, views)?;
+    if channels != filter.inputs() || filter.groups != 1 || filter.taps() != 1 {
+        return Err(Error::shape(OP, format!("{channels} input channels, 1x1"), format!("{filter:?}")));
+    }
+    if views.iter().any(|&v| tape.needs_grad(v) != tape.needs_grad(views[0])) {
+        return Err(Error::shape(OP, "views that all need a gradient, or none", "a mixture"));
+    }
+    let needs_grad = views.iter().copied().chain([w]).chain(scale).any(|v| tape.needs_grad(v));
+    let y = tape.alloc(tape.shape(views[0]).with_channels(filter.outputs()), needs_grad)?;
+    let workspace = tape.workspace(PackedFilter::workspace(filter, Direction::Forward))?;
+    let node = PointwiseNode { views: views.to_vec(), w, scale, y, config };
+    let (tensors, yt) = (node.tensors(tape), tape.tensor(y));
+    tape.compute(|claims, device| {
+        cpu::pointwise_forward(device, claims, &tensors, &config, workspace, claims.write(yt.span));
+    });
+    tape.free(workspace);
+    let saved: Vec<Var> = views.iter().copied().chain([w]).chain(scale).chain(config.slope.map(|_| y)).collect();
+    tape.record(node, y, &saved);
+    Ok(y)
+}
+
+struct PointwiseNode {
+    views: Vec<Var>,
+    w: Var,
+    scale: Option<Var>,
+    y: Var,
+    config: Pointwise,
+}
+
+/// The tensors of the operands.
+struct Operands {
+    views: Vec<Tensor>,
+    w: Tensor,
+    scale: Option<Tensor>,
+}
+
+impl PointwiseNode {
+    fn tensors(&self, tape: &Tape<'_>) -> Operands {
+        Operands {
+            views: self.views.iter().map(|&v| tape.tensor(v)).collect(),
+            w: tape.tensor(self.w),
+            scale: self.scale.map(|s| tape.tensor(s)),
+        }
+    }
+}
+
+impl Backward for PointwiseNode {
+    fn op(&self) -> &'static str {
+        OP
+    }
+
+    fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let (config, filter) = (&self.config, self.config.filter);
+        let gy = tape.grad(self.y)?;
+        if let Some(slope) = config.slope {
+            let y = tape.tensor(self.y).span;
+            tape.compute(|claims, device| {
+                crate::backend::cpu::gate_leaky(device, claims.write(gy), claims.read(y), slope);
+            });
+        }
+        let tensors = self.tensors(tape);
+        if let Some(gw) = tape.grad_accumulator(self.w)? {
+            let gscale = self.scale.map(|s| tape.grad_accumulator(s)).transpose()?.flatten();
+            let workspace = tape.workspace(filter_gradient_workspace(filter))?;
+            tape.compute(|claims, device| {
+                let (gy, gw) = (claims.read(gy), claims.write(gw));
+                let product = cpu::pointwise_backward_weight(device, claims, &tensors, config, workspace, gy, gw);
+                if let Some(gscale) = gscale {
+                    claims.write(gscale)[0] += product;
+                }
+            });
+            tape.free(workspace);
+        }
+        let targets: Option<Vec<GradTarget>> =
+            self.views.iter().map(|&v| tape.grad_target(v)).collect::<Result<_>>()?;
+        if let Some(targets) = targets {
+            let workspace = tape.workspace(PackedFilter::workspace(filter, Direction::Backward))?;
+            tape.compute(|claims, device| {
+                cpu::pointwise_backward_data(device, claims, &tensors, config, workspace, claims.read(gy), &targets);
+            });
+            tape.free(workspace);
+        }
+        Ok(())
+    }
+}
