@@ -72,6 +72,19 @@ pub struct Conv {
     pub groups: usize,
 }
 
+/// An op and where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacedOp<'a> {
+    /// Number of its block.
+    pub index: usize,
+    /// Its block.
+    pub block: &'a Block,
+    /// The op itself.
+    pub op: &'a Op,
+    /// Its slices: columns of the encoding, and of the HyperNet's output.
+    pub columns: Range<usize>,
+}
+
 impl Conv {
     /// "Same" padding per axis, `[height, width]`.
     pub fn padding(&self) -> [usize; 2] {
@@ -157,6 +170,18 @@ impl Architecture {
     /// Slices of the whole network: the width of its encoding.
     pub fn slices(&self) -> usize {
         self.blocks.iter().map(|block| block.slices(&self.space)).sum()
+    }
+
+    /// Every op in the order in which they run, with its place in the network.
+    pub fn placed_ops(&self) -> impl Iterator<Item = PlacedOp<'_>> {
+        let mut next = 0;
+        let blocks = self.blocks.iter().enumerate();
+        let ops = blocks.flat_map(|(index, block)| block.ops.iter().map(move |op| (index, block, op)));
+        ops.map(move |(index, block, op)| {
+            let start = next;
+            next += op.slices(block, &self.space);
+            PlacedOp { index, block, op, columns: start..next }
+        })
     }
 
     /// Layers with weights: stem, 1x1 and body convolutions, transitions, classifier.

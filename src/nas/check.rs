@@ -20,7 +20,8 @@ pub(super) fn architecture(arch: &Architecture) -> Result<()> {
         return wrong("blocks", format!("{} given, a network has {BLOCKS}", arch.blocks.len()));
     }
     for (index, block) in arch.blocks.iter().enumerate() {
-        Replay::new(&arch.space, block, index)?.run()?;
+        let replay = Replay::new(&arch.space, block, index);
+        replay.and_then(Replay::run).map_err(|e| within(&format!("blocks[{index}]."), e))?;
     }
     Ok(())
 }
@@ -34,7 +35,6 @@ pub(super) fn schema(found: u32) -> Result<()> {
 struct Replay<'a> {
     space: &'a Space,
     block: &'a Block,
-    place: String,
     /// Banks `0..written` are not empty.
     written: usize,
     slices_left: usize,
@@ -43,98 +43,98 @@ struct Replay<'a> {
 impl<'a> Replay<'a> {
     /// Checks what the block itself states.
     fn new(space: &'a Space, block: &'a Block, index: usize) -> Result<Self> {
-        let place = format!("blocks[{index}]");
         let sizes = space.bank_sizes(index);
         if !sizes.contains(&block.bank_size) {
             let message = format!("size {} is outside this space (allowed {})", block.bank_size, list(&sizes));
-            return Err(Error::architecture(format!("{place}.bank_size"), message));
+            return Err(Error::architecture("bank_size", message));
         }
         let initial = space.initial_banks(index, block.bank_size);
         let most = space.bank_count(index, block.bank_size, 1.0);
         if !(initial..=most).contains(&block.n_banks) {
             let message = format!("{} banks are outside this space (allowed {initial} to {most})", block.n_banks);
-            return Err(Error::architecture(format!("{place}.n_banks"), message));
+            return Err(Error::architecture("n_banks", message));
         }
         if block.ops.is_empty() {
-            return Err(Error::architecture(format!("{place}.ops"), "a block needs at least one op"));
+            return Err(Error::architecture("ops", "a block needs at least one op"));
         }
-        Ok(Self { space, block, place, written: initial, slices_left: space.slices()[index] })
+        Ok(Self { space, block, written: initial, slices_left: space.slices()[index] })
     }
 
     fn run(mut self) -> Result<()> {
         let block = self.block;
         for (i, op) in block.ops.iter().enumerate() {
-            let place = format!("{}.ops[{i}]", self.place);
-            self.read(op, &place)?;
-            self.width(op, &place)?;
-            self.write(op, &place)?;
-            self.body(op, &place)?;
+            self.op(op).map_err(|e| within(&format!("ops[{i}]."), e))?;
         }
         Ok(())
     }
 
-    fn read(&mut self, op: &Op, place: &str) -> Result<()> {
-        let place = format!("{place}.read");
+    fn op(&mut self, op: &Op) -> Result<()> {
+        self.read(op)?;
+        self.width(op)?;
+        self.write(op)?;
+        self.body(op)
+    }
+
+    fn read(&mut self, op: &Op) -> Result<()> {
         for (j, &bank) in op.read.iter().enumerate() {
-            let here = format!("{place}[{j}]");
+            let here = || format!("read[{j}]");
             if bank >= self.block.n_banks {
-                return wrong(here, format!("bank {bank} does not exist (the block has {})", self.block.n_banks));
+                return wrong(here(), format!("bank {bank} does not exist (the block has {})", self.block.n_banks));
             }
             if bank >= self.written {
-                return wrong(here, format!("bank {bank} is still empty (written so far: {})", self.written));
+                return wrong(here(), format!("bank {bank} is still empty (written so far: {})", self.written));
             }
             if j > 0 && bank <= op.read[j - 1] {
-                return wrong(here, format!("bank {bank} follows bank {}; reads ascend", op.read[j - 1]));
+                return wrong(here(), format!("bank {bank} follows bank {}; reads ascend", op.read[j - 1]));
             }
         }
         let step = self.space.read_step(self.block.bank_size);
         if op.read.is_empty() || !op.read.len().is_multiple_of(step) {
             let count = op.read.len();
-            return wrong(place, format!("{count} banks are not whole slices (allowed: multiples of {step})"));
+            return wrong("read", format!("{count} banks are not whole slices (allowed: multiples of {step})"));
         }
         let slices = op.slices(self.block, self.space);
         if slices > self.slices_left {
-            return wrong(place, format!("needs {slices} slices, the block's budget has {} left", self.slices_left));
+            return wrong("read", format!("needs {slices} slices, the block's budget has {} left", self.slices_left));
         }
         self.slices_left -= slices;
         Ok(())
     }
 
-    fn width(&self, op: &Op, place: &str) -> Result<()> {
+    fn width(&self, op: &Op) -> Result<()> {
         let (s, k) = (self.block.bank_size, self.space.width_units());
         if op.width == 0 || op.width > k || !op.width.is_multiple_of(s) {
             let message = format!("width {} is outside this space (allowed: multiples of {s} up to {k})", op.width);
-            return wrong(format!("{place}.width"), message);
+            return wrong("width", message);
         }
         Ok(())
     }
 
-    fn write(&mut self, op: &Op, place: &str) -> Result<()> {
-        let place = format!("{place}.write");
+    fn write(&mut self, op: &Op) -> Result<()> {
         for (j, &bank) in op.write.iter().enumerate() {
-            let here = format!("{place}[{j}]");
+            let here = || format!("write[{j}]");
             if bank >= self.block.n_banks {
-                return wrong(here, format!("bank {bank} does not exist (the block has {})", self.block.n_banks));
+                return wrong(here(), format!("bank {bank} does not exist (the block has {})", self.block.n_banks));
             }
             if op.write[..j].contains(&bank) {
-                return wrong(here, format!("bank {bank} is written twice"));
+                return wrong(here(), format!("bank {bank} is written twice"));
             }
         }
         let least = op.width / self.block.bank_size;
         let most = (self.written / 2).max(least);
         if !(least..=most).contains(&op.write.len()) {
             let message = format!("{} banks written (allowed {least} to {most})", op.write.len());
-            return wrong(place, message);
+            return wrong("write", message);
         }
         let mut fresh: Vec<usize> = op.write.iter().copied().filter(|&bank| bank >= self.written).collect();
         fresh.sort_unstable();
         if let Some((i, bank)) = fresh.iter().enumerate().find(|&(i, &bank)| bank != self.written + i) {
             let message = format!("bank {bank} leaves bank {} empty; banks are filled in order", self.written + i);
-            return wrong(place, message);
+            return wrong("write", message);
         }
         if fresh.len() > least {
             return wrong(
-                place,
+                "write",
                 format!("{} empty banks filled, the width has {least} banks of channels", fresh.len()),
             );
         }
@@ -142,26 +142,26 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    fn body(&self, op: &Op, place: &str) -> Result<()> {
+    fn body(&self, op: &Op) -> Result<()> {
         let active = op.active();
         if !self.space.bodies.iter().any(|body| body.active == active) {
             let name = |active: [bool; 4]| format!("{:?}", active.map(u8::from));
             let allowed: Vec<String> = self.space.bodies.iter().map(|body| name(body.active)).collect();
             let message =
                 format!("configuration {} is outside this space (allowed {})", name(active), allowed.join(", "));
-            return wrong(format!("{place}.body"), message);
+            return wrong("body", message);
         }
         for (i, conv) in op.body.iter().enumerate() {
             if let Some(conv) = conv {
-                self.conv(conv, &format!("{place}.body[{i}]"))?;
+                self.conv(conv).map_err(|e| within(&format!("body[{i}]."), e))?;
             }
         }
         Ok(())
     }
 
-    fn conv(&self, conv: &Conv, place: &str) -> Result<()> {
+    fn conv(&self, conv: &Conv) -> Result<()> {
         let outside = |field: &str, what: String, allowed: String| {
-            wrong(format!("{place}.{field}"), format!("{what} is outside this space (allowed {allowed})"))
+            wrong(field, format!("{what} is outside this space (allowed {allowed})"))
         };
         for kernel in conv.kernel {
             if !self.space.kernels.contains(&kernel) {
@@ -190,6 +190,15 @@ impl<'a> Replay<'a> {
 
 fn wrong(place: impl Into<String>, message: impl Into<String>) -> Result<()> {
     Err(Error::architecture(place, message))
+}
+
+/// Prefixes the place of an error: places are put together on failure only, since the planner of
+/// a run validates by the hundred thousand.
+fn within(prefix: &str, e: Error) -> Error {
+    match e {
+        Error::Architecture { place, message } => Error::Architecture { place: format!("{prefix}{place}"), message },
+        other => other,
+    }
 }
 
 fn list(values: &[usize]) -> String {

@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use super::arch::{Architecture, Block, Op};
+use super::arch::{Architecture, Block, Op, PlacedOp};
 use super::space::{BLOCKS, EncodingKind, Space};
 use crate::rng::Rng;
 
@@ -161,18 +161,13 @@ pub fn encode(arch: &Architecture, options: EncodeOptions<'_>) -> Encoding {
             data[start + columns.start..start + columns.end].fill(1.0);
         }
     };
-    let mut column = 0;
-    for (b, block) in arch.blocks.iter().enumerate() {
-        for op in &block.ops {
-            let columns = column..column + op.slices(block, space);
-            for fact in layout.facts(space, b, op) {
-                fill(fact, op.width, columns.clone());
-            }
-            for (position, columns) in bank_columns(op, block, space) {
-                let bank = layout.read.start + op.read[position];
-                fill(bank, op.width, column + columns.start..column + columns.end);
-            }
-            column = columns.end;
+    for PlacedOp { index, block, op, columns } in arch.placed_ops() {
+        for fact in layout.facts(space, index, op) {
+            fill(fact, op.width, columns.clone());
+        }
+        for (position, carrying) in bank_columns(op, block, space) {
+            let bank = layout.read.start + op.read[position];
+            fill(bank, op.width, columns.start + carrying.start..columns.start + carrying.end);
         }
     }
     if let Some(rng) = options.noise {

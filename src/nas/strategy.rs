@@ -6,7 +6,7 @@
 //! plain data with a position in a random stream, so a search that is saved (any serde format)
 //! and loaded goes on exactly as it would have. Lower scores are better (validation error).
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::arch::Architecture;
 use super::perturb::perturb;
@@ -55,6 +55,7 @@ pub struct Proposal {
     /// Where it comes from.
     pub origin: Origin,
     /// What to score.
+    #[serde(deserialize_with = "valid_architecture")]
     pub arch: Architecture,
 }
 
@@ -66,12 +67,14 @@ pub struct Best {
     /// Validation error, or `None`, which is worse than any number.
     pub score: Option<f64>,
     /// The architecture.
+    #[serde(deserialize_with = "valid_architecture")]
     pub arch: Architecture,
 }
 
 /// A search under way.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Search {
+    #[serde(deserialize_with = "valid_space")]
     space: Space,
     config: SearchConfig,
     #[serde(with = "stream_position")]
@@ -164,6 +167,20 @@ impl Search {
     pub fn best(&self) -> Option<&Best> {
         self.best.as_ref()
     }
+}
+
+/// Drawing relies on a valid space, so a file's is checked when it is loaded.
+fn valid_space<'de, D: Deserializer<'de>>(from: D) -> Result<Space, D::Error> {
+    let space = Space::deserialize(from)?;
+    space.validate().map_err(serde::de::Error::custom)?;
+    Ok(space)
+}
+
+/// Perturbing relies on a valid architecture, so a file's are checked when they are loaded.
+fn valid_architecture<'de, D: Deserializer<'de>>(from: D) -> Result<Architecture, D::Error> {
+    let arch = Architecture::deserialize(from)?;
+    arch.validate().map_err(serde::de::Error::custom)?;
+    Ok(arch)
 }
 
 /// Serialises a random stream as its position.
@@ -296,6 +313,22 @@ mod tests {
             count += 1;
         }
         assert_eq!((count, search.best().unwrap().index), (45, 0));
+    }
+
+    #[test]
+    fn a_damaged_state_is_refused_when_loaded() {
+        let mut search = search();
+        step(&mut search);
+        let good = serde_json::to_string(&search).unwrap();
+        for (from, to, message) in [
+            ("\"widening\":2", "\"widening\":0", "space.widening"),
+            ("\"width\":", "\"width\":1000", "].width: width 1000"),
+            ("\"word_pos\":\"", "\"word_pos\":\"x", "position is not a number"),
+        ] {
+            let damaged = serde_json::from_str::<Search>(&good.replacen(from, to, 1));
+            let said = damaged.unwrap_err().to_string();
+            assert!(said.contains(message), "{message}: {said}");
+        }
     }
 
     #[test]

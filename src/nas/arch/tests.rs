@@ -45,6 +45,14 @@ fn derived_sizes_follow_the_definitions() {
 }
 
 #[test]
+fn placed_ops_occupy_all_slices_in_order() {
+    let arch = example();
+    let places: Vec<_> = arch.placed_ops().map(|placed| (placed.index, placed.columns)).collect();
+    assert_eq!(places, [(0, 0..2), (0, 2..3), (1, 3..6), (2, 6..12)]);
+    assert!(arch.placed_ops().all(|placed| arch.blocks[placed.index].ops.contains(placed.op)));
+}
+
+#[test]
 fn writes_beyond_the_width_start_over_with_the_first_channels() {
     let arch = example();
     let (space, block) = (&arch.space, &arch.blocks[0]);
@@ -81,7 +89,8 @@ fn names_are_golden() {
 #[test]
 fn json_has_one_op_per_line() {
     let text = example().to_json();
-    let line = r#"      {"read":[0,2],"write":[1,4],"width":4,"body":[{"kernel":[3,5],"dilation":[3,2],"groups":4},null,null,null]},"#;
+    let body = r#"[{"kernel":[3,5],"dilation":[3,2],"groups":4},null,null,null]"#;
+    let line = format!(r#"      {{"read":[0,2],"write":[1,4],"width":4,"body":{body}}},"#);
     assert!(text.lines().any(|l| l == line), "{text}");
     assert_eq!(text.lines().filter(|l| l.contains("\"read\"")).count(), 4);
 }
