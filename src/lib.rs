@@ -3,7 +3,10 @@
 #![allow(clippy::needless_range_loop)] // kernels index several register tiles with one variable
 
 pub mod backend;
+pub mod data;
 pub mod error;
+pub mod nas;
+pub mod nn;
 pub mod ops;
 pub mod rng;
 pub mod tape;
