@@ -23,11 +23,11 @@ const PACKED: [&[u8]; 4] = [
 /// # Errors
 /// `Data` when the binary itself is damaged.
 pub fn open() -> Result<Dataset> {
-    let mut files = Vec::with_capacity(MEMBERS.len());
-    for (member, packed) in MEMBERS.iter().zip(PACKED) {
-        let name = format!("(embedded) {}", member.file_name());
-        files.push(idx::read_packed(Path::new(&name), member.kind, packed)?);
-    }
+    let unpack = |i: usize| {
+        let name = format!("(embedded) {}", MEMBERS[i].file_name());
+        idx::read_packed(Path::new(&name), MEMBERS[i].kind, PACKED[i])
+    };
+    let files = [unpack(0)?, unpack(1)?, unpack(2)?, unpack(3)?];
     idx::assemble(files, |_| Some(&official::FASHION_12K))
 }
 

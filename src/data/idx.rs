@@ -98,26 +98,24 @@ struct Header {
 
 /// Opens the set in `dir`.
 pub(super) fn open(dir: &Path) -> Result<Dataset> {
-    let mut files = Vec::with_capacity(MEMBERS.len());
-    for member in MEMBERS {
+    let read_member = |member: Member| {
         let Some(path) = member.find(dir) else {
             let message = "is missing (plain or .gz); put all four files of the set into one folder";
             return Err(Error::data(dir.join(member.file_name()), message));
         };
-        files.push(read(&path, member.kind)?);
-    }
+        read(&path, member.kind)
+    };
+    let [a, b, c, d] = MEMBERS;
+    let files = [read_member(a)?, read_member(b)?, read_member(c)?, read_member(d)?];
     assemble(files, |digest| official::idx_set(dir, &[digest]))
 }
 
 /// Joins the files of [`MEMBERS`], in that order, to a data set; `recognise` gets the SHA-256 of
 /// the unpacked training labels.
 pub(super) fn assemble(
-    files: Vec<IdxFile>,
+    [train_images, train_labels, test_images, test_labels]: [IdxFile; 4],
     recognise: impl FnOnce(&str) -> Option<&'static official::Set>,
 ) -> Result<Dataset> {
-    let Ok([train_images, train_labels, test_images, test_labels]) = <[IdxFile; 4]>::try_from(files) else {
-        return Err(Error::Run("an IDX set has four files".into()));
-    };
     let [_, height, width] = train_images.header.dims;
     if test_images.header.dims[1..] != [height, width] {
         let [_, h, w] = test_images.header.dims;

@@ -9,8 +9,6 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::data::folder::Format;
-
 /// How a digest is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum DigestKind {
@@ -32,7 +30,6 @@ pub(super) struct File {
 #[derive(Debug)]
 pub(super) struct Set {
     pub name: &'static str,
-    pub format: Format,
     pub files: &'static [File],
 }
 
@@ -46,7 +43,7 @@ const fn file(name: &'static str, bytes: u64, digest: &'static str) -> File {
 }
 
 #[rustfmt::skip]
-pub(super) const FASHION_12K: Set = Set { name: "fashion-mnist-12k", format: Format::Idx, files: &[
+pub(super) const FASHION_12K: Set = Set { name: "fashion-mnist-12k", files: &[
     file(TRAIN_IMAGES, 7_840_016, "d33512cfdc636a0d8972818e6659995be209a88891df7fa2109d7895922c8985"),
     file(TRAIN_LABELS, 10_008, "620cb8e3b9348037c5ff9a07b02d773ab165330e072dfd19e0d21c59f8042dcf"),
     file(TEST_IMAGES, 1_568_016, "15a92dd1e9b16ea361928086e77df4dfa890c255c00b5a8c8162c1040ce8eef1"),
@@ -54,7 +51,7 @@ pub(super) const FASHION_12K: Set = Set { name: "fashion-mnist-12k", format: For
 ]};
 
 #[rustfmt::skip]
-pub(super) const FASHION: Set = Set { name: "fashion-mnist", format: Format::Idx, files: &[
+pub(super) const FASHION: Set = Set { name: "fashion-mnist", files: &[
     file(TRAIN_IMAGES, 47_040_016, "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"),
     file(TRAIN_LABELS, 60_008, "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"),
     file(TEST_IMAGES, 7_840_016, "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"),
@@ -62,7 +59,7 @@ pub(super) const FASHION: Set = Set { name: "fashion-mnist", format: Format::Idx
 ]};
 
 #[rustfmt::skip]
-pub(super) const MNIST: Set = Set { name: "mnist", format: Format::Idx, files: &[
+pub(super) const MNIST: Set = Set { name: "mnist", files: &[
     file(TRAIN_IMAGES, 47_040_016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
     file(TRAIN_LABELS, 60_008, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
     file(TEST_IMAGES, 7_840_016, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
@@ -70,7 +67,7 @@ pub(super) const MNIST: Set = Set { name: "mnist", format: Format::Idx, files: &
 ]};
 
 #[rustfmt::skip]
-pub(super) const CIFAR_10: Set = Set { name: "cifar-10", format: Format::Cifar10, files: &[
+pub(super) const CIFAR_10: Set = Set { name: "cifar-10", files: &[
     file("data_batch_1.bin", 30_730_000, "aadd24acce27caa71bf4b10992e9e7b2d74c2540"),
     file("data_batch_2.bin", 30_730_000, "c0ba65cce70568cd57b4e03e9ac8d2a5367c1795"),
     file("data_batch_3.bin", 30_730_000, "1dd00a74ab1d17a6e7d73e185b69dbf31242f295"),
@@ -80,7 +77,7 @@ pub(super) const CIFAR_10: Set = Set { name: "cifar-10", format: Format::Cifar10
 ]};
 
 #[rustfmt::skip]
-pub(super) const CIFAR_100: Set = Set { name: "cifar-100", format: Format::Cifar100, files: &[
+pub(super) const CIFAR_100: Set = Set { name: "cifar-100", files: &[
     file("train.bin", 153_700_000, "e207cd2e05b73b1393c74c7f5e7bea451d63e08e"),
     file("test.bin", 30_740_000, "8fb6623e830365ff53cf14adec797474f5478006"),
 ]};
@@ -93,9 +90,9 @@ pub(super) fn idx_set(folder: &Path, digests: &[&str]) -> Option<&'static Set> {
     if let Some(set) = SETS.iter().find(known) {
         return Some(set);
     }
-    // `.` and links have a name of their own.
+    // `.` and links have a name of their own; the parent counts because of layouts like MNIST/raw.
     let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
-    folder.ancestors().find_map(|ancestor| {
+    folder.ancestors().take(2).find_map(|ancestor| {
         let name = ancestor.file_name()?.to_string_lossy().to_lowercase();
         if name.contains("fashion") { Some(&FASHION) } else { name.contains("mnist").then_some(&MNIST) }
     })
@@ -117,6 +114,7 @@ mod tests {
         assert_eq!(name("/data/FashionMNIST/raw", &["00"]), Some("fashion-mnist"));
         assert_eq!(name("/fashion/mnist", &[]), Some("mnist"));
         assert_eq!(name("/data/letters", &[]), None);
+        assert_eq!(name("/mnist/data/letters", &[]), None);
         assert_eq!(name("/data/mnist", &["00", FASHION.files[1].digest]), Some("fashion-mnist"));
         assert_eq!(name("/data/fashion", &[MNIST.files[3].digest]), Some("mnist"));
     }

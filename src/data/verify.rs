@@ -14,12 +14,12 @@ use sha2::digest::Digest;
 
 use crate::data::bytes::open_regular;
 use crate::data::folder::{self, Format};
+use crate::data::idx;
 pub use crate::data::official::DigestKind;
 use crate::data::official::{self, Set, hex};
-use crate::data::{cifar, idx};
 use crate::error::{Error, Result};
 
-/// No official file is larger (CIFAR-100's training file has 154 MB), so counting stops here.
+/// Hashing stops here; the largest official file, CIFAR-100's for training, has 154 MB.
 const MAX_BYTES: u64 = 1 << 30;
 
 /// What became of a file.
@@ -44,14 +44,14 @@ pub struct FileReport {
     pub file: PathBuf,
     /// Official size in bytes, unpacked; none when the set is unknown.
     pub expected_bytes: Option<u64>,
-    /// Its size in bytes, unpacked; none when it is missing. Unpacking stops one byte after the
-    /// expected size, so more than that reads as one more.
+    /// Its size in bytes, unpacked as far as its gzip stream is intact (and no further than 1 GiB);
+    /// none when it is missing.
     pub actual_bytes: Option<u64>,
     /// How the digests are computed.
     pub digest_kind: DigestKind,
     /// Official digest, lower-case hexadecimal; none when the set is unknown.
     pub expected_digest: Option<String>,
-    /// Its digest; none when it is missing or cannot be unpacked to the expected size.
+    /// Its digest; none when it is missing, broken or beyond 1 GiB.
     pub actual_digest: Option<String>,
     /// The outcome.
     pub verdict: Verdict,
@@ -76,7 +76,7 @@ pub fn verify(folder: &Path) -> Result<Vec<FileReport>> {
 fn verify_cifar(dir: &Path, set: &'static Set) -> Result<Vec<FileReport>> {
     let report = |file: &'static official::File| {
         let path = dir.join(file.name);
-        let found = if path.exists() { Some(measure::<Sha1>(&path, file.bytes)?) } else { None };
+        let found = if path.exists() { Some(measure::<Sha1>(&path)?) } else { None };
         Ok(compare(path, DigestKind::Sha1, Some(file), found))
     };
     set.files.iter().map(report).collect()
@@ -86,7 +86,7 @@ fn verify_idx(dir: &Path) -> Result<Vec<FileReport>> {
     let mut found = Vec::new();
     for member in idx::MEMBERS {
         let path = member.find(dir);
-        let measured = path.as_ref().map(|path| measure::<Sha256>(path, MAX_BYTES)).transpose()?;
+        let measured = path.as_deref().map(measure_idx).transpose()?;
         found.push((path.unwrap_or_else(|| dir.join(member.file_name() + ".gz")), measured));
     }
     let digests: Vec<&str> = found.iter().filter_map(|(_, m)| m.as_ref()?.digest.as_deref()).collect();
@@ -105,29 +105,36 @@ struct Measured {
     broken: Option<String>,
 }
 
-/// Reads `path` to its end, but at most `limit` bytes and one.
-fn measure<D: Digest>(path: &Path, limit: u64) -> Result<Measured> {
+/// Measures an IDX file: unpacked if it is gzipped.
+fn measure_idx(path: &Path) -> Result<Measured> {
     let mut start = Vec::new();
     open_regular(path)?.take(2).read_to_end(&mut start).map_err(Error::io("read", path))?;
-    let file = open_regular(path)?;
-    if start == [0x1f, 0x8b] {
-        return digest::<D>(MultiGzDecoder::new(std::io::BufReader::new(file)), limit).or_else(|(bytes, error)| {
-            // Errors of the operating system have a number, those of the decoder have none.
-            if error.raw_os_error().is_some() {
-                return Err(Error::io("read", path)(error));
-            }
-            Ok(Measured { bytes, digest: None, broken: Some(error.to_string()) })
-        });
+    if start != [0x1f, 0x8b] {
+        return measure::<Sha256>(path);
     }
-    let bytes = file.metadata().map_err(Error::io("read the size of", path))?.len();
-    if bytes > limit {
-        return Ok(Measured { bytes, digest: None, broken: None });
-    }
-    digest::<D>(file, limit).map_err(|(_, error)| Error::io("read", path)(error))
+    let packed = std::io::BufReader::new(open_regular(path)?);
+    digest::<Sha256>(MultiGzDecoder::new(packed)).or_else(|(bytes, error)| {
+        // Errors of the operating system have a number, those of the decoder have none.
+        if error.raw_os_error().is_some() {
+            return Err(Error::io("read", path)(error));
+        }
+        Ok(Measured { bytes, digest: None, broken: Some(error.to_string()) })
+    })
 }
 
-fn digest<D: Digest>(from: impl Read, limit: u64) -> Result<Measured, (u64, std::io::Error)> {
-    let mut from = from.take(limit.saturating_add(1));
+/// Measures a file as it is.
+fn measure<D: Digest>(path: &Path) -> Result<Measured> {
+    let file = open_regular(path)?;
+    let bytes = file.metadata().map_err(Error::io("read the size of", path))?.len();
+    if bytes > MAX_BYTES {
+        return Ok(Measured { bytes, digest: None, broken: None });
+    }
+    digest::<D>(file).map_err(|(_, error)| Error::io("read", path)(error))
+}
+
+/// Reads to the end, but at most [`MAX_BYTES`] and one; an error comes with the bytes before it.
+fn digest<D: Digest>(from: impl Read) -> Result<Measured, (u64, std::io::Error)> {
+    let mut from = from.take(MAX_BYTES + 1);
     let (mut hash, mut bytes, mut buffer) = (D::new(), 0, vec![0; 1 << 16]);
     loop {
         match from.read(&mut buffer) {
@@ -140,7 +147,7 @@ fn digest<D: Digest>(from: impl Read, limit: u64) -> Result<Measured, (u64, std:
             Err(error) => return Err((bytes, error)),
         }
     }
-    let digest = (bytes <= limit).then(|| hex(&hash.finalize()));
+    let digest = (bytes <= MAX_BYTES).then(|| hex(&hash.finalize()));
     Ok(Measured { bytes, digest, broken: None })
 }
 
@@ -187,6 +194,7 @@ fn judge(official: Option<&official::File>, measured: Option<&Measured>) -> (Ver
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::cifar;
     use crate::data::testdata::{IDX_NAMES, cifar_records, gz, refusal, write_idx};
 
     fn embedded_copy() -> tempfile::TempDir {
