@@ -14,7 +14,7 @@ use crate::data::{Dataset, names};
 use crate::error::{Error, Result};
 
 const SHAPE: ImageShape = ImageShape { channels: 3, height: 32, width: 32 };
-const PIXELS: usize = 3 * 32 * 32;
+const PIXELS: usize = SHAPE.pixels();
 
 /// What tells the two sets apart.
 #[derive(Debug)]

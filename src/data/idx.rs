@@ -71,12 +71,14 @@ impl Member {
         format!("{}-idx{}-ubyte", self.stem, self.kind.dimensions())
     }
 
-    /// This file in `dir`, in any spelling; unpacked before gzipped, because that one is mapped.
+    /// This file in `dir`, in any spelling; unpacked before gzipped, because that one is mapped. A
+    /// folder of that name (some archives unpack to one) is the last resort, for the sake of the error.
     pub fn find(&self, dir: &Path) -> Option<PathBuf> {
         let dashed = self.file_name();
         let dotted = format!("{}.idx{}-ubyte", self.stem, self.kind.dimensions());
         let names = [dashed.clone(), dotted.clone(), dashed + ".gz", dotted + ".gz"];
-        names.iter().map(|name| dir.join(name)).find(|path| path.exists())
+        let paths = names.map(|name| dir.join(name));
+        paths.iter().find(|path| path.is_file()).or_else(|| paths.iter().find(|path| path.exists())).cloned()
     }
 }
 

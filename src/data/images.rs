@@ -20,7 +20,7 @@ pub struct ImageShape {
 
 impl ImageShape {
     /// Bytes (and pixels) of one image: channels · height · width.
-    pub fn pixels(self) -> usize {
+    pub const fn pixels(self) -> usize {
         self.channels * self.height * self.width
     }
 }

@@ -76,7 +76,8 @@ impl BatchOrder {
         let position = usize::try_from(state.position).unwrap_or(usize::MAX);
         if position > order.batches_per_epoch() * batch || position % batch != 0 {
             let message = format!(
-                "it stopped after {position} images of an epoch, no number of batches of {batch}; use the same batch size"
+                "it stopped after {position} images of an epoch, which is no number of batches of {batch}; use the \
+                 same batch size"
             );
             return Err(Error::checkpoint(checkpoint, message));
         }
@@ -192,7 +193,7 @@ mod tests {
             BatchOrder::restore((0..images).collect(), batch, state, Path::new("c")).unwrap_err().to_string()
         };
         assert!(restore(22, 5, &good).contains("trained on 23 images, there are 22"));
-        assert!(restore(23, 4, &good).contains("15 images of an epoch, no number of batches of 4"));
+        assert!(restore(23, 4, &good).contains("15 images of an epoch, which is no number of batches of 4"));
         assert!(restore(23, 5, &OrderState { position: u64::MAX, ..good.clone() }).contains("same batch size"));
         let rng = RngState { word_pos: "x".into(), ..good.rng.clone() };
         assert!(restore(23, 5, &OrderState { rng, ..good }).contains("\"x\" is not a number"));

@@ -60,6 +60,18 @@ fn sets_of_unknown_digest_are_named_after_their_folder() {
 }
 
 #[test]
+fn a_folder_in_place_of_a_file_is_named_unless_the_file_is_there_too() {
+    let (_root, dir) = folder("set");
+    write_idx(&dir, IDX_NAMES);
+    let plain = dir.join(IDX_NAMES[1]);
+    std::fs::remove_file(&plain).unwrap();
+    std::fs::create_dir(&plain).unwrap();
+    assert!(refusal(open(&dir)).contains("train-labels-idx1-ubyte: is not a regular file"));
+    std::fs::write(dir.join(IDX_NAMES[1].to_owned() + ".gz"), gz(&idx_labels(23))).unwrap();
+    assert_eq!(open(&dir).unwrap().train.len(), 23);
+}
+
+#[test]
 fn a_missing_member_is_named() {
     for name in IDX_NAMES {
         let (_root, dir) = folder("half");
