@@ -2,7 +2,7 @@
 //!
 //! A placement names the window of the zero-padded image that becomes the input: with dy, dx and flip,
 //! `out[c][y][x] = in[c][y + dy][x' + dx]`, x' = W-1-x when flipped and x otherwise; outside the
-//! image the input is 0 after normalisation. Pad 4 and random flips are the "+" of CIFAR-10+
+//! image the pixel is 0 (black) before normalisation. Pad 4 and random flips are the "+" of CIFAR-10+
 //! (section 4 of the paper).
 
 use crate::rng::{Rng, RngState};

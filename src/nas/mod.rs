@@ -20,9 +20,14 @@ pub mod cost;
 pub mod describe;
 mod draw;
 pub mod encode;
+pub mod hypernet;
+pub mod mainnet;
 pub mod perturb;
+pub mod resulting;
 #[cfg(test)]
 mod rules;
 pub mod sample;
+pub mod smash;
 pub mod space;
 pub mod strategy;
+pub mod weights;
