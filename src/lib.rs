@@ -3,6 +3,8 @@
 #![allow(clippy::needless_range_loop)] // kernels index several register tiles with one variable
 
 pub mod backend;
+pub mod cli;
+pub mod commands;
 pub mod data;
 pub mod error;
 pub mod nas;

@@ -162,7 +162,7 @@ impl WeightSource for FreeWeights<'_> {
         let mut input = self.filter(tape, params.input, 1);
         if self.network.norm == NormKind::Weightnorm {
             let len = tape.shape(input.w).len();
-            input.scale = Some(weightnorm(tape, input.w, vec![0..len])?);
+            input.scale = Some(weightnorm(tape, input.w, std::iter::once(0..len).collect())?);
         }
         let mut body = [None; 4];
         for (j, (id, conv)) in params.body.iter().zip(&placed.op.body).enumerate() {

@@ -119,7 +119,7 @@ impl SmashNetwork {
 
 /// Stored extent of body filter `j`.
 fn body_dims(space: &Space, j: usize) -> [usize; 4] {
-    let inputs = if j % 2 == 0 { space.expansion * space.n_max } else { space.n_max };
+    let inputs = if matches!(j, 0 | 2) { space.expansion * space.n_max } else { space.n_max };
     let kernel = space.kernels.iter().copied().max().unwrap_or(1);
     [space.n_max, inputs, kernel, kernel]
 }
