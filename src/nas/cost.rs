@@ -65,9 +65,17 @@ pub enum Part {
     /// The first convolution.
     Stem,
     /// Op number `op` of block `block`.
-    Op { block: usize, op: usize },
+    Op {
+        /// Number of the block.
+        block: usize,
+        /// Number of the op in it.
+        op: usize,
+    },
     /// From block `after` to the next.
-    Transition { after: usize },
+    Transition {
+        /// The block it leaves.
+        after: usize,
+    },
     /// The classifier.
     Head,
 }

@@ -7,8 +7,9 @@ use std::fmt::Write;
 
 use super::arch::{Architecture, Conv, Op};
 use super::cost::{Cost, NetworkShape, Part, rows};
+use super::space::BLOCKS;
 
-/// Columns of an op's line: title and width; the last two are right-aligned numbers.
+/// Titles of the columns. Channels are counted where they enter the 1x1, leave it, and leave the op.
 const HEADER: [&str; 9] = ["op", "reads", "in", "mid", "out", "body", "writes", "params", "MACs"];
 
 /// A readable plain-text table of a valid architecture, ending in a newline.
@@ -48,33 +49,25 @@ enum Line {
     Text(String),
 }
 
+/// The lines of one part; the first op of a block comes with the block's own line.
 fn part_lines(arch: &Architecture, shape: &NetworkShape, part: Part, cost: Cost) -> Vec<Line> {
-    let costs = |name: &str, body: String, (enters, leaves): (usize, usize)| {
-        let cell = |text: &str| text.to_string();
-        Line::Cells([
-            cell(name),
-            cell("-"),
-            enters.to_string(),
-            cell("-"),
-            leaves.to_string(),
-            body,
-            cell("-"),
-            short(cost.params),
-            short(cost.macs),
-        ])
-    };
-    let out = |b: usize| arch.blocks[b].output_channels(b, &arch.space);
     let enters = |b: usize| arch.blocks[b].input_channels(b, &arch.space);
+    let leaves = |b: usize| arch.blocks[b].output_channels(b, &arch.space);
+    let kernel = shape.stem_kernel;
     match part {
-        Part::Stem => {
-            let body = format!("{0}x{0}", shape.stem_kernel);
-            vec![costs("stem", body, (shape.image_channels, enters(0)))]
-        }
+        Part::Stem => vec![fixed_line("stem", shape.image_channels, enters(0), &format!("{kernel}x{kernel}"), cost)],
         Part::Op { block, op: 0 } => vec![Line::Text(block_line(arch, shape, block)), op_line(arch, block, 0, cost)],
         Part::Op { block, op } => vec![op_line(arch, block, op, cost)],
-        Part::Transition { after } => vec![costs("trans", "1x1 pool".into(), (out(after), enters(after + 1)))],
-        Part::Head => vec![costs("head", "pool fc".into(), (out(2), shape.classes))],
+        Part::Transition { after } => vec![fixed_line("trans", leaves(after), enters(after + 1), "1x1 pool", cost)],
+        Part::Head => vec![fixed_line("head", leaves(BLOCKS - 1), shape.classes, "pool fc", cost)],
     }
+}
+
+/// The line of a part that every network has.
+fn fixed_line(name: &str, enters: usize, leaves: usize, body: &str, cost: Cost) -> Line {
+    let (enters, leaves) = (enters.to_string(), leaves.to_string());
+    let (params, macs) = (short(cost.params), short(cost.macs));
+    Line::Cells([name, "-", &enters, "-", &leaves, body, "-", &params, &macs].map(str::to_string))
 }
 
 fn block_line(arch: &Architecture, shape: &NetworkShape, index: usize) -> String {

@@ -68,7 +68,7 @@ impl<'a> BlockDraw<'a> {
         self.written.min(affordable) / self.read_step * self.read_step
     }
 
-    /// Most and fewest banks an op of `width` units can write, and how many of them may be empty.
+    /// How many banks an op of `width` units may write.
     pub fn write_bounds(&self, width: usize) -> WriteBounds {
         let least = width / self.bank_size;
         let empty = self.banks.len() - self.written;
@@ -88,12 +88,7 @@ impl<'a> BlockDraw<'a> {
     pub fn read(&self, rng: &mut Rng) -> Vec<usize> {
         let choices = self.most_reads() / self.read_step;
         let count = self.read_step * (1 + rng.below(choices));
-        self.choose_reads(self.written, count, rng)
-    }
-
-    /// `count` of the first `among` banks.
-    pub fn choose_reads(&self, among: usize, count: usize, rng: &mut Rng) -> Vec<usize> {
-        rng.choose(&self.banks[..among], count)
+        rng.choose(&self.banks[..self.written], count)
     }
 
     /// The width G in units, a multiple of the bank size up to k, with probability proportional to

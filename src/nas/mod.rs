@@ -16,6 +16,8 @@
 
 pub mod arch;
 mod check;
+#[cfg(test)]
+mod chi_square;
 pub mod cost;
 pub mod describe;
 mod draw;

@@ -5,7 +5,8 @@
 //! convolution's filter size or dilation (per axis) or groups. Each is redrawn with the given
 //! probability from the distribution that sampling draws it from, at the op's place in the
 //! changed block. Bank size and number of banks are not elements: they give every other element
-//! of a block its meaning, so a block with another bank size would be a new draw.
+//! of a block its meaning, so a block with another bank size would be a new draw. The budget is
+//! the block's whole one, whatever fraction of it the architecture was drawn with.
 //!
 //! What a change makes impossible further on is repaired with as little as possible: reads of
 //! banks that are no longer written are dropped, reads are thinned to whole slices and to the
@@ -87,7 +88,7 @@ impl Redraw<'_, '_> {
         let written = self.draw.written();
         let mut kept = write.to_vec();
         self.draw.close_gaps(&mut kept);
-        // Renumbering is also what makes a bank stand after the last, or one empty bank too many.
+        // Of the empty banks stay as many as exist and as the width has channels for.
         kept.retain(|&bank| bank < written + bounds.fresh);
         if kept.len() > bounds.most {
             // Thin by position, not by value: the order of hand-written writes means something.

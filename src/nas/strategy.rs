@@ -35,16 +35,22 @@ impl Default for SearchConfig {
     }
 }
 
-/// Where a candidate comes from; `of` is the index of the candidate that was changed.
+/// Where a candidate comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
     /// Drawn from the whole space.
     Random,
     /// The best random architecture, perturbed.
-    Perturb { of: usize },
+    Perturb {
+        /// Index of the candidate that was changed.
+        of: usize,
+    },
     /// The Markov chain's state, perturbed.
-    Markov { of: usize },
+    Markov {
+        /// Index of the candidate that was changed.
+        of: usize,
+    },
 }
 
 /// An architecture to score.
@@ -295,13 +301,17 @@ mod tests {
 
     #[test]
     fn scores_that_are_not_finite_are_worst() {
-        let mut search = search();
-        for score in [f64::NAN, f64::INFINITY, 99.0, f64::NAN] {
-            search.propose().unwrap();
-            search.report(score);
-            search = reload(&search);
+        for saved in [false, true] {
+            let mut search = search();
+            for score in [f64::NAN, f64::INFINITY, 99.0, f64::NAN, f64::NEG_INFINITY] {
+                search.propose().unwrap();
+                search.report(score);
+                if saved {
+                    search = reload(&search);
+                }
+            }
+            assert_eq!((search.best().unwrap().index, search.best().unwrap().score), (2, Some(99.0)));
         }
-        assert_eq!((search.best().unwrap().index, search.best().unwrap().score), (2, Some(99.0)));
     }
 
     #[test]

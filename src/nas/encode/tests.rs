@@ -166,6 +166,43 @@ fn reads_writes_and_widths_can_be_read_back() {
     }
 }
 
+/// The names of all facts about an op, put together without the layout.
+fn facts_by_name(placed: &PlacedOp) -> Vec<String> {
+    let op = placed.op;
+    let mut names = vec![format!("block {}", placed.index), format!("width {}", op.width)];
+    names.extend(op.read.iter().map(|bank| format!("read bank {bank}")));
+    names.extend(op.write.iter().map(|bank| format!("write bank {bank}")));
+    for (i, conv) in op.body.iter().enumerate() {
+        let Some(Conv { kernel, dilation, groups }) = conv else { continue };
+        names.push(format!("active conv {i}"));
+        names.push(format!("groups conv {i} {groups}"));
+        names.push(format!("kernel conv {i} height {}", kernel[0]));
+        names.push(format!("kernel conv {i} width {}", kernel[1]));
+        names.push(format!("dilation conv {i} height {}", dilation[0]));
+        names.push(format!("dilation conv {i} width {}", dilation[1]));
+    }
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn exactly_the_facts_of_an_op_are_filled() {
+    for space in [Space::v2(), Space::small()] {
+        let names = channel_layout(&space);
+        let mut rng = Rng::new(2, Stream::Arch);
+        for _ in 0..50 {
+            let arch = sample(&space, &SampleLimits::full(&space), &mut rng);
+            let c = encode(&arch, EncodeOptions::default());
+            for placed in arch.placed_ops() {
+                let on = |channel: &usize| placed.columns.clone().any(|column| c.at(*channel, 0, column) == 1.0);
+                let mut filled: Vec<String> = (0..c.channels).filter(on).map(|i| names[i].clone()).collect();
+                filled.sort_unstable();
+                assert_eq!(filled, facts_by_name(&placed));
+            }
+        }
+    }
+}
+
 /// Bank size 3 and D = 2: unit by unit, the slices of banks p, q are pp, pq, qq.
 #[test]
 fn a_slice_shared_by_several_banks_names_them_all() {

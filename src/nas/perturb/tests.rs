@@ -1,4 +1,5 @@
 use super::*;
+use crate::nas::chi_square::{Tally, uniform};
 use crate::nas::rules::obey;
 use crate::nas::sample::sample;
 use crate::rng::Stream;
@@ -30,6 +31,8 @@ fn a_long_chain_of_perturbations_stays_in_the_space() {
         for _ in 0..500 {
             arch = perturb(&arch, 0.05, &mut rng);
             obey(&arch, &limits, false);
+            let mut ops = arch.blocks.iter().flat_map(|block| &block.ops);
+            assert!(ops.all(|op| op.write.is_sorted()), "drawn writes ascend, and so do repaired ones");
         }
     }
 }
@@ -90,6 +93,39 @@ fn about_the_right_fraction_of_elements_changes() {
             assert!((seen - expected).abs() < 5.0 * deviation, "{name}: {seen} changed, expected {expected}");
         }
     }
+}
+
+#[test]
+fn redrawn_elements_follow_the_probabilities_of_sampling() {
+    let space = Space::v2();
+    let mut rng = Rng::new(7, Stream::Search);
+    let arch = sample(&space, &SampleLimits::full(&space), &mut rng);
+    let [mut widths, mut convs, mut bodies] = [0; 3].map(|_| Tally::default());
+    let stated: Vec<(usize, f64)> = space.bodies.iter().map(|body| body.probability).enumerate().collect();
+    for _ in 0..300 {
+        for block in perturb(&arch, 1.0, &mut rng).blocks {
+            for op in &block.ops {
+                let (s, units) = (block.bank_size, op.read.len() * block.bank_size);
+                let weight = |g: usize| 1.0 / (0.01 + 10.0 * (g as f64 - units as f64).abs());
+                let choices: Vec<(usize, f64)> = (1..=8).filter(|g| g % s == 0).map(|g| (g, weight(g))).collect();
+                widths.add(format!("size {s}, {units} units read"), &choices, op.width);
+                let body = space.bodies.iter().position(|body| body.active == op.active()).unwrap();
+                bodies.add("body".into(), &stated, body);
+                for (i, conv) in op.body.iter().enumerate() {
+                    let Some(conv) = conv else { continue };
+                    convs.add(format!("groups of conv {i}"), &uniform([1, 2, 4, 8]), conv.groups);
+                    for axis in 0..2 {
+                        let (kernel, dilation) = (conv.kernel[axis], conv.dilation[axis]);
+                        convs.add(format!("kernel of conv {i}, axis {axis}"), &uniform([3, 5, 7]), kernel);
+                        let place = format!("dilation of conv {i}, axis {axis}, kernel {kernel}");
+                        convs.add(place, &uniform(1..=4 - (kernel - 1) / 2), dilation);
+                    }
+                }
+            }
+        }
+    }
+    assert!(widths.check("width") >= 5);
+    assert_eq!((convs.check("convolutions"), bodies.check("body")), (4 + 8 + 16, 1));
 }
 
 /// With several elements per op, most ops of a v2 network keep their reads at 5 %.

@@ -22,6 +22,17 @@ fn v1_budget_is_the_one_worked_out_by_hand() {
     assert_eq!(v1.max_banks(), 32);
 }
 
+/// N = 4, D = 2, w = 2: here half of block 1's channels, 28, is not a multiple of the base, 8.
+#[test]
+fn odd_halves_are_rounded_down_to_the_base() {
+    let space = Space { unit: 4, n_max: 32, depth: 4, widening: 2, ..Space::v2() };
+    assert_eq!(space.in_channels(), [16, 24, 24]);
+    assert_eq!(space.max_channels(), [48, 56, 64]);
+    assert_eq!(space.budget_channels(), [80, 152, 280]);
+    assert_eq!(space.slices(), [10, 19, 35]);
+    assert_eq!(space.max_banks(), 16);
+}
+
 #[test]
 fn dilation_never_exceeds_the_extent() {
     let v2 = Space::v2();
