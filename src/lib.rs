@@ -3,13 +3,16 @@
 #![allow(clippy::needless_range_loop)] // kernels index several register tiles with one variable
 
 pub mod backend;
+pub mod checkpoint;
 pub mod cli;
 pub mod commands;
+pub mod config;
 pub mod data;
 pub mod error;
 pub mod nas;
 pub mod nn;
 pub mod ops;
+pub mod report;
 pub mod rng;
 pub mod tape;
 pub mod tensor;

@@ -32,7 +32,7 @@ pub enum Stream {
 pub struct RngState {
     /// Master seed of the run.
     pub seed: u64,
-    /// Number of the [`Stream`], with the sub-stream in the upper 32 bits.
+    /// Number of the [`Stream`]; a sub-stream sets bit 63 and has its index in bits 8 to 39.
     pub stream: u64,
     /// 32-bit words drawn so far, in decimal (it may exceed what JSON numbers hold).
     pub word_pos: String,
@@ -55,7 +55,7 @@ impl Rng {
     /// Sub-stream `index` of `stream`: independent of the stream itself and of its other
     /// sub-streams (one per retrained network, one per validation pass).
     pub fn sub(seed: u64, stream: Stream, index: u32) -> Self {
-        Self::numbered(seed, stream as u64 | (u64::from(index) + 1) << 32)
+        Self::numbered(seed, stream as u64 | u64::from(index) << 8 | 1 << 63)
     }
 
     fn numbered(seed: u64, stream: u64) -> Self {

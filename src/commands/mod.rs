@@ -1,5 +1,15 @@
 //! One file per command, each `run(..) -> Result<()>`.
 
+pub mod eval;
+pub mod job;
+pub mod output;
+pub mod retrain;
+pub mod run;
+pub mod search;
+pub mod timing;
+pub mod train;
+pub mod training;
+
 use crate::backend::Cpu;
 use crate::backend::cpu::Isa;
 use crate::cli::{Cli, Command, GlobalArgs};
@@ -22,11 +32,15 @@ smash-engine --help lists all commands.
 /// Whatever the command reports; see [`Error::exit_code`].
 pub fn dispatch(cli: Cli) -> Result<()> {
     let Some(command) = cli.command else {
-        print!("{WELCOME}");
-        return Ok(());
+        return output::print(WELCOME);
     };
     match command {
-        _ => todo!(),
+        Command::Run(args) => run::run(&args, &cli.global),
+        Command::Train(args) => train::run(&args, &cli.global),
+        Command::Search(args) => search::run(&args, &cli.global),
+        Command::Retrain(args) => retrain::run(&args, &cli.global),
+        Command::Eval(args) => eval::run(&args, &cli.global),
+        Command::Show(_) | Command::Data(_) | Command::Info => todo!(),
     }
 }
 

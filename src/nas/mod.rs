@@ -29,7 +29,9 @@ pub mod resulting;
 #[cfg(test)]
 mod rules;
 pub mod sample;
+pub mod score;
 pub mod smash;
 pub mod space;
 pub mod strategy;
+pub mod train;
 pub mod weights;

@@ -1,0 +1,56 @@
+//! Error of a trained network, or the SMASH score of an architecture, on a named split.
+
+use crate::cli::{EvalArgs, GlobalArgs, RunArgs, Split};
+use crate::commands::job::{Directory, Job};
+use crate::commands::output::print_result;
+use crate::commands::retrain::load_network;
+use crate::commands::search::{load_smash, stage as search_stage};
+use crate::error::{Error, Result};
+use crate::nas::arch::Architecture;
+use crate::nas::score::{network_error, smash_score};
+use crate::nas::train::Batch;
+use crate::report::error_margin;
+
+/// `smash-engine eval`.
+///
+/// # Errors
+/// Usage errors; [`Error::Checkpoint`] when the network cannot be used.
+pub fn run(args: &EvalArgs, global: &GlobalArgs) -> Result<()> {
+    let run_args = RunArgs { out: Some(args.out.clone()), resume: true, ..RunArgs::default() };
+    let job = Job::open(&run_args, global, Directory::Existing)?;
+    let batches: Vec<Batch<'_>> = match args.split {
+        Split::Val => job.validation_batches().collect(),
+        Split::Test => job.test_batches(),
+    };
+    let (id, weights, outcome) = match &args.arch {
+        Some(path) => {
+            let arch = Architecture::load(path)?;
+            if arch.space != job.config.space {
+                let message = "belongs to another search space than the run; draw it from the run's own";
+                return Err(Error::data(path, message));
+            }
+            let (network, mut context) = load_smash(&job)?;
+            let outcome = smash_score(&mut context, &network, &arch, &job.gather, batches.into_iter())?;
+            (arch.id(), "generated", outcome)
+        }
+        None => {
+            let arch = match &args.network {
+                Some(id) => Architecture::load(job.path(&format!("arch/{id}.json")))?,
+                None => search_stage(&job)?.swap_remove(0).arch,
+            };
+            let (network, mut context) = load_network(&job, &arch)?;
+            (arch.id(), "trained", network_error(&mut context, &network, &job.gather, batches.into_iter())?)
+        }
+    };
+    let split = args.split.name();
+    let error = outcome.percent();
+    let margin = error_margin(error, outcome.images);
+    let json = serde_json::json!({ "architecture": id, "weights": weights, "split": split,
+        format!("{split}_err"): error, format!("{split}_loss"): outcome.mean_loss(), "images": outcome.images });
+    let text = format!(
+        "architecture {id}, {weights} weights: {split}_err {error:.2} % +- {margin:.2} on {} images, {split}_loss {:.4}\n",
+        outcome.images,
+        outcome.mean_loss()
+    );
+    print_result(global, &json, &text)
+}

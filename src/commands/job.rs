@@ -1,0 +1,315 @@
+//! What all stages of a run share: settings, images, the run directory, interruption.
+
+use crate::backend::{Context, Cpu};
+use crate::cli::{GlobalArgs, RunArgs};
+use crate::commands::open_device;
+use crate::config::RunConfig;
+use crate::data::augment::centred;
+use crate::data::{AugmentKind, DataSpec, Dataset, Images, channel_stats, sequential_batches, validation_split};
+use crate::error::{Error, Result};
+use crate::nas::cost::NetworkShape;
+use crate::nas::train::Batch;
+use crate::ops::batch_gather::BatchGather;
+use crate::report::{Style, write_json};
+use crate::tensor::Shape;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Filter size of the stem.
+const STEM_KERNEL: usize = 7;
+/// Pixels of padding a random crop moves in.
+const CROP_PAD: u32 = 4;
+
+/// A run being worked on.
+pub struct Job {
+    /// Settings.
+    pub config: RunConfig,
+    /// Run directory.
+    pub dir: PathBuf,
+    /// Images.
+    pub dataset: Dataset,
+    /// Indices of training images to learn from.
+    pub train: Vec<u32>,
+    /// Indices of training images to validate on.
+    pub validation: Vec<u32>,
+    /// How images become batches.
+    pub gather: BatchGather,
+    /// What surrounds an architecture.
+    pub shape: NetworkShape,
+    /// Flags of every command.
+    pub global: GlobalArgs,
+    /// How progress is shown.
+    pub style: Style,
+    interrupt: Interrupt,
+}
+
+/// What may be in the directory of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Directory {
+    /// A new run; an old one only with --resume or --overwrite.
+    New,
+    /// A run that an earlier stage left.
+    Existing,
+}
+
+impl Job {
+    /// Opens data and directory for a command with the given arguments.
+    ///
+    /// # Errors
+    /// Usage, data, directory and device errors, each named.
+    pub fn open(args: &RunArgs, global: &GlobalArgs, directory: Directory) -> Result<Self> {
+        open_device(global)?; // fails before anything is written
+        let (config, dir) = resolve(args, directory)?;
+        let dataset = crate::data::open(&DataSpec::parse(&config.data.source))?;
+        let (train, validation) =
+            validation_split(dataset.train.labels(), config.data.validation, config.seed, config.data.split.into())?;
+        let (gather, shape) = geometry(&config, &dataset)?;
+        if config.smash.batch.max(config.retrain.batch) > train.len() {
+            return Err(Error::config("batch", format!("is larger than the {} training images", train.len())));
+        }
+        prepare(&dir, &config, args, directory)?;
+        let style = Style::detect(global.quiet);
+        let job = Self {
+            config,
+            dir,
+            dataset,
+            train,
+            validation,
+            gather,
+            shape,
+            global: global.clone(),
+            style,
+            interrupt: Interrupt::install()?,
+        };
+        job.write_environment()?;
+        Ok(job)
+    }
+
+    fn write_environment(&self) -> Result<()> {
+        let cpu = open_device(&self.global)?;
+        let record = serde_json::json!({
+            "engine": env!("CARGO_PKG_VERSION"),
+            "os": std::env::consts::OS,
+            "arch": std::env::consts::ARCH,
+            "device": "cpu",
+            "threads": cpu.pool.threads(),
+            "simd": cpu.isa.name(),
+            "command": std::env::args().collect::<Vec<_>>(),
+        });
+        write_json(&self.dir.join("env.json"), &record)
+    }
+
+    /// The device.
+    ///
+    /// # Errors
+    /// As [`open_device`].
+    pub fn cpu(&self) -> Result<Cpu> {
+        open_device(&self.global)
+    }
+
+    /// A context whose step arena may grow to `arena_len` f32.
+    ///
+    /// # Errors
+    /// As [`open_device`], or when the memory is refused.
+    pub fn context(&self, arena_len: usize) -> Result<Context> {
+        Context::cpu(self.cpu()?, arena_len)
+    }
+
+    /// A file of the run directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Prints a line of progress to stderr unless quiet.
+    pub fn say(&self, text: &str) {
+        if self.style != Style::Quiet {
+            eprintln!("{text}");
+        }
+    }
+
+    /// How training images are varied.
+    pub fn augment(&self) -> AugmentKind {
+        if self.config.data.augment { AugmentKind::CropFlip { pad: CROP_PAD } } else { AugmentKind::None }
+    }
+
+    /// Shape of a batch of `n` images on the network's input.
+    pub fn batch_shape(&self, n: usize) -> Shape {
+        Shape::new(self.shape.image_channels, self.shape.image_size, self.shape.image_size, n)
+    }
+
+    /// Evaluation batches over the given training images.
+    pub fn validation_batches(&self) -> impl Iterator<Item = Batch<'_>> {
+        sequential_batches(&self.validation, self.config.data.eval_batch)
+            .map(|indices| gather_batch(&self.dataset.train, indices))
+    }
+
+    /// Evaluation batches over the test set. Only explicit evaluations may ask for them.
+    pub fn test_batches(&self) -> Vec<Batch<'_>> {
+        let all: Vec<u32> = (0..self.dataset.test.len() as u32).collect();
+        sequential_batches(&all, self.config.data.eval_batch)
+            .map(|indices| gather_batch(&self.dataset.test, indices))
+            .collect()
+    }
+
+    /// The signal that asked the run to end, if any.
+    pub fn interrupted(&self) -> Option<i32> {
+        self.interrupt.signal()
+    }
+}
+
+/// Unvaried images with their labels.
+pub fn gather_batch<'a>(images: &'a Images, indices: &[u32]) -> Batch<'a> {
+    Batch {
+        images: indices.iter().map(|&i| images.image(i as usize)).collect(),
+        placements: centred(indices.len()),
+        labels: indices.iter().map(|&i| images.label(i as usize)).collect(),
+    }
+}
+
+/// Settings and directory of a command.
+fn resolve(args: &RunArgs, directory: Directory) -> Result<(RunConfig, PathBuf)> {
+    let fresh = RunConfig::resolve(args);
+    let dir = match (&args.out, &fresh) {
+        (Some(dir), _) => dir.clone(),
+        (None, Ok(config)) => config.default_out(),
+        (None, Err(_)) => return fresh.map(|config| (config, PathBuf::new())),
+    };
+    if directory == Directory::New {
+        return Ok((fresh?, dir));
+    }
+    let path = dir.join("config.toml");
+    if !path.is_file() {
+        let message = format!("{} holds no run; `smash-engine train --out DIR` makes one", dir.display());
+        return Err(Error::config("--out", message));
+    }
+    let before = RunConfig::load(&path)?;
+    let now = before.with_flags(args)?;
+    let settled: Vec<String> = now
+        .differences(&before)
+        .into_iter()
+        .filter(|line| !line.starts_with("search.") && !line.starts_with("retrain."))
+        .collect();
+    refuse_differences(&dir, &settled)?;
+    Ok((now, dir))
+}
+
+fn refuse_differences(dir: &Path, differences: &[String]) -> Result<()> {
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "{} was started with other settings ({}); repeat them, or use another --out",
+        dir.display(),
+        differences.join("; ")
+    );
+    Err(Error::checkpoint(dir, message))
+}
+
+/// Batches' geometry and what surrounds an architecture.
+fn geometry(config: &RunConfig, dataset: &Dataset) -> Result<(BatchGather, NetworkShape)> {
+    let image = dataset.shape;
+    let size = config.data.size;
+    if image.height > size || image.width > size {
+        let message = format!("{size} is smaller than the images ({} x {})", image.height, image.width);
+        return Err(Error::config("data.size", message));
+    }
+    let statistics = channel_stats(&dataset.train, image);
+    let single = |values: &[f64]| values.iter().map(|&x| x as f32).collect();
+    let gather = BatchGather {
+        image: [image.channels, image.height, image.width],
+        size: [size, size],
+        mean: single(&statistics.mean),
+        std: single(&statistics.std),
+    };
+    let shape = NetworkShape {
+        image_channels: image.channels,
+        image_size: size,
+        classes: dataset.class_names.len(),
+        stem_kernel: STEM_KERNEL,
+    };
+    Ok((gather, shape))
+}
+
+/// Files and folders that a run writes: what --overwrite deletes, and nothing else.
+const RUN_FILES: [&str; 10] = [
+    "config.toml",
+    "env.json",
+    "metrics.jsonl",
+    "archs.jsonl",
+    "ranking.jsonl",
+    "timing.json",
+    "ckpt",
+    "arch",
+    "results.json",
+    "report.md",
+];
+
+/// Creates the directory, or refuses.
+fn prepare(dir: &Path, config: &RunConfig, args: &RunArgs, directory: Directory) -> Result<()> {
+    let path = dir.join("config.toml");
+    if directory == Directory::New && path.is_file() {
+        if args.overwrite {
+            for name in RUN_FILES {
+                remove(&dir.join(name))?;
+            }
+        } else if args.resume {
+            refuse_differences(dir, &config.differences(&RunConfig::load(&path)?))?;
+        } else {
+            let message =
+                format!("{} already holds a run; --resume continues it, --overwrite deletes it", dir.display());
+            return Err(Error::config("--out", message));
+        }
+    } else if directory == Directory::New && dir.is_dir() {
+        let mut entries = std::fs::read_dir(dir).map_err(Error::io("read", dir))?;
+        if entries.next().is_some() {
+            let message = format!("{} is not empty and holds no run; name a new directory", dir.display());
+            return Err(Error::config("--out", message));
+        }
+    }
+    for folder in [dir.to_path_buf(), dir.join("ckpt"), dir.join("arch")] {
+        std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+    }
+    crate::checkpoint::write_atomic(&path, config.to_toml().as_bytes())
+}
+
+/// Removes a file or folder that may not exist.
+pub fn remove(path: &Path) -> Result<()> {
+    let removed = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    match removed {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
+        _ => Ok(()),
+    }
+}
+
+/// SIGINT or SIGTERM once: finish the step, save, exit; twice: exit at once.
+struct Interrupt {
+    signal: Arc<AtomicUsize>,
+}
+
+impl Interrupt {
+    fn install() -> Result<Self> {
+        let signal = Arc::new(AtomicUsize::new(0));
+        for number in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+            let asked = Arc::new(std::sync::atomic::AtomicBool::new(false));
+            // Order matters: the first signal finds `asked` unset, the second one does not.
+            signal_hook::flag::register_conditional_shutdown(number, 128 + number, Arc::clone(&asked))
+                .and_then(|_| signal_hook::flag::register(number, asked))
+                .and_then(|_| signal_hook::flag::register_usize(number, Arc::clone(&signal), number as usize))
+                .map_err(|e| Error::Run(format!("cannot watch for signals: {e}")))?;
+        }
+        Ok(Self { signal })
+    }
+
+    fn signal(&self) -> Option<i32> {
+        match self.signal.load(Ordering::Relaxed) {
+            0 => None,
+            number => Some(number as i32),
+        }
+    }
+}
+
+/// The error that ends an interrupted run.
+pub fn interrupted(signal: i32) -> Error {
+    Error::Interrupted { name: if signal == signal_hook::consts::SIGINT { "SIGINT" } else { "SIGTERM" }, signal }
+}

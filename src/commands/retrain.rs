@@ -1,0 +1,207 @@
+//! Stage 3: train architectures from scratch, and look at the test set once each is done.
+
+use crate::backend::Context;
+use crate::checkpoint::write_atomic;
+use crate::cli::{GlobalArgs, RetrainArgs};
+use crate::commands::job::{Directory, Job, remove};
+use crate::commands::output::print_result;
+use crate::commands::search::{Candidate, stage as search_stage};
+use crate::commands::timing::Timing;
+use crate::commands::training::Training;
+use crate::error::{Error, Result};
+use crate::nas::arch::Architecture;
+use crate::nas::cost::cost;
+use crate::nas::resulting::ResultingNetwork;
+use crate::nas::score::network_error;
+use crate::nas::strategy::Origin;
+use crate::report::count;
+use serde::{Deserialize, Serialize};
+
+/// Why an architecture is trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// The best SMASH score.
+    Winner,
+    /// A random architecture of about the winner's cost.
+    Rival,
+    /// The most multiply-accumulates: what one would choose by cost alone.
+    Largest,
+    /// Named by the user.
+    Chosen,
+}
+
+/// A trained network's line in the results.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trained {
+    /// Why.
+    pub role: Role,
+    /// Name of the architecture.
+    pub id: String,
+    /// Parameters.
+    pub params: u64,
+    /// Multiply-accumulates per image.
+    pub macs: u64,
+    /// SMASH score, validation error with generated weights in percent, where it was scored.
+    pub smash_val_err: Option<f64>,
+    /// Error after training on the validation images, in percent.
+    pub val_err: f64,
+    /// Error after training on the test images, in percent.
+    pub test_err: f64,
+    /// Test images.
+    pub test_images: usize,
+}
+
+/// `smash-engine retrain`.
+///
+/// # Errors
+/// As [`train_one`]; usage errors.
+pub fn run(args: &RetrainArgs, global: &GlobalArgs) -> Result<()> {
+    let arch = args.arch.as_deref().map(Architecture::load).transpose()?;
+    let directory = if arch.is_some() && !has_run(args) { Directory::New } else { Directory::Existing };
+    let mut run_args = args.run.clone();
+    // In an existing run --resume and --overwrite speak of this network's training only.
+    if directory == Directory::Existing {
+        (run_args.resume, run_args.overwrite) = (true, false);
+    }
+    let job = Job::open(&run_args, global, directory)?;
+    let (role, arch, score) = match arch {
+        Some(arch) => (Role::Chosen, arch, None),
+        None => {
+            if !job.path("ranking.jsonl").is_file() {
+                let message = format!(
+                    "{} holds no finished search; `smash-engine search` makes one, or name --arch",
+                    job.dir.display()
+                );
+                return Err(Error::config("--out", message));
+            }
+            let best = search_stage(&job)?.swap_remove(0);
+            (Role::Winner, best.arch, Some(best.val_err))
+        }
+    };
+    let checkpoint = checkpoint(&job, &arch);
+    if args.run.overwrite {
+        remove(&checkpoint)?;
+    } else if checkpoint.is_file() && !args.run.resume {
+        let message = format!("{} was trained here already; --resume continues it, --overwrite repeats it", arch.id());
+        return Err(Error::config("--out", message));
+    }
+    let trained = train_one(&job, role, &arch, score)?;
+    let text = table(std::slice::from_ref(&trained));
+    print_result(global, &serde_json::json!({ "dir": job.dir, "network": trained }), &text)
+}
+
+fn has_run(args: &RetrainArgs) -> bool {
+    args.run.out.as_ref().is_some_and(|dir| dir.join("config.toml").is_file())
+}
+
+fn checkpoint(job: &Job, arch: &Architecture) -> std::path::PathBuf {
+    job.path(&format!("ckpt/net-{}.safetensors", arch.id()))
+}
+
+/// What a resulting network's checkpoint belongs to.
+pub fn identity(job: &Job, arch: &Architecture) -> String {
+    serde_json::json!({ "kind": "resulting", "arch": arch, "norm": job.config.retrain.norm,
+        "classes": job.shape.classes, "image_channels": job.shape.image_channels })
+    .to_string()
+}
+
+/// A trained network with its parameters in a context ready for evaluation.
+///
+/// # Errors
+/// [`Error::Config`] when it was never trained here; [`Error::Checkpoint`] when it cannot be used.
+pub fn load_network(job: &Job, arch: &Architecture) -> Result<(ResultingNetwork, Context)> {
+    let path = checkpoint(job, arch);
+    if !path.is_file() {
+        return Err(Error::config(
+            "--network",
+            format!("{} holds no trained network {}", job.dir.display(), arch.id()),
+        ));
+    }
+    let network = ResultingNetwork::new(arch, job.shape, job.config.retrain.norm);
+    let planned = crate::nas::train::plan_step(&network, arch, job.batch_shape(job.config.data.eval_batch))?;
+    let mut context = job.context(planned)?;
+    network.store().reserve(&mut context)?;
+    let _: serde_json::Value = crate::checkpoint::load(&path, network.store(), &mut context, &identity(job, arch))?;
+    Ok((network, context))
+}
+
+/// Trains one architecture from scratch and evaluates it on validation and test images.
+///
+/// # Errors
+/// As [`Training::run`].
+pub fn train_one(job: &Job, role: Role, arch: &Architecture, smash_val_err: Option<f64>) -> Result<Trained> {
+    let config = &job.config.retrain;
+    write_atomic(&job.path(&format!("arch/{}.json", arch.id())), arch.to_json().as_bytes())?;
+    let network = ResultingNetwork::new(arch, job.shape, config.norm);
+    let validate = |context: &mut Context, _epoch: u64| {
+        let outcome = network_error(context, &network, &job.gather, job.validation_batches())?;
+        Ok((outcome.percent(), 0.0))
+    };
+    let training = Training {
+        name: arch.id(),
+        network: &network,
+        arch: Some(arch),
+        identity: identity(job, arch),
+        checkpoint: checkpoint(job, arch),
+        epochs: config.epochs,
+        max_steps: 0,
+        batch: config.batch,
+        lr: config.lr,
+        optimizer: config.optimizer,
+        // One stream for all: the same initial draws, images and crops, so that networks differ
+        // in their architecture only.
+        stream: 1,
+    };
+    let mut trained = Timing::measure(job, "retrain", || training.run(job, &validate))?;
+    let validation = network_error(&mut trained.context, &network, &job.gather, job.validation_batches())?;
+    let test = network_error(&mut trained.context, &network, &job.gather, job.test_batches().into_iter())?;
+    let cost = cost(arch, &job.shape);
+    Ok(Trained {
+        role,
+        id: arch.id(),
+        params: cost.params,
+        macs: cost.macs,
+        smash_val_err,
+        val_err: validation.percent(),
+        test_err: test.percent(),
+        test_images: test.images,
+    })
+}
+
+/// Chooses what to train: the winner, random architectures closest to it in cost, and the largest.
+pub fn choose(ranking: &[Candidate], rivals: usize) -> Vec<(Role, &Candidate)> {
+    let winner = &ranking[0];
+    let mut chosen = vec![(Role::Winner, winner)];
+    let mut random: Vec<&Candidate> =
+        ranking.iter().filter(|c| c.origin == Origin::Random && c.id != winner.id).collect();
+    random.sort_by_key(|c| (c.macs.abs_diff(winner.macs), c.index));
+    chosen.extend(random.iter().take(rivals).map(|&c| (Role::Rival, c)));
+    if let Some(largest) = ranking.iter().max_by_key(|c| (c.macs, std::cmp::Reverse(c.index)))
+        && chosen.iter().all(|(_, c)| c.id != largest.id)
+    {
+        chosen.push((Role::Largest, largest));
+    }
+    chosen
+}
+
+/// Results as a table.
+pub fn table(networks: &[Trained]) -> String {
+    let mut text = format!(
+        "{:8}  {:12}  {:>8}  {:>8}  {:>13}  {:>8}  {:>16}\n",
+        "role", "architecture", "params", "MACs", "smash val_err", "val_err", "test_err"
+    );
+    for n in networks {
+        let role = format!("{:?}", n.role).to_lowercase();
+        let score = n.smash_val_err.map_or("-".into(), |e| format!("{e:.2}%"));
+        let test = format!("{:.2}% +- {:.2}", n.test_err, crate::report::error_margin(n.test_err, n.test_images));
+        text += &format!(
+            "{role:8}  {:12}  {:>8}  {:>8}  {score:>13}  {:>7.2}%  {test:>16}\n",
+            n.id,
+            count(n.params),
+            count(n.macs),
+            n.val_err
+        );
+    }
+    text
+}

@@ -1,0 +1,212 @@
+//! Stage 2: score architectures with the trained SMASH network.
+
+use crate::backend::Context;
+use crate::checkpoint::{self, write_atomic};
+use crate::cli::{GlobalArgs, RunArgs};
+use crate::commands::job::{Directory, Job, interrupted, remove};
+use crate::commands::output::print_result;
+use crate::commands::timing::Timing;
+use crate::commands::train::{identity, network};
+use crate::error::{Error, Result};
+use crate::nas::arch::Architecture;
+use crate::nas::cost::cost;
+use crate::nas::sample::{SampleLimits, sample};
+use crate::nas::score::{plan_score, smash_score};
+use crate::nas::smash::SmashNetwork;
+use crate::nas::strategy::{Origin, Proposal, Search};
+use crate::report::{JsonLines, Progress, count, write_json};
+use crate::rng::{Rng, Stream};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// A scored architecture: one line of `archs.jsonl` and `ranking.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Place in the search, from 0.
+    pub index: usize,
+    /// Where it came from.
+    pub origin: Origin,
+    /// Name of the architecture.
+    pub id: String,
+    /// SMASH score: error on the validation images with generated weights, in percent.
+    pub val_err: f64,
+    /// Mean loss on the validation images with generated weights.
+    pub val_loss: f64,
+    /// Parameters of the resulting network.
+    pub params: u64,
+    /// Multiply-accumulates of the resulting network per image.
+    pub macs: u64,
+    /// The architecture, from which its encoding follows.
+    pub arch: Architecture,
+}
+
+/// Where a search stands: `ckpt/search.json`.
+#[derive(Serialize, Deserialize)]
+struct State {
+    search: Search,
+    /// Bytes of archs.jsonl that belong to the reported candidates.
+    archs_len: u64,
+    done: u64,
+}
+
+/// `smash-engine search`.
+///
+/// # Errors
+/// As [`stage`]; [`Error::Config`] when the directory holds a search already.
+pub fn run(args: &RunArgs, global: &GlobalArgs) -> Result<()> {
+    let job = Job::open(args, global, Directory::Existing)?;
+    let state = job.path("ckpt/search.json");
+    if args.overwrite {
+        for name in ["ckpt/search.json", "archs.jsonl", "ranking.jsonl"] {
+            remove(&job.path(name))?;
+        }
+    } else if state.is_file() && !args.resume {
+        let message =
+            format!("{} already holds a search; --resume continues it, --overwrite repeats it", job.dir.display());
+        return Err(Error::config("--out", message));
+    }
+    let ranking = stage(&job)?;
+    let best = &ranking[0];
+    let text = format!("{} architectures scored\n{}", ranking.len(), table(&ranking, 10));
+    print_result(global, &serde_json::json!({ "dir": job.dir, "scored": ranking.len(), "best": best }), &text)
+}
+
+/// The best `rows` of a ranking as a table.
+pub fn table(ranking: &[Candidate], rows: usize) -> String {
+    let mut text =
+        format!("{:>6}  {:12}  {:>8}  {:>8}  {:>8}  origin\n", "rank", "architecture", "val_err", "params", "MACs");
+    for (i, c) in ranking.iter().take(rows).enumerate() {
+        let origin = match c.origin {
+            Origin::Random => "random".to_string(),
+            Origin::Perturb { of } => format!("perturbation of #{of}"),
+            Origin::Markov { of } => format!("chain from #{of}"),
+        };
+        text += &format!(
+            "{:>6}  {:12}  {:>7.2}%  {:>8}  {:>8}  {origin}\n",
+            i + 1,
+            c.id,
+            c.val_err,
+            count(c.params),
+            count(c.macs)
+        );
+    }
+    text
+}
+
+/// A SMASH network with its trained parameters in a context ready for scoring.
+///
+/// # Errors
+/// [`Error::Config`] when there is none; [`Error::Checkpoint`] when it cannot be used.
+pub fn load_smash(job: &Job) -> Result<(SmashNetwork, Context)> {
+    let path = job.path("ckpt/smash.safetensors");
+    if !path.is_file() {
+        let message = format!("{} holds no SMASH network; `smash-engine train` makes one", job.dir.display());
+        return Err(Error::config("--out", message));
+    }
+    let network = network(job);
+    let mut rng = Rng::sub(job.config.seed, Stream::Search, 0);
+    let limits = SampleLimits::full(&job.config.space);
+    let shape = job.batch_shape(job.config.data.eval_batch);
+    let mut largest = 0;
+    for _ in 0..100 {
+        largest = largest.max(plan_score(&network, &sample(&job.config.space, &limits, &mut rng), shape)?);
+    }
+    // Address space only: pages are used as they are touched.
+    let mut context = job.context(4 * largest)?;
+    network.store().reserve(&mut context)?;
+    let _: serde_json::Value = checkpoint::load(&path, network.store(), &mut context, &identity(job))?;
+    Ok((network, context))
+}
+
+/// Runs the search, from its checkpoint if there is one; returns all candidates, best first.
+///
+/// # Errors
+/// [`Error::Interrupted`] after saving; whatever scoring and files report.
+pub fn stage(job: &Job) -> Result<Vec<Candidate>> {
+    let archs = job.path("archs.jsonl");
+    let ranking = job.path("ranking.jsonl");
+    if !ranking.is_file() {
+        Timing::measure(job, "search", || score_all(job, &archs))?;
+        let mut candidates = read(&archs)?;
+        // Equal scores: the cheaper one first, then the earlier one.
+        candidates
+            .sort_by(|a, b| a.val_err.total_cmp(&b.val_err).then(a.macs.cmp(&b.macs)).then(a.index.cmp(&b.index)));
+        let lines: Vec<String> = candidates
+            .iter()
+            .map(serde_json::to_string)
+            .collect::<Result<_, _>>()
+            .map_err(|e| Error::Run(e.to_string()))?;
+        write_atomic(&ranking, (lines.join("\n") + "\n").as_bytes())?;
+    }
+    read(&ranking)
+}
+
+fn score_all(job: &Job, archs: &Path) -> Result<()> {
+    let (network, mut context) = load_smash(job)?;
+    let path = job.path("ckpt/search.json");
+    let mut state = if path.is_file() {
+        let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+        serde_json::from_str(&text)
+            .map_err(|e| Error::checkpoint(&path, format!("is damaged ({e}); repeat the search with --overwrite")))?
+    } else {
+        let search = Search::new(job.config.space.clone(), job.config.search, job.config.seed)?;
+        State { search, archs_len: 0, done: 0 }
+    };
+    let mut lines = JsonLines::open(archs, Some(state.archs_len))?;
+    let total = state.search.total() as u64;
+    job.say(&format!("search: {total} architectures, {} validation images each", job.validation.len()));
+    let mut progress = Progress::new(job.style, "search", state.done, total);
+    let mut saved = Instant::now();
+    while let Some(proposal) = state.search.propose() {
+        let candidate = score(job, &network, &mut context, proposal)?;
+        state.search.report(candidate.val_err);
+        lines.write(&candidate)?;
+        state.done += 1;
+        let best = state.search.best().and_then(|b| b.score).unwrap_or(f64::NAN);
+        progress.update(state.done, &format!("best val_err {best:.2} %"));
+        let signal = job.interrupted();
+        let due = saved.elapsed() >= Duration::from_secs(job.config.checkpoint_seconds);
+        if due || signal.is_some() || state.done == total {
+            state.archs_len = lines.sync()?;
+            write_json(&path, &state)?;
+            saved = Instant::now();
+        }
+        if let Some(signal) = signal {
+            progress.finish();
+            return Err(interrupted(signal));
+        }
+    }
+    progress.finish();
+    Ok(())
+}
+
+fn score(job: &Job, network: &SmashNetwork, context: &mut Context, proposal: Proposal) -> Result<Candidate> {
+    let Proposal { index, origin, arch } = proposal;
+    let outcome = smash_score(context, network, &arch, &job.gather, job.validation_batches())?;
+    let cost = cost(&arch, &job.shape);
+    Ok(Candidate {
+        index,
+        origin,
+        id: arch.id(),
+        val_err: outcome.percent(),
+        val_loss: outcome.mean_loss(),
+        params: cost.params,
+        macs: cost.macs,
+        arch,
+    })
+}
+
+/// Reads candidates, one per line.
+fn read(path: &Path) -> Result<Vec<Candidate>> {
+    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let parse = |(i, line): (usize, &str)| {
+        serde_json::from_str(line)
+            .map_err(|e| Error::data(path, format!("line {}: {e}; repeat the search with --overwrite", i + 1)))
+    };
+    let candidates: Vec<Candidate> = text.lines().enumerate().map(parse).collect::<Result<_>>()?;
+    if candidates.is_empty() {
+        return Err(Error::data(path, "holds no architecture; repeat the search with --overwrite"));
+    }
+    Ok(candidates)
+}

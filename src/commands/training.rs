@@ -1,0 +1,322 @@
+//! The training loop of both stages: the SMASH network with a new architecture every step, and
+//! a resulting network with its own.
+//!
+//! After every step the state can be saved; a restored training continues bit for bit.
+
+use crate::backend::Context;
+use crate::checkpoint;
+use crate::commands::job::{Job, interrupted};
+use crate::data::{Augment, BatchOrder, OrderState};
+use crate::error::{Error, Result};
+use crate::nas::arch::Architecture;
+use crate::nas::sample::{SampleLimits, sample};
+use crate::nas::train::{Batch, Network, Outcome, Update, plan_step, train_step};
+use crate::nn::optim::Optimizer;
+use crate::nn::schedule::cosine;
+use crate::report::{JsonLines, Progress, peak_resident_bytes};
+use crate::rng::{Rng, RngState, Stream};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Where a training stands, as its checkpoint stores it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct State {
+    /// Steps done.
+    step: u64,
+    order: OrderState,
+    augment: RngState,
+    arch: RngState,
+    /// Bytes of metrics.jsonl that belong to the steps done.
+    metrics_len: u64,
+    /// Sums over the current epoch: loss, errors, images.
+    epoch_sums: (f64, usize, usize),
+}
+
+/// What to train and how.
+pub struct Training<'a> {
+    /// Name in metrics and progress: `smash` or an architecture's id.
+    pub name: String,
+    /// The network.
+    pub network: &'a dyn Network,
+    /// Its architecture; `None` draws a new one every step.
+    pub arch: Option<&'a Architecture>,
+    /// What the checkpoint belongs to.
+    pub identity: String,
+    /// Checkpoint file.
+    pub checkpoint: PathBuf,
+    /// Passes over the training images.
+    pub epochs: u64,
+    /// End after this many steps; 0 for no limit.
+    pub max_steps: u64,
+    /// Images per step.
+    pub batch: usize,
+    /// Learning rate at the start.
+    pub lr: f32,
+    /// Optimiser.
+    pub optimizer: Optimizer,
+    /// Sub-stream of data order, augmentation and initial weights.
+    pub stream: u32,
+}
+
+/// Validation at the end of an epoch: mean error and its spread over batches, in percent.
+pub type Validate<'a> = dyn Fn(&mut Context, u64) -> Result<(f64, f64)> + 'a;
+
+/// A finished training.
+pub struct Trained {
+    /// Memory with the trained parameters.
+    pub context: Context,
+    /// Seconds spent in this process.
+    pub seconds: f64,
+    /// Steps taken in this process.
+    pub steps: u64,
+}
+
+/// The moving parts of a training.
+struct Streams {
+    order: BatchOrder,
+    augment: Augment,
+    arch: Rng,
+}
+
+impl Training<'_> {
+    /// Trains to the end, from the checkpoint if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] after saving; whatever training, validation and files report.
+    pub fn run(&self, job: &Job, validate: &Validate<'_>) -> Result<Trained> {
+        let started = Instant::now();
+        let mut streams = self.fresh_streams(job)?;
+        let per_epoch = streams.order.batches_per_epoch() as u64;
+        let total = match self.max_steps {
+            0 => self.epochs * per_epoch,
+            limit => limit.min(self.epochs * per_epoch),
+        };
+        let planned = self.plan(job, total)?;
+        // The plan looks at the architectures that seem largest; room above it costs nothing
+        // until it is touched.
+        let mut context = job.context(planned * 2)?;
+        self.network.store().reserve(&mut context)?;
+        let metrics_path = job.path("metrics.jsonl");
+        let (mut state, mut metrics) = if self.checkpoint.is_file() {
+            let state: State = checkpoint::load(&self.checkpoint, self.network.store(), &mut context, &self.identity)?;
+            streams = self.restore_streams(job, &state)?;
+            let len = (state.step < total).then_some(state.metrics_len);
+            (state, JsonLines::open(&metrics_path, len)?)
+        } else {
+            self.network.store().initialise(&mut context, job.config.seed.wrapping_add(u64::from(self.stream)));
+            let mut metrics = JsonLines::open(&metrics_path, None)?;
+            let state = streams.state(0, metrics.sync()?, (0.0, 0, 0));
+            self.save(&context, &state)?;
+            (state, metrics)
+        };
+        let first = state.step;
+        if first < total {
+            self.state_cost(job, total - first, planned);
+        }
+        let mut progress = Progress::new(job.style, &self.name, first, total);
+        let mut saved = Instant::now();
+        while state.step < total {
+            let sums = self.step(job, &mut context, &mut streams, &mut metrics, &state, total)?;
+            let step = state.step + 1;
+            let epoch_ends = step.is_multiple_of(per_epoch) || step == total;
+            progress.update(step, &format!("loss {:.3}, err {:.1} %", sums.mean_loss(), sums.percent()));
+            if epoch_ends {
+                let epoch = (step - 1) / per_epoch;
+                self.end_epoch(job, &mut context, &mut metrics, epoch, step, sums, validate)?;
+            }
+            let kept = if epoch_ends { (0.0, 0, 0) } else { (sums.loss, sums.errors, sums.images) };
+            state = streams.state(step, 0, kept);
+            let signal = job.interrupted();
+            let due = saved.elapsed() >= Duration::from_secs(job.config.checkpoint_seconds);
+            if due || signal.is_some() || step == total {
+                state.metrics_len = metrics.sync()?;
+                self.save(&context, &state)?;
+                saved = Instant::now();
+            }
+            if let Some(signal) = signal {
+                progress.finish();
+                return Err(interrupted(signal));
+            }
+        }
+        progress.finish();
+        self.report_memory(job, planned, total - first);
+        Ok(Trained { context, seconds: started.elapsed().as_secs_f64(), steps: total - first })
+    }
+
+    fn fresh_streams(&self, job: &Job) -> Result<Streams> {
+        let seed = job.config.seed;
+        Ok(Streams {
+            order: BatchOrder::new(job.train.clone(), self.batch, Rng::sub(seed, Stream::Shuffle, self.stream))?,
+            augment: Augment::new(job.augment(), Rng::sub(seed, Stream::Augment, self.stream)),
+            arch: Rng::sub(seed, Stream::Arch, self.stream),
+        })
+    }
+
+    fn restore_streams(&self, job: &Job, state: &State) -> Result<Streams> {
+        let restore = |rng: &RngState| {
+            Rng::restore(rng).ok_or_else(|| {
+                let message = "has a random stream without a position; start again with --overwrite";
+                Error::checkpoint(&self.checkpoint, message)
+            })
+        };
+        Ok(Streams {
+            order: BatchOrder::restore(job.train.clone(), self.batch, &state.order, &self.checkpoint)?,
+            augment: Augment::new(job.augment(), restore(&state.augment)?),
+            arch: restore(&state.arch)?,
+        })
+    }
+
+    /// One step and its metrics line; returns the sums of the epoch so far.
+    fn step(
+        &self,
+        job: &Job,
+        context: &mut Context,
+        streams: &mut Streams,
+        metrics: &mut JsonLines,
+        state: &State,
+        total: u64,
+    ) -> Result<Outcome> {
+        let drawn;
+        let arch = match self.arch {
+            Some(arch) => arch,
+            None => {
+                let limits = SampleLimits::at(&job.config.space, state.step as f64 / total as f64);
+                drawn = sample(&job.config.space, &limits, &mut streams.arch);
+                &drawn
+            }
+        };
+        let images = &job.dataset.train;
+        let indices = streams.order.next_batch();
+        let batch = Batch {
+            images: indices.iter().map(|&i| images.image(i as usize)).collect(),
+            labels: indices.iter().map(|&i| images.label(i as usize)).collect(),
+            placements: streams.augment.draw(self.batch),
+        };
+        let update = Update { optimizer: self.optimizer, lr: cosine(self.lr, state.step, total), step: state.step + 1 };
+        let outcome = train_step(context, self.network, arch, &job.gather, &batch, update)?;
+        metrics.write(&serde_json::json!({
+            "network": self.name,
+            "step": update.step,
+            "train_loss": outcome.mean_loss(),
+            "train_err": outcome.percent(),
+        }))?;
+        let (loss, errors, images) = state.epoch_sums;
+        let mut sums = Outcome { loss, errors, images };
+        sums.add(outcome);
+        Ok(sums)
+    }
+
+    #[allow(clippy::too_many_arguments)] // a record's fields, each from another owner
+    fn end_epoch(
+        &self,
+        job: &Job,
+        context: &mut Context,
+        metrics: &mut JsonLines,
+        epoch: u64,
+        step: u64,
+        sums: Outcome,
+        validate: &Validate<'_>,
+    ) -> Result<()> {
+        let (error, spread) = validate(context, epoch)?;
+        metrics.write(&serde_json::json!({
+            "network": self.name,
+            "epoch": epoch + 1,
+            "step": step,
+            "train_loss": sums.mean_loss(),
+            "train_err": sums.percent(),
+            "val_err": error,
+            "val_err_std": spread,
+        }))?;
+        if job.global.verbose {
+            job.say(&format!("{} epoch {}: val_err {error:.2} % (spread {spread:.2})", self.name, epoch + 1));
+        }
+        Ok(())
+    }
+
+    fn save(&self, context: &Context, state: &State) -> Result<()> {
+        checkpoint::save(&self.checkpoint, self.network.store(), context, &self.identity, state)
+    }
+
+    /// Step memory in f32 of the largest step to come.
+    fn plan(&self, job: &Job, total: u64) -> Result<usize> {
+        let shape = job.batch_shape(self.batch);
+        if let Some(arch) = self.arch {
+            return plan_step(self.network, arch, shape);
+        }
+        let mut rng = Rng::sub(job.config.seed, Stream::Arch, self.stream);
+        let mut largest: Vec<(u64, Architecture)> = Vec::new();
+        for step in 0..total {
+            let limits = SampleLimits::at(&job.config.space, step as f64 / total as f64);
+            let arch = sample(&job.config.space, &limits, &mut rng);
+            largest.push((stored_elements(&arch), arch));
+            if largest.len() >= 2 * PLANNED {
+                keep_largest(&mut largest);
+            }
+        }
+        keep_largest(&mut largest);
+        largest.iter().map(|(_, arch)| plan_step(self.network, arch, shape)).try_fold(0, |m, n| Ok(m.max(n?)))
+    }
+
+    fn state_cost(&self, job: &Job, steps: u64, planned: usize) {
+        let memory = self.memory_bytes(job, planned);
+        let evaluated = job.validation.len();
+        job.say(&format!(
+            "{}: {steps} steps of {} images, {} parameters, about {} MiB of memory; validation on {evaluated} images",
+            self.name,
+            self.batch,
+            crate::report::count(self.network.store().len() as u64),
+            memory >> 20
+        ));
+    }
+
+    /// Stated peak: values, gradients and two moments of the parameters, the step arena, the
+    /// images, a checkpoint being written, and the program itself.
+    fn memory_bytes(&self, job: &Job, planned: usize) -> u64 {
+        let parameters = self.network.store().len() as u64 * 4;
+        let images = (job.dataset.train.len() + job.dataset.test.len()) as u64 * job.dataset.shape.pixels() as u64;
+        const PROGRAM: u64 = 24 << 20; // measured: binary, embedded files, thread stacks
+        4 * parameters + 3 * parameters + planned as u64 * 4 + images + PROGRAM
+    }
+
+    fn report_memory(&self, job: &Job, planned: usize, steps: u64) {
+        if let (Some(peak), true) = (peak_resident_bytes(), job.global.verbose && steps > 0) {
+            let stated = self.memory_bytes(job, planned);
+            job.say(&format!("{}: peak resident memory {} MiB, stated {} MiB", self.name, peak >> 20, stated >> 20));
+        }
+    }
+}
+
+/// Architectures whose memory is planned exactly, by a dry run.
+const PLANNED: usize = 48;
+
+fn keep_largest(archs: &mut Vec<(u64, Architecture)>) {
+    archs.sort_by(|a, b| b.0.cmp(&a.0));
+    archs.truncate(PLANNED);
+}
+
+/// Roughly the elements a step keeps for its backward pass, per image: bottlenecks, inner
+/// activations and written banks, at their resolution. Only ranks architectures.
+fn stored_elements(arch: &Architecture) -> u64 {
+    let space = &arch.space;
+    let channels = |placed: &crate::nas::arch::PlacedOp<'_>| {
+        let op = placed.op;
+        let inner = usize::from(op.body[1].is_some()) + usize::from(op.body[3].is_some());
+        let written = op.write.len() * placed.block.bank_size * space.unit;
+        op.bottleneck_channels(placed.block, space) + (1 + inner) * op.output_channels(space) + written
+    };
+    arch.placed_ops().map(|placed| (channels(&placed) as u64) << (2 * (2 - placed.index))).sum()
+}
+
+impl Streams {
+    fn state(&self, step: u64, metrics_len: u64, epoch_sums: (f64, usize, usize)) -> State {
+        State {
+            step,
+            order: self.order.state(),
+            augment: self.augment.state(),
+            arch: self.arch.state(),
+            metrics_len,
+            epoch_sums,
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! Resolved settings of a run, and their TOML form.
+//!
+//! Defaults of the preset, then the configuration file, then `SMASH_*` variables and flags (clap
+//! merges the last two). The result is written to the run directory as `config.toml`; a resumed
+//! run must agree with it. Nothing here changes with the machine: threads and devices do not
+//! belong to the settings, because results do not depend on threads.
+
+use crate::cli::{Preset, RunArgs};
+use crate::data::SplitKind;
+use crate::error::{Error, Result};
+use crate::nas::hypernet::HyperConfig;
+use crate::nas::resulting::NormKind;
+use crate::nas::space::Space;
+use crate::nas::strategy::SearchConfig;
+use crate::nn::optim::Optimizer;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// All settings of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunConfig {
+    /// Name of the preset the defaults came from.
+    pub preset: String,
+    /// Master seed.
+    pub seed: u64,
+    /// Seconds between checkpoints; does not affect results.
+    pub checkpoint_seconds: u64,
+    /// Images.
+    pub data: DataConfig,
+    /// Training of the SMASH network.
+    pub smash: SmashConfig,
+    /// Search.
+    pub search: SearchConfig,
+    /// Training from scratch.
+    pub retrain: RetrainConfig,
+    /// The HyperNet.
+    pub hyper: HyperConfig,
+    /// The search space.
+    pub space: Space,
+}
+
+/// Which images, and how they are presented.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// `embedded` or a folder.
+    pub source: String,
+    /// Height and width of the network's input in pixels, divisible by 4; smaller images are padded.
+    pub size: usize,
+    /// Random crop after padding by 4 pixels, and random horizontal flip.
+    pub augment: bool,
+    /// Part of the training images set aside for validation.
+    pub validation: f64,
+    /// How that part is chosen.
+    pub split: SplitName,
+    /// Images per batch of an evaluation.
+    pub eval_batch: usize,
+}
+
+/// How the validation images are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SplitName {
+    /// Drawn per class with the seed.
+    Stratified,
+    /// The end of the training order, as in the paper's published code.
+    LastTenth,
+}
+
+impl From<SplitName> for SplitKind {
+    fn from(name: SplitName) -> Self {
+        match name {
+            SplitName::Stratified => Self::Stratified,
+            SplitName::LastTenth => Self::LastTenth,
+        }
+    }
+}
+
+/// Training of the SMASH network (Brock et al. 2018, appendix C).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SmashConfig {
+    /// Passes over the training images.
+    pub epochs: u64,
+    /// End after this many steps; 0 for no limit.
+    pub max_steps: u64,
+    /// Images per step.
+    pub batch: usize,
+    /// Learning rate at the start of the cosine.
+    pub lr: f32,
+    /// Value of empty elements of the encoding: 0 (the paper) or -1 (its published code).
+    pub empty: f32,
+    /// Optimiser.
+    pub optimizer: Optimizer,
+}
+
+/// Training from scratch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetrainConfig {
+    /// Passes over the training images.
+    pub epochs: u64,
+    /// Images per step.
+    pub batch: usize,
+    /// Learning rate at the start of the cosine.
+    pub lr: f32,
+    /// Normalisation of the ops.
+    pub norm: NormKind,
+    /// Random architectures of the winner's cost to train beside it.
+    pub rivals: usize,
+    /// Optimiser.
+    pub optimizer: Optimizer,
+}
+
+impl RunConfig {
+    /// The settings of the paper for `v1` and `v2`; for `small`, what finishes in minutes.
+    pub fn preset(preset: Preset) -> Self {
+        let paper = SearchConfig::default();
+        let (space, epochs, search, retrain_epochs, retrain_batch) = match preset {
+            Preset::V1 => (Space::v1(), 300, paper, 30, 50),
+            Preset::V2 => (Space::v2(), 100, paper, 300, 50),
+            Preset::Small => (Space::small(), 5, SearchConfig { random: 200, perturb: 50, markov: 50, ..paper }, 3, 50),
+        };
+        Self {
+            preset: preset.name().into(),
+            seed: 1,
+            checkpoint_seconds: 30,
+            data: DataConfig {
+                source: "embedded".into(),
+                size: 32,
+                augment: true,
+                validation: 0.1,
+                split: SplitName::Stratified,
+                eval_batch: 100,
+            },
+            smash: SmashConfig { epochs, max_steps: 0, batch: 50, lr: 1e-3, empty: 0.0, optimizer: Optimizer::SMASH },
+            search,
+            retrain: RetrainConfig {
+                epochs: retrain_epochs,
+                batch: retrain_batch,
+                lr: 0.1,
+                norm: NormKind::Sandwich,
+                rivals: 3,
+                optimizer: Optimizer::RESULTING,
+            },
+            hyper: HyperConfig::paper(),
+            space,
+        }
+    }
+
+    /// Merges defaults, configuration file and flags, and checks the result.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the flag or key; [`Error::Io`] and [`Error::Data`] the file.
+    pub fn resolve(args: &RunArgs) -> Result<Self> {
+        let file = args.config.as_deref().map(read_toml).transpose()?;
+        let mut config = match file {
+            None => Self::preset(args.preset.unwrap_or(Preset::Small)),
+            Some(file) => {
+                let path = args.config.clone().unwrap_or_default();
+                let name = file.get("preset").and_then(|v| v.as_str()).unwrap_or("small");
+                let preset = match args.preset {
+                    Some(preset) => preset,
+                    None => <Preset as clap::ValueEnum>::from_str(name, false)
+                        .map_err(|_| Error::config("preset", format!("{name:?} is not v1, v2 or small")))?,
+                };
+                Self::preset(preset).overlay(file, &path)?
+            }
+        };
+        config.apply(args);
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Reads a complete `config.toml` of a run directory.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::Data`] with the path.
+    pub fn load(path: &Path) -> Result<Self> {
+        let config: Self = read_toml(path)?.try_into().map_err(|e| toml_error(path, &e))?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// These settings with the flags of `args` applied; `--preset` and `--config` choose the
+    /// settings of a new run and are refused here.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the flag.
+    pub fn with_flags(&self, args: &RunArgs) -> Result<Self> {
+        if args.config.is_some() || args.preset.is_some_and(|preset| preset.name() != self.preset) {
+            return Err(Error::config("--preset, --config", "the run directory has its settings; leave them out"));
+        }
+        let mut config = self.clone();
+        config.apply(args);
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn overlay(&self, file: toml::Table, path: &Path) -> Result<Self> {
+        let mut table = self.table();
+        merge(&mut table, file);
+        table.try_into().map_err(|e| toml_error(path, &e))
+    }
+
+    fn apply(&mut self, args: &RunArgs) {
+        fn set<T: Clone>(target: &mut T, value: &Option<T>) {
+            if let Some(value) = value {
+                target.clone_from(value);
+            }
+        }
+        set(&mut self.seed, &args.seed);
+        set(&mut self.checkpoint_seconds, &args.checkpoint_seconds);
+        set(&mut self.data.source, &args.data);
+        set(&mut self.smash.epochs, &args.epochs);
+        set(&mut self.smash.max_steps, &args.max_steps);
+        set(&mut self.smash.batch, &args.batch);
+        set(&mut self.smash.lr, &args.lr);
+        set(&mut self.search.random, &args.random);
+        set(&mut self.search.perturb, &args.perturb);
+        set(&mut self.search.markov, &args.markov);
+        set(&mut self.retrain.epochs, &args.retrain.retrain_epochs);
+        set(&mut self.retrain.lr, &args.retrain.retrain_lr);
+        set(&mut self.retrain.norm, &args.retrain.norm);
+        set(&mut self.retrain.rivals, &args.rivals);
+    }
+
+    fn validate(&self) -> Result<()> {
+        self.space.validate()?;
+        let positive = [
+            ("epochs", self.smash.epochs),
+            ("batch", self.smash.batch as u64),
+            ("retrain-epochs", self.retrain.epochs),
+            ("retrain batch", self.retrain.batch as u64),
+            ("eval_batch", self.data.eval_batch as u64),
+            ("hyper.growth", self.hyper.growth as u64),
+            ("hyper.stem", self.hyper.stem as u64),
+            ("hyper.layers", self.hyper.layers.len() as u64),
+            ("random", self.search.random as u64),
+        ];
+        if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(Error::config(*name, "must be at least 1"));
+        }
+        for (name, lr) in [("lr", self.smash.lr), ("retrain-lr", self.retrain.lr)] {
+            if !(lr.is_finite() && lr > 0.0) {
+                return Err(Error::config(name, format!("{lr} is not a positive number")));
+            }
+        }
+        if !self.data.size.is_multiple_of(4) || !(4..=1024).contains(&self.data.size) {
+            return Err(Error::config("data.size", format!("{} is not a multiple of 4 up to 1024", self.data.size)));
+        }
+        Ok(())
+    }
+
+    /// The directory of the run when none is named: the same settings find it again.
+    pub fn default_out(&self) -> PathBuf {
+        let data = Path::new(&self.data.source).file_name().map_or("data".into(), |n| n.to_string_lossy());
+        PathBuf::from("runs").join(format!("{data}-{}-s{}", self.preset, self.seed))
+    }
+
+    /// The TOML text of a `config.toml`.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(&self.table()).expect("plain data serialises")
+    }
+
+    fn table(&self) -> toml::Table {
+        toml::Table::try_from(self).expect("plain data serialises")
+    }
+
+    /// Settings in which `self` and `other` differ, as `key: mine, theirs`; those that cannot
+    /// affect results are left out.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let mut lines = Vec::new();
+        compare("", &self.table(), &other.table(), &mut lines);
+        lines.retain(|line| !line.starts_with("checkpoint_seconds:"));
+        lines
+    }
+}
+
+fn read_toml(path: &Path) -> Result<toml::Table> {
+    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    text.parse().map_err(|e| toml_error(path, &e))
+}
+
+fn toml_error(path: &Path, error: &toml::de::Error) -> Error {
+    Error::data(path, error.to_string().trim().replace('\n', " "))
+}
+
+/// Overwrites `base` by `over`, table by table.
+fn merge(base: &mut toml::Table, over: toml::Table) {
+    for (key, value) in over {
+        match (base.get_mut(&key), value) {
+            (Some(toml::Value::Table(base)), toml::Value::Table(over)) => merge(base, over),
+            (_, value) => {
+                base.insert(key, value);
+            }
+        }
+    }
+}
+
+fn compare(prefix: &str, a: &toml::Table, b: &toml::Table, lines: &mut Vec<String>) {
+    let mut keys: Vec<&String> = a.keys().chain(b.keys()).collect();
+    keys.sort();
+    keys.dedup();
+    for key in keys {
+        let name = format!("{prefix}{key}");
+        let text = |value: Option<&toml::Value>| value.map_or("unset".into(), ToString::to_string);
+        match (a.get(key), b.get(key)) {
+            (Some(toml::Value::Table(a)), Some(toml::Value::Table(b))) => compare(&format!("{name}."), a, b, lines),
+            (a, b) if a != b => lines.push(format!("{name}: {} now, {} before", text(a), text(b))),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(text: &str) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run.toml");
+        std::fs::write(&path, text).unwrap();
+        (dir, path)
+    }
+
+    #[test]
+    fn flags_beat_the_file_and_the_file_beats_the_preset() {
+        let (_dir, path) = write("preset = \"v2\"\nseed = 5\n[smash]\nbatch = 20\n[space]\ndepth = 3\n");
+        let args = RunArgs { config: Some(path), seed: Some(9), ..RunArgs::default() };
+        let config = RunConfig::resolve(&args).unwrap();
+        assert_eq!((config.seed, config.smash.batch, config.space.depth), (9, 20, 3));
+        assert_eq!(config.space.n_max, Space::v2().n_max, "the rest is the preset's");
+    }
+
+    #[test]
+    fn the_written_form_reads_back_equal() {
+        for preset in [Preset::V1, Preset::V2, Preset::Small] {
+            let config = RunConfig::preset(preset);
+            let (_dir, path) = write(&config.to_toml());
+            assert_eq!(RunConfig::load(&path).unwrap(), config);
+        }
+    }
+
+    #[test]
+    fn differences_are_named_one_by_one() {
+        let a = RunConfig::preset(Preset::Small);
+        let mut b = a.clone();
+        b.smash.batch = 64;
+        b.checkpoint_seconds = 1;
+        assert_eq!(a.differences(&b), ["smash.batch: 50 now, 64 before"]);
+    }
+
+    #[test]
+    fn unknown_keys_and_impossible_values_are_named() {
+        let (_dir, path) = write("[smash]\nbatchsize = 20\n");
+        let error = RunConfig::resolve(&RunArgs { config: Some(path), ..RunArgs::default() }).unwrap_err();
+        assert!(error.to_string().contains("batchsize"), "{error}");
+        assert_eq!(error.exit_code(), 3);
+        let error = RunConfig::resolve(&RunArgs { lr: Some(-1.0), ..RunArgs::default() }).unwrap_err();
+        assert_eq!(error.to_string(), "lr: -1 is not a positive number");
+        assert_eq!(error.exit_code(), 2);
+    }
+}

@@ -1,0 +1,80 @@
+//! Scoring without training: the error of an architecture with generated weights, and the error
+//! of a trained network, on images that neither has learned from.
+
+use crate::backend::Context;
+use crate::error::Result;
+use crate::nas::arch::Architecture;
+use crate::nas::mainnet;
+use crate::nas::resulting::ResultingNetwork;
+use crate::nas::smash::SmashNetwork;
+use crate::nas::train::{Batch, Outcome, read_outcome};
+use crate::nas::weights::WeightSource;
+use crate::nn::norm::Mode;
+use crate::ops::batch_gather::{BatchGather, batch_gather};
+use crate::ops::cross_entropy::cross_entropy;
+use crate::tape::Tape;
+use crate::tensor::Shape;
+
+/// The SMASH score of `arch`: one pass of the HyperNet, then all batches in evaluation mode.
+///
+/// # Errors
+/// [`crate::Error::Run`] when the arena is full.
+pub fn smash_score<'a>(
+    context: &mut Context,
+    network: &SmashNetwork,
+    arch: &Architecture,
+    gather: &BatchGather,
+    batches: impl Iterator<Item = Batch<'a>>,
+) -> Result<Outcome> {
+    let mut tape = Tape::new(context);
+    let weights = network.generate(&mut tape, arch, Mode::Eval)?;
+    evaluate(&mut tape, &weights, arch, gather, batches)
+}
+
+/// Loss and errors of a trained network.
+///
+/// # Errors
+/// [`crate::Error::Run`] when the arena is full.
+pub fn network_error<'a>(
+    context: &mut Context,
+    network: &ResultingNetwork,
+    gather: &BatchGather,
+    batches: impl Iterator<Item = Batch<'a>>,
+) -> Result<Outcome> {
+    let mut tape = Tape::new(context);
+    evaluate(&mut tape, &network.weights(Mode::Eval), network.architecture(), gather, batches)
+}
+
+fn evaluate<'a>(
+    tape: &mut Tape<'_>,
+    weights: &dyn WeightSource,
+    arch: &Architecture,
+    gather: &BatchGather,
+    batches: impl Iterator<Item = Batch<'a>>,
+) -> Result<Outcome> {
+    let mut total = Outcome::default();
+    for batch in batches {
+        let images = batch_gather(tape, &batch.images, &batch.placements, gather)?;
+        let logits = mainnet::forward(tape, arch, weights, images, Mode::Eval)?;
+        let loss = cross_entropy(tape, logits, &batch.labels)?;
+        total.add(read_outcome(tape, loss.result, batch.labels.len()));
+        for var in [logits, loss.loss, loss.result] {
+            tape.release(var);
+        }
+    }
+    Ok(total)
+}
+
+/// Step memory in f32 that scoring `arch` with batches of `shape` will use.
+///
+/// # Errors
+/// As the evaluation itself.
+pub fn plan_score(network: &SmashNetwork, arch: &Architecture, shape: Shape) -> Result<usize> {
+    let mut context = Context::plan();
+    let mut tape = Tape::new(&mut context);
+    let weights = network.generate(&mut tape, arch, Mode::Eval)?;
+    let images = tape.alloc(shape, false)?;
+    mainnet::forward(&mut tape, arch, &weights, images, Mode::Eval)?;
+    drop(tape);
+    Ok(context.arena().high_water())
+}

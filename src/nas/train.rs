@@ -1,0 +1,157 @@
+//! One training step of either network, and what it will need in memory.
+
+use crate::backend::Context;
+use crate::data::Placement;
+use crate::error::{Error, Result};
+use crate::nas::arch::Architecture;
+use crate::nas::mainnet;
+use crate::nas::resulting::ResultingNetwork;
+use crate::nas::smash::SmashNetwork;
+use crate::nn::norm::Mode;
+use crate::nn::optim::{Optimizer, zero_gradients};
+use crate::nn::params::ParamStore;
+use crate::ops::batch_gather::{BatchGather, batch_gather};
+use crate::ops::cross_entropy::cross_entropy;
+use crate::tape::{Tape, Var};
+use crate::tensor::Shape;
+
+/// Images of one step with their windows and labels.
+#[derive(Clone, Debug, Default)]
+pub struct Batch<'a> {
+    /// Stored images, each [C, h, w] u8.
+    pub images: Vec<&'a [u8]>,
+    /// One per image.
+    pub placements: Vec<Placement>,
+    /// One per image.
+    pub labels: Vec<u16>,
+}
+
+/// What a step or an evaluation found.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// Sum of the losses of all images.
+    pub loss: f64,
+    /// Images whose largest logit was not their label's.
+    pub errors: usize,
+    /// Images.
+    pub images: usize,
+}
+
+impl Outcome {
+    /// Adds another batch.
+    pub fn add(&mut self, other: Self) {
+        self.loss += other.loss;
+        self.errors += other.errors;
+        self.images += other.images;
+    }
+
+    /// Mean loss per image.
+    pub fn mean_loss(&self) -> f64 {
+        self.loss / self.images.max(1) as f64
+    }
+
+    /// Error in percent.
+    pub fn percent(&self) -> f64 {
+        100.0 * self.errors as f64 / self.images.max(1) as f64
+    }
+}
+
+/// A network that can be trained: its parameters, and a way from images to logits.
+pub trait Network {
+    /// The parameters.
+    fn store(&self) -> &ParamStore;
+
+    /// Logits of `images` with the weights of `arch`, recorded for training. Releases `images`.
+    ///
+    /// # Errors
+    /// As [`mainnet::forward`].
+    fn logits(&self, tape: &mut Tape<'_>, arch: &Architecture, images: Var) -> Result<Var>;
+}
+
+impl Network for SmashNetwork {
+    fn store(&self) -> &ParamStore {
+        self.store()
+    }
+
+    fn logits(&self, tape: &mut Tape<'_>, arch: &Architecture, images: Var) -> Result<Var> {
+        let weights = self.generate(tape, arch, Mode::Train)?;
+        mainnet::forward(tape, arch, &weights, images, Mode::Train)
+    }
+}
+
+impl Network for ResultingNetwork {
+    fn store(&self) -> &ParamStore {
+        self.store()
+    }
+
+    fn logits(&self, tape: &mut Tape<'_>, arch: &Architecture, images: Var) -> Result<Var> {
+        mainnet::forward(tape, arch, &self.weights(Mode::Train), images, Mode::Train)
+    }
+}
+
+/// An optimiser at one step.
+#[derive(Clone, Copy, Debug)]
+pub struct Update {
+    /// Which one, with its constants.
+    pub optimizer: Optimizer,
+    /// Learning rate of this step.
+    pub lr: f32,
+    /// Number of this step, from 1.
+    pub step: u64,
+}
+
+/// Forward, backward, update.
+///
+/// # Errors
+/// [`Error::Run`] when the loss is not finite (nothing is updated then) or the arena is full.
+pub fn train_step(
+    context: &mut Context,
+    network: &dyn Network,
+    arch: &Architecture,
+    gather: &BatchGather,
+    batch: &Batch<'_>,
+    update: Update,
+) -> Result<Outcome> {
+    zero_gradients(context);
+    let mut tape = Tape::new(context);
+    let images = batch_gather(&mut tape, &batch.images, &batch.placements, gather)?;
+    let logits = network.logits(&mut tape, arch, images)?;
+    let loss = cross_entropy(&mut tape, logits, &batch.labels)?;
+    let outcome = read_outcome(&mut tape, loss.result, batch.labels.len());
+    if !outcome.loss.is_finite() {
+        return Err(Error::Run(format!(
+            "the loss of step {} is {}; lower the learning rate, or look at architecture {}",
+            update.step,
+            outcome.mean_loss(),
+            arch.id()
+        )));
+    }
+    tape.release(logits);
+    tape.backward(loss.loss)?;
+    update.optimizer.step(context, network.store(), update.lr, update.step);
+    Ok(outcome)
+}
+
+/// Loss and errors from the result vector of [`cross_entropy`].
+pub(super) fn read_outcome(tape: &mut Tape<'_>, result: Var, images: usize) -> Outcome {
+    let values = tape.read(result);
+    let at = |i: usize| f64::from(values.get(i).copied().unwrap_or(0.0));
+    Outcome { loss: at(0) * images as f64, errors: at(1) as usize, images }
+}
+
+/// Step memory in f32 that training `network` on `arch` with batches of `shape` will use: a dry
+/// run of the whole step.
+///
+/// # Errors
+/// As the step itself.
+pub fn plan_step(network: &dyn Network, arch: &Architecture, shape: Shape) -> Result<usize> {
+    let mut context = Context::plan();
+    let mut tape = Tape::new(&mut context);
+    let images = tape.alloc(shape, false)?;
+    let logits = network.logits(&mut tape, arch, images)?;
+    let loss = cross_entropy(&mut tape, logits, &vec![0; shape.n])?;
+    tape.release(logits);
+    tape.backward(loss.loss)?;
+    drop(tape);
+    Ok(context.arena().high_water())
+}
