@@ -17,6 +17,9 @@
 //! and no recorded node needs it, in the forward as in the backward pass; a gradient when the
 //! node that produced its value has run. Using a released value is a programming error and panics.
 
+#[cfg(test)]
+mod tests;
+
 use crate::backend::{Claims, Context, Cpu, Region, Span};
 use crate::error::Result;
 use crate::tensor::{Shape, Tensor};
