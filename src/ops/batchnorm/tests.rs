@@ -82,7 +82,7 @@ impl Geometry {
             build: &|tape, v| {
                 let vectors = [v[count], v[count + 1]].map(|stored| tape.channels(stored, 0..c));
                 let y = batchnorm(tape, &v[..count], vectors[0], vectors[1], self.config())?;
-                vectors.map(|view| tape.release(view));
+                vectors.into_iter().for_each(|view| tape.release(view));
                 Ok(y)
             },
             reference: &|v| self.reference(&v[..count].concat(), &v[count], &v[count + 1]),
