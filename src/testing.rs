@@ -73,11 +73,13 @@ pub fn tolerance(depth: usize, scale: f64) -> f64 {
     16.0 * f64::from(f32::EPSILON) * (depth as f64).sqrt() * scale.max(1e-3)
 }
 
-/// Compares with the tolerance above, `scale` being the largest expected magnitude.
+/// Compares with the tolerance above, `scale` being the largest expected magnitude. A number
+/// alone, a sum over everything, may have cancelled: its scale is at least that of its terms, 1.
 #[track_caller]
 pub fn assert_close(what: &str, got: &[f32], expected: &[f64], depth: usize) {
     assert_eq!(got.len(), expected.len(), "{what}: length");
-    let scale = expected.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+    let terms = if expected.len() == 1 { 1.0 } else { 0.0 };
+    let scale = expected.iter().fold(terms, |m: f64, x| m.max(x.abs()));
     let epsilon = tolerance(depth, scale);
     let worst = (0..got.len()).max_by(|&a, &b| {
         let error = |i: usize| (f64::from(got[i]) - expected[i]).abs();
