@@ -161,6 +161,18 @@ fn gradient_channels_nobody_reads_are_zero() {
 }
 
 #[test]
+fn the_gradient_of_an_unread_view_is_zero() {
+    let mut context = context();
+    let mut tape = Tape::new(&mut context);
+    let x = levels(&mut tape, &[1.0; 5]);
+    let (read, unread) = (tape.channels(x, 1..3), tape.channels(x, 3..5));
+    let (y, _) = spy(&mut tape, read);
+    tape.backward_from(&[(y, &upstream(&[7.0, 8.0]))]).unwrap();
+    assert_eq!(grad_levels(&mut tape, unread).unwrap(), [0.0, 0.0]);
+    assert_eq!(grad_levels(&mut tape, x).unwrap(), [0.0, 7.0, 8.0, 0.0, 0.0]);
+}
+
+#[test]
 fn outputs_that_share_channels_add_their_upstream_gradients() {
     let mut context = context();
     let mut tape = Tape::new(&mut context);
@@ -374,7 +386,8 @@ fn step(context: &mut Context) -> Vec<f32> {
     let image: Vec<f32> = (0..3 * 6 * 10 * 7).map(|i| (i as f32 * 0.37).sin()).collect();
     let x = tape.input(Shape::new(3, 6, 10, 7), &image, false).unwrap();
     let [conv, point, gamma, beta, matrix] = spans.map(|span| tape.param(Shape::vector(span.len), span, true));
-    let norm = weightnorm(&mut tape, conv, vec![0..135]).unwrap();
+    let whole = 0..PARAMS[0];
+    let norm = weightnorm(&mut tape, conv, vec![whole]).unwrap();
     let filter = Filter::whole(5, 3, [3, 3], 1);
     let config = Conv2d { filter, dilation: [1, 2], slope: Some(0.02), output: Output::New };
     let bank = conv2d(&mut tape, x, conv, Some(norm), config).unwrap();

@@ -7,11 +7,11 @@ use crate::tensor::Shape;
 use crate::testing::{Case, Input, poisoned_context};
 use std::ops::Range;
 
-fn check(len: usize, ranges: Vec<Range<usize>>) {
+fn check<const COUNT: usize>(len: usize, ranges: [Range<usize>; COUNT]) {
     let longest = ranges.iter().map(|r| r.len()).max().unwrap();
     Case {
         inputs: vec![Input::random(Shape::vector(len), 1)],
-        build: &|tape, v| weightnorm(tape, v[0], ranges.clone()),
+        build: &|tape, v| weightnorm(tape, v[0], ranges.to_vec()),
         reference: &|v| ranges.iter().map(|r| v[0][r.clone()].iter().map(|w| w * w).sum::<f64>().powf(-0.5)).collect(),
         depth: longest,
     }
@@ -20,24 +20,25 @@ fn check(len: usize, ranges: Vec<Range<usize>>) {
 
 #[test]
 fn one_factor_per_filter() {
-    check(31, vec![0..31]);
-    check(40, vec![0..3, 3..4, 4..21, 21..40]);
+    let all = 0..31;
+    check(31, [all]);
+    check(40, [0..3, 3..4, 4..21, 21..40]);
 }
 
 #[test]
 fn weights_between_the_filters_count_for_nothing() {
-    check(43, vec![2..13, 20..27, 28..29, 30..41]);
+    check(43, [2..13, 20..27, 28..29, 30..41]);
 }
 
 #[test]
 fn filters_in_any_order_and_filters_that_share_weights() {
-    check(37, vec![20..37, 0..5, 3..23]);
+    check(37, [20..37, 0..5, 3..23]);
 }
 
 #[test]
 fn filters_longer_than_a_block_of_the_sum() {
     // Blocks are 128, 256 or 512 elements.
-    check(1400, vec![1..600, 600..1395]);
+    check(1400, [1..600, 600..1395]);
 }
 
 #[test]
