@@ -52,7 +52,7 @@ impl Arena {
         if len > self.capacity - start {
             return Err(Error::Run(format!(
                 "the step needs more than the {} MiB of memory planned for it",
-                self.capacity * 4 >> 20
+                (self.capacity * 4) >> 20
             )));
         }
         self.top = start + len;

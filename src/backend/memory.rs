@@ -1,9 +1,11 @@
 //! Memory regions, and the one place where a span becomes a slice.
 //!
-//! A region is one 64-byte aligned buffer of f32. Kernels need several slices of it at
+//! A region is one page-aligned buffer of f32. Kernels need several slices of it at
 //! once, some of them mutable; [`Claims`] hands them out and checks that no mutable slice
 //! overlaps any other, so that the aliasing rules of Rust hold whatever an op asks for.
 
+use crate::error::{Error, Result};
+use memmap2::MmapMut;
 use std::cell::RefCell;
 use std::marker::PhantomData;
 
@@ -25,6 +27,8 @@ pub enum Region {
 }
 
 const REGIONS: usize = 6;
+const ALL: [Region; REGIONS] =
+    [Region::Step, Region::Params, Region::Grads, Region::Moment1, Region::Moment2, Region::State];
 
 /// A range of a region, in f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,37 +58,44 @@ impl Span {
     }
 }
 
-/// One cache line: makes a buffer of them 64-byte aligned.
-#[derive(Clone, Copy, bytemuck::Zeroable, bytemuck::Pod)]
-#[repr(C, align(64))]
-struct Line([f32; 16]);
-
-/// All regions of a device.
-#[derive(Default)]
+/// All regions of a device. A region is an anonymous mapping: aligned to pages, zeroed, and
+/// resident only where it was touched.
+#[derive(Debug, Default)]
 pub struct Memory {
-    regions: [Vec<Line>; REGIONS],
-}
-
-impl std::fmt::Debug for Memory {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.regions.iter().map(|r| r.len() * 64)).finish()
-    }
+    regions: [Option<MmapMut>; REGIONS],
 }
 
 impl Memory {
-    /// Replaces a region by `len` zeros. The pages are touched only when written.
-    pub fn resize(&mut self, region: Region, len: usize) {
-        self.regions[region as usize] = bytemuck::allocation::zeroed_vec(len.div_ceil(16));
+    /// Replaces a region by `len` zeros.
+    ///
+    /// # Errors
+    /// [`Error::Run`] when the system has no such amount of address space left.
+    pub fn resize(&mut self, region: Region, len: usize) -> Result<()> {
+        let bytes = len * size_of::<f32>();
+        let map = MmapMut::map_anon(bytes.max(1))
+            .map_err(|e| Error::Run(format!("cannot reserve {} MiB of memory: {e}", bytes >> 20)))?;
+        // Kernels stride from channel to channel, each a page of its own: with 4 KiB pages they
+        // wait for address translation. Where huge pages are refused it is only slower.
+        #[cfg(target_os = "linux")]
+        let _ = map.advise(memmap2::Advice::HugePage);
+        self.regions[region as usize] = Some(map);
+        Ok(())
     }
 
-    /// A whole region (its length is rounded up to 16 elements).
+    /// A whole region (empty before [`Memory::resize`]).
     pub fn region(&self, region: Region) -> &[f32] {
-        bytemuck::cast_slice(&self.regions[region as usize])
+        self.regions[region as usize].as_ref().map_or(&[], |map| whole_f32(map))
     }
 
     /// A whole region, to write.
     pub fn region_mut(&mut self, region: Region) -> &mut [f32] {
-        bytemuck::cast_slice_mut(&mut self.regions[region as usize])
+        match &mut self.regions[region as usize] {
+            Some(map) => {
+                let len = map.len() / size_of::<f32>() * size_of::<f32>();
+                bytemuck::cast_slice_mut(&mut map[..len])
+            }
+            None => &mut [],
+        }
     }
 
     /// The elements of `span`.
@@ -99,17 +110,16 @@ impl Memory {
 
     /// Opens the memory for one kernel.
     pub fn claim(&mut self) -> Claims<'_> {
-        let bases = std::array::from_fn(|i| {
-            let data: &mut [f32] = bytemuck::cast_slice_mut(&mut self.regions[i]);
+        let bases = ALL.map(|region| {
+            let data = self.region_mut(region);
             (data.as_mut_ptr(), data.len())
         });
         Claims { bases, taken: RefCell::new(Vec::with_capacity(16)), memory: PhantomData }
     }
+}
 
-    /// Bytes of all regions but the step arena.
-    pub fn resident_bytes(&self) -> usize {
-        self.regions.iter().skip(1).map(|r| r.len() * size_of::<Line>()).sum()
-    }
+fn whole_f32(map: &MmapMut) -> &[f32] {
+    bytemuck::cast_slice(&map[..map.len() / size_of::<f32>() * size_of::<f32>()])
 }
 
 /// Slices of the memory for one kernel; see the module documentation.
@@ -168,7 +178,7 @@ mod tests {
     #[test]
     fn disjoint_claims_coexist() {
         let mut memory = Memory::default();
-        memory.resize(Region::Step, 32);
+        memory.resize(Region::Step, 32).unwrap();
         let claims = memory.claim();
         let (a, b) = (claims.write(span(0, 4)), claims.write(span(4, 4)));
         a.fill(1.0);
@@ -190,7 +200,7 @@ mod tests {
     #[should_panic(expected = "while in use")]
     fn a_second_writer_is_refused() {
         let mut memory = Memory::default();
-        memory.resize(Region::Step, 32);
+        memory.resize(Region::Step, 32).unwrap();
         let claims = memory.claim();
         claims.write(span(0, 4));
         claims.write(span(3, 4));
@@ -200,7 +210,7 @@ mod tests {
     #[should_panic(expected = "while written")]
     fn reading_what_is_written_is_refused() {
         let mut memory = Memory::default();
-        memory.resize(Region::Step, 32);
+        memory.resize(Region::Step, 32).unwrap();
         let claims = memory.claim();
         claims.write(span(0, 4));
         claims.read(span(3, 1));

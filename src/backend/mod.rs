@@ -34,10 +34,13 @@ pub struct Context {
 
 impl Context {
     /// A CPU context whose step arena holds `arena_len` f32.
-    pub fn cpu(cpu: Cpu, arena_len: usize) -> Self {
+    ///
+    /// # Errors
+    /// [`crate::Error::Run`] when the system refuses that much memory.
+    pub fn cpu(cpu: Cpu, arena_len: usize) -> Result<Self> {
         let mut memory = Memory::default();
-        memory.resize(Region::Step, arena_len);
-        Self { device: Device::Cpu(cpu), memory, arena: Arena::with_capacity(arena_len) }
+        memory.resize(Region::Step, arena_len)?;
+        Ok(Self { device: Device::Cpu(cpu), memory, arena: Arena::with_capacity(arena_len) })
     }
 
     /// A context that only counts allocations.

@@ -11,7 +11,7 @@
 use super::Cpu;
 use super::filter::PackedFilter;
 use super::pool::SharedSlice;
-use super::simd::{Isa, Simd, TILE_VECTORS, on_isa};
+use super::simd::{Isa, Simd, TILE_VECTORS, isolated, on_isa};
 
 /// Tiles per task: 16 tiles of 48 pixels are about 100 us of work for 64 channels 3x3.
 const TILES_PER_TASK: usize = 16;
@@ -95,7 +95,7 @@ on_isa!(
 );
 
 #[inline(always)]
-unsafe fn task<S: Simd>(job: &Job<'_>, index: usize) {
+unsafe fn task<S: Blocks>(job: &Job<'_>, index: usize) {
     let input = job.input;
     let (row, segment) = (index / job.segments, index % job.segments);
     let width = TILE_VECTORS * S::LANES;
@@ -164,7 +164,7 @@ unsafe fn find_taps<S: Simd>(
 
 /// All row blocks of one group for one tile.
 #[inline(always)]
-unsafe fn group<S: Simd, const RELU: bool, const EDGE: bool>(
+unsafe fn group<S: Blocks, const RELU: bool, const EDGE: bool>(
     job: &Job<'_>,
     g: usize,
     row: usize,
@@ -181,15 +181,22 @@ unsafe fn group<S: Simd, const RELU: bool, const EDGE: bool>(
         let weights = &filter.data[(g * blocks + block) * block_len..][..block_len];
         let first = g * filter.rows + block * filter.mr;
         let outputs = &job.outputs[first..][..filter.mr.min(filter.rows - block * filter.mr)];
+        let tile = Tile {
+            channels,
+            position,
+            taps: taps.as_ptr().cast(),
+            taps_len: taps.len(),
+            weights: weights.as_ptr(),
+            channel_weights: block_len / filter.depth,
+            outputs,
+            len,
+            slope: job.slope,
+        };
         macro_rules! rows {
             ($($mr:literal)*) => {
                 match filter.mr {
                     // SAFETY: `weights` holds depth * taps * mr elements; the rest is the caller's promise.
-                    $($mr => unsafe {
-                        let tile = multiply::<S, $mr, RELU, EDGE>(channels, position, taps, weights.as_ptr(),
-                            block_len / filter.depth);
-                        finish::<S, $mr, EDGE>(tile, outputs, position, len, job.slope);
-                    },)*
+                    $($mr => unsafe { S::block::<$mr, RELU, EDGE>(&tile) },)*
                     mr => unreachable!("a block has 1 to 8 rows, not {mr}"),
                 }
             };
@@ -198,23 +205,52 @@ unsafe fn group<S: Simd, const RELU: bool, const EDGE: bool>(
     }
 }
 
+/// One tile of one row block.
+struct Tile<'a> {
+    channels: &'a [&'a [f32]],
+    /// First element in every plane.
+    position: usize,
+    /// `[Tap<S>; taps_len]`; untyped, so that one struct serves every instruction set.
+    taps: *const (),
+    taps_len: usize,
+    /// `[channel][tap][row]`.
+    weights: *const f32,
+    channel_weights: usize,
+    outputs: &'a [Target<'a>],
+    len: usize,
+    slope: Option<f32>,
+}
+
+isolated!(
+    /// # Safety
+    /// The instruction set is available; `tile` describes valid planes, weights and taps of `Self`.
+    trait Blocks: block_of as block<const MR: usize, const RELU: bool, const EDGE: bool>(tile: &Tile<'_>)
+);
+
+#[inline(always)]
+unsafe fn block_of<S: Simd, const MR: usize, const RELU: bool, const EDGE: bool>(tile: &Tile<'_>) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let taps = std::slice::from_raw_parts(tile.taps.cast::<Tap<S>>(), tile.taps_len);
+        let acc = multiply::<S, MR, RELU, EDGE>(tile, taps);
+        finish::<S, MR, EDGE>(acc, tile.outputs, tile.position, tile.len, tile.slope);
+    }
+}
+
 /// The inner loop: MR x TILE_VECTORS accumulators over all channels and taps.
 #[inline(always)]
 unsafe fn multiply<S: Simd, const MR: usize, const RELU: bool, const EDGE: bool>(
-    channels: &[&[f32]],
-    position: usize,
+    tile: &Tile<'_>,
     taps: &[Tap<S>],
-    weights: *const f32,
-    channel_weights: usize,
 ) -> [[S::V; TILE_VECTORS]; MR] {
     // SAFETY: lanes outside a row are masked in edge tiles and absent from others; weights
     // hold `channel_weights` elements per channel.
     unsafe {
         let zero = S::splat(0.0);
         let mut acc = [[zero; TILE_VECTORS]; MR];
-        for (c, plane) in channels.iter().enumerate() {
-            let base = plane.as_ptr().wrapping_add(position);
-            let channel = weights.add(c * channel_weights);
+        for (c, plane) in tile.channels.iter().enumerate() {
+            let base = plane.as_ptr().wrapping_add(tile.position);
+            let channel = tile.weights.add(c * tile.channel_weights);
             for tap in taps {
                 let p = base.wrapping_offset(tap.shift);
                 let mut x = [zero; TILE_VECTORS];

@@ -12,7 +12,7 @@ use super::Cpu;
 use super::correlate::Correlation;
 use super::filter::Filter;
 use super::pool::SharedSlice;
-use super::simd::{Simd, on_isa};
+use super::simd::{Simd, isolated, on_isa};
 
 /// Partial sums: enough for 8 threads; each costs a filter's size of workspace.
 const PARTS: usize = 8;
@@ -141,7 +141,7 @@ on_isa!(
 );
 
 #[inline(always)]
-unsafe fn accumulate<S: Simd>(job: &FilterGradient<'_>, units: std::ops::Range<usize>, sums: &mut [f32]) {
+unsafe fn accumulate<S: Columns>(job: &FilterGradient<'_>, units: std::ops::Range<usize>, sums: &mut [f32]) {
     let mut transposed = [0.0; STRETCH_LEN];
     let (filter, lanes, stretch) = (job.filter, job.lanes(), job.stretch());
     // Filters of more than 512 output channels per group do not fit the stretch buffer.
@@ -175,7 +175,7 @@ fn transpose(job: &FilterGradient<'_>, g: usize, row: usize, range: std::ops::Ra
 
 /// All taps of one group for outputs `range` of `row`.
 #[inline(always)]
-unsafe fn group<S: Simd>(
+unsafe fn group<S: Columns>(
     job: &FilterGradient<'_>,
     g: usize,
     row: usize,
@@ -229,7 +229,7 @@ struct Stretch<'a> {
 
 /// Covers [c][k lanes] of one tap with register tiles.
 #[inline(always)]
-unsafe fn tiles<S: Simd, const RELU: bool>(operands: &Stretch<'_>, sums: &mut [f32]) {
+unsafe fn tiles<S: Columns, const RELU: bool>(operands: &Stretch<'_>, sums: &mut [f32]) {
     let vectors = operands.lanes / S::LANES;
     let mut v = 0;
     // SAFETY: v..v+NV stays within `vectors`.
@@ -244,21 +244,28 @@ unsafe fn tiles<S: Simd, const RELU: bool>(operands: &Stretch<'_>, sums: &mut [f
                 _ => 2,
             };
             match (step, S::LANES) {
-                (1, 16) => column::<S, 12, 1, RELU>(operands, v, sums),
-                (1, _) => column::<S, 8, 1, RELU>(operands, v, sums),
-                (2, 16) => column::<S, 8, 2, RELU>(operands, v, sums),
-                (2, _) => column::<S, 5, 2, RELU>(operands, v, sums),
-                (3, _) => column::<S, 8, 3, RELU>(operands, v, sums),
-                _ => column::<S, 6, 4, RELU>(operands, v, sums),
+                (1, 16) => S::column::<12, 1, RELU>(operands, v, sums),
+                (1, _) => S::column::<8, 1, RELU>(operands, v, sums),
+                (2, 16) => S::column::<8, 2, RELU>(operands, v, sums),
+                (2, _) => S::column::<5, 2, RELU>(operands, v, sums),
+                (3, _) => S::column::<8, 3, RELU>(operands, v, sums),
+                _ => S::column::<6, 4, RELU>(operands, v, sums),
             }
             v += step;
         }
     }
 }
 
-/// All channels against NV vectors of k, MR channels at a time.
+isolated!(
+    /// # Safety
+    /// The instruction set is available; `operands` and `sums` are as in `tiles`.
+    trait Columns: column_of as column<const MR: usize, const NV: usize, const RELU: bool>(
+        operands: &Stretch<'_>, v: usize, sums: &mut [f32])
+);
+
+/// All channels against NV vectors of k from vector `v`, MR channels at a time.
 #[inline(always)]
-unsafe fn column<S: Simd, const MR: usize, const NV: usize, const RELU: bool>(
+unsafe fn column_of<S: Simd, const MR: usize, const NV: usize, const RELU: bool>(
     operands: &Stretch<'_>,
     v: usize,
     sums: &mut [f32],

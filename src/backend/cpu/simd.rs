@@ -330,6 +330,51 @@ macro_rules! on_isa {
 }
 pub(crate) use on_isa;
 
+/// Gives a generic, always inlined micro-kernel a function of its own on every instruction set:
+/// `$trait::$name` calls `$generic::<Self, ..>` behind a call that is never inlined. Inlined
+/// into its caller, a tile of 24 accumulators spills: the forward convolution then ran at 38 %
+/// of FMA peak instead of 80 % and more.
+macro_rules! isolated {
+    ($(#[$doc:meta])* trait $trait:ident: $generic:ident as $name:ident
+        <$(const $c:ident : $ct:ty),*> ( $($arg:ident : $ty:ty),* $(,)? )) => {
+        $(#[$doc])*
+        trait $trait: $crate::backend::cpu::simd::Simd {
+            unsafe fn $name<$(const $c: $ct),*>($($arg: $ty),*);
+        }
+        #[cfg(target_arch = "x86_64")]
+        impl $trait for $crate::backend::cpu::simd::Avx512 {
+            #[inline(always)]
+            unsafe fn $name<$(const $c: $ct),*>($($arg: $ty),*) {
+                #[target_feature(enable = "avx512f")]
+                #[inline(never)]
+                unsafe fn own<$(const $c: $ct),*>($($arg: $ty),*) {
+                    unsafe { $generic::<$crate::backend::cpu::simd::Avx512, $($c),*>($($arg),*) }
+                }
+                unsafe { own::<$($c),*>($($arg),*) }
+            }
+        }
+        #[cfg(target_arch = "x86_64")]
+        impl $trait for $crate::backend::cpu::simd::Avx2 {
+            #[inline(always)]
+            unsafe fn $name<$(const $c: $ct),*>($($arg: $ty),*) {
+                #[target_feature(enable = "avx2,fma")]
+                #[inline(never)]
+                unsafe fn own<$(const $c: $ct),*>($($arg: $ty),*) {
+                    unsafe { $generic::<$crate::backend::cpu::simd::Avx2, $($c),*>($($arg),*) }
+                }
+                unsafe { own::<$($c),*>($($arg),*) }
+            }
+        }
+        impl $trait for $crate::backend::cpu::simd::Portable {
+            #[inline(never)]
+            unsafe fn $name<$(const $c: $ct),*>($($arg: $ty),*) {
+                unsafe { $generic::<$crate::backend::cpu::simd::Portable, $($c),*>($($arg),*) }
+            }
+        }
+    };
+}
+pub(crate) use isolated;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@
 mod tests;
 
 use crate::backend::cpu::{map, zip_map};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tape::{Backward, Tape, Var};
 
 const OP: &str = "activation";
@@ -57,6 +57,17 @@ impl Activation {
 /// The activation of `x`, any shape; see the module documentation.
 pub fn activation(tape: &mut Tape<'_>, x: Var, kind: Activation) -> Result<Var> {
     let y = tape.alloc(tape.shape(x), tape.needs_grad(x))?;
+    activation_into(tape, x, y, kind)
+}
+
+/// The activation of `x`, written to `y`, channels of an existing value that nothing else writes.
+///
+/// # Errors
+/// [`Error::Shape`] when the shapes differ.
+pub fn activation_into(tape: &mut Tape<'_>, x: Var, y: Var, kind: Activation) -> Result<Var> {
+    if tape.shape(x) != tape.shape(y) {
+        return Err(Error::shape(OP, tape.shape(x), tape.shape(y)));
+    }
     let (xt, yt) = (tape.tensor(x).span, tape.tensor(y).span);
     tape.compute(|claims, cpu| map(cpu, claims.write(yt), claims.read(xt), false, |x| kind.apply(x)));
     tape.record(ActivationNode { x, y, kind }, y, &[y]);

@@ -13,22 +13,12 @@
 #[cfg(test)]
 mod tests;
 
+use crate::data::augment::Placement;
 use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
 use crate::tensor::Shape;
 
 const OP: &str = "batch_gather";
-
-/// Offset of an image's window in pixels, and mirroring.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Placement {
-    /// Rows that the window lies further down in the image.
-    pub dy: i32,
-    /// Columns that the window lies further right in the image.
-    pub dx: i32,
-    /// Mirror left and right.
-    pub flip: bool,
-}
 
 /// Geometry and normalisation of a data set.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,0 +1,235 @@
+//! What can be typed. No logic: `config` resolves it, `commands` run it.
+
+use crate::nas::resulting::NormKind;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// One-shot architecture search (SMASH) on hand-written kernels.
+#[derive(Debug, Parser)]
+#[command(version, about, propagate_version = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Flags of every command.
+#[derive(Clone, Debug, Args)]
+pub struct GlobalArgs {
+    /// Where to compute: auto, cpu or cuda:N
+    #[arg(long, global = true, default_value = "auto", env = "SMASH_DEVICE")]
+    pub device: String,
+    /// CPU threads [default: all cores]; results do not depend on it
+    #[arg(long, global = true, value_name = "N", env = "SMASH_THREADS")]
+    pub threads: Option<usize>,
+    /// CPU instruction set [default: the best of this machine]
+    #[arg(long, global = true, value_name = "ISA", env = "SMASH_SIMD")]
+    pub simd: Option<String>,
+    /// Print results as JSON on stdout
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// No progress on stderr
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// More detail on stderr
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The whole job: train a SMASH network, search, train the winner and its rivals, report
+    Run(RunArgs),
+    /// Train a SMASH network (the first stage of `run`)
+    Train(RunArgs),
+    /// Score architectures with the SMASH network of a run directory (the second stage)
+    Search(RunArgs),
+    /// Train an architecture from scratch (the third stage; the winner of a search, or a file)
+    Retrain(RetrainArgs),
+    /// Error of a trained network on the validation or test images
+    Eval(EvalArgs),
+    /// An architecture as a table, with its cost
+    Show(ShowArgs),
+    /// Look at data sets
+    Data(DataArgs),
+    /// Device, threads, instruction set, and measured speed limits of this machine
+    Info,
+}
+
+/// Settings of a run. Unset flags come from SMASH_* variables, then --config, then the defaults.
+#[derive(Clone, Debug, Default, Args)]
+pub struct RunArgs {
+    /// Directory of the run [default: runs/DATA-PRESET-sSEED]
+    #[arg(long, value_name = "DIR", env = "SMASH_OUT")]
+    pub out: Option<PathBuf>,
+    /// Continue a run that was interrupted
+    #[arg(long, conflicts_with = "overwrite")]
+    pub resume: bool,
+    /// Start anew in a directory that holds a run, which is deleted
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Settings in TOML, in the form of a run's config.toml
+    #[arg(long, value_name = "FILE", env = "SMASH_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Data set: `embedded` or a folder of IDX or CIFAR files [default: embedded]
+    #[arg(long, value_name = "DATA", env = "SMASH_DATA")]
+    pub data: Option<String>,
+    /// Search space [default: small]
+    #[arg(long, value_enum, env = "SMASH_PRESET")]
+    pub preset: Option<Preset>,
+    /// Master seed of every random decision [default: 1]
+    #[arg(long, value_name = "N", env = "SMASH_SEED")]
+    pub seed: Option<u64>,
+    /// Epochs of SMASH training
+    #[arg(long, value_name = "N", env = "SMASH_EPOCHS")]
+    pub epochs: Option<u64>,
+    /// End SMASH training after this many steps, whatever the epochs
+    #[arg(long, value_name = "N", env = "SMASH_MAX_STEPS")]
+    pub max_steps: Option<u64>,
+    /// Images per training step [default: 50]
+    #[arg(long, value_name = "N", env = "SMASH_BATCH")]
+    pub batch: Option<usize>,
+    /// Learning rate of SMASH training (Adam) [default: 0.001]
+    #[arg(long, value_name = "X", env = "SMASH_LR")]
+    pub lr: Option<f32>,
+    /// Random architectures to score
+    #[arg(long, value_name = "N", env = "SMASH_RANDOM")]
+    pub random: Option<usize>,
+    /// Perturbations of the best random architecture to score
+    #[arg(long, value_name = "N", env = "SMASH_PERTURB")]
+    pub perturb: Option<usize>,
+    /// Steps of the Markov chain from the best so far
+    #[arg(long, value_name = "N", env = "SMASH_MARKOV")]
+    pub markov: Option<usize>,
+    #[command(flatten)]
+    pub retrain: RetrainSettings,
+    /// Random architectures of the winner's cost to train beside it [default: 3]
+    #[arg(long, value_name = "N", env = "SMASH_RIVALS")]
+    pub rivals: Option<usize>,
+    /// Seconds between checkpoints [default: 30]
+    #[arg(long, value_name = "S", env = "SMASH_CHECKPOINT_SECONDS")]
+    pub checkpoint_seconds: Option<u64>,
+}
+
+/// Settings of training from scratch.
+#[derive(Clone, Debug, Default, Args)]
+pub struct RetrainSettings {
+    /// Epochs of training from scratch
+    #[arg(long, value_name = "N", env = "SMASH_RETRAIN_EPOCHS")]
+    pub retrain_epochs: Option<u64>,
+    /// Learning rate of training from scratch (Nesterov momentum) [default: 0.1]
+    #[arg(long, value_name = "X", env = "SMASH_RETRAIN_LR")]
+    pub retrain_lr: Option<f32>,
+    /// Normalisation of the resulting network [default: sandwich]
+    #[arg(long, value_enum, env = "SMASH_NORM")]
+    pub norm: Option<NormKind>,
+}
+
+/// Arguments of `retrain`.
+#[derive(Clone, Debug, Args)]
+pub struct RetrainArgs {
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Architecture file [default: the winner of the run directory's search]
+    #[arg(long, value_name = "FILE")]
+    pub arch: Option<PathBuf>,
+}
+
+/// Arguments of `eval`.
+#[derive(Clone, Debug, Args)]
+pub struct EvalArgs {
+    /// Directory of the run
+    #[arg(long, value_name = "DIR", env = "SMASH_OUT")]
+    pub out: PathBuf,
+    /// Id of a trained network, as `arch/ID.json` [default: the winner]
+    #[arg(long, value_name = "ID")]
+    pub network: Option<String>,
+    /// Score this architecture with the SMASH network's generated weights instead
+    #[arg(long, value_name = "FILE", conflicts_with = "network")]
+    pub arch: Option<PathBuf>,
+    /// Images to evaluate on
+    #[arg(long, value_enum, default_value = "test")]
+    pub split: Split,
+}
+
+/// Which images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Split {
+    /// The validation part of the training set
+    Val,
+    /// The test set
+    Test,
+}
+
+impl Split {
+    /// Name in results: `val` or `test`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Val => "val",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// Arguments of `show`.
+#[derive(Clone, Debug, Args)]
+pub struct ShowArgs {
+    /// Architecture file (JSON)
+    pub arch: PathBuf,
+    /// Channels of an image
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub image_channels: usize,
+    /// Height and width of the network's input in pixels
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub image_size: usize,
+    /// Number of classes
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub classes: usize,
+}
+
+/// Arguments of `data`.
+#[derive(Clone, Debug, Args)]
+pub struct DataArgs {
+    #[command(subcommand)]
+    pub command: DataCommand,
+}
+
+/// The `data` commands.
+#[derive(Clone, Debug, Subcommand)]
+pub enum DataCommand {
+    /// Compare the files of a folder with the official sizes and digests
+    Verify {
+        /// Folder of IDX or CIFAR files
+        folder: PathBuf,
+    },
+    /// Images, classes, mean and standard deviation
+    Stats {
+        /// `embedded` or a folder of IDX or CIFAR files
+        #[arg(default_value = "embedded")]
+        data: String,
+    },
+}
+
+/// A ready-made search space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Preset {
+    /// The paper's first space: 3x3, dilation, banks of one unit
+    V1,
+    /// The paper's second space: variable banks, kernels to 7, groups, four-convolution bodies
+    V2,
+    /// The rules of v2 at a size that a laptop searches in minutes
+    Small,
+}
+
+impl Preset {
+    /// Name as typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+            Self::Small => "small",
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! An architecture as a table for people.
+//!
+//! One line per op with what it reads, how wide it is at its input, bottleneck and output, its
+//! body and what it costs in the resulting network ([`super::cost`]); totals at the end.
+
+use std::fmt::Write;
+
+use super::arch::{Architecture, Conv, Op};
+use super::cost::{Cost, NetworkShape, Part, rows};
+use super::space::BLOCKS;
+
+/// Titles of the columns. Channels are counted where they enter the 1x1, leave it, and leave the op.
+const HEADER: [&str; 9] = ["op", "reads", "in", "mid", "out", "body", "writes", "params", "MACs"];
+
+/// A readable plain-text table of a valid architecture, ending in a newline.
+pub fn table(arch: &Architecture, shape: &NetworkShape) -> String {
+    let costs = rows(arch, shape);
+    let mut lines = vec![Line::Cells(HEADER.map(str::to_string))];
+    for &(part, cost) in &costs {
+        lines.extend(part_lines(arch, shape, part, cost));
+    }
+    let mut text = format!(
+        "architecture {}: image {} x {} x {}, {} classes\n",
+        arch.id(),
+        shape.image_channels,
+        shape.image_size,
+        shape.image_size,
+        shape.classes
+    );
+    text += &aligned(&lines);
+    let total = costs.iter().fold(Cost::default(), |sum, &(_, cost)| sum + cost);
+    let ops: usize = arch.blocks.iter().map(|block| block.ops.len()).sum();
+    // Writing into a String cannot fail.
+    let _ = writeln!(
+        text,
+        "total: {ops} ops, {} layers with weights, {} slices, {} parameters, {} MACs ({} FLOPs)",
+        arch.layers(),
+        arch.slices(),
+        short(total.params),
+        short(total.macs),
+        short(2 * total.macs)
+    );
+    text
+}
+
+/// A line of the table: cells to align, or free text.
+enum Line {
+    Cells([String; 9]),
+    Text(String),
+}
+
+/// The lines of one part; the first op of a block comes with the block's own line.
+fn part_lines(arch: &Architecture, shape: &NetworkShape, part: Part, cost: Cost) -> Vec<Line> {
+    let enters = |b: usize| arch.blocks[b].input_channels(b, &arch.space);
+    let leaves = |b: usize| arch.blocks[b].output_channels(b, &arch.space);
+    let kernel = shape.stem_kernel;
+    match part {
+        Part::Stem => vec![fixed_line("stem", shape.image_channels, enters(0), &format!("{kernel}x{kernel}"), cost)],
+        Part::Op { block, op: 0 } => vec![Line::Text(block_line(arch, shape, block)), op_line(arch, block, 0, cost)],
+        Part::Op { block, op } => vec![op_line(arch, block, op, cost)],
+        Part::Transition { after } => vec![fixed_line("trans", leaves(after), enters(after + 1), "1x1 pool", cost)],
+        Part::Head => vec![fixed_line("head", leaves(BLOCKS - 1), shape.classes, "pool fc", cost)],
+    }
+}
+
+/// The line of a part that every network has.
+fn fixed_line(name: &str, enters: usize, leaves: usize, body: &str, cost: Cost) -> Line {
+    let (enters, leaves) = (enters.to_string(), leaves.to_string());
+    let (params, macs) = (short(cost.params), short(cost.macs));
+    Line::Cells([name, "-", &enters, "-", &leaves, body, "-", &params, &macs].map(str::to_string))
+}
+
+fn block_line(arch: &Architecture, shape: &NetworkShape, index: usize) -> String {
+    let (block, space) = (&arch.blocks[index], &arch.space);
+    let pixels = shape.image_size >> index;
+    format!(
+        "block {index}: {pixels} x {pixels}, banks of {} channels, {} of {} used, {} to {} channels, {} of {} slices",
+        block.bank_size * space.unit,
+        block.written_banks(index, space).len(),
+        block.n_banks,
+        block.input_channels(index, space),
+        block.output_channels(index, space),
+        block.slices(space),
+        space.slices()[index]
+    )
+}
+
+fn op_line(arch: &Architecture, index: usize, number: usize, cost: Cost) -> Line {
+    let (block, space) = (&arch.blocks[index], &arch.space);
+    let op = &block.ops[number];
+    Line::Cells([
+        number.to_string(),
+        ranges(&op.read),
+        op.input_channels(block, space).to_string(),
+        op.bottleneck_channels(block, space).to_string(),
+        op.output_channels(space).to_string(),
+        body(op),
+        ranges(&op.write),
+        short(cost.params),
+        short(cost.macs),
+    ])
+}
+
+/// Path A, then path B after `|`: `3x5 d1x2 g4, 3x3 | 7x3`. Dilation and groups of 1 are left out.
+fn body(op: &Op) -> String {
+    let path = |convs: &[Option<Conv>]| convs.iter().flatten().map(conv).collect::<Vec<_>>().join(", ");
+    let (a, b) = op.body.split_at(2);
+    match path(b) {
+        second if second.is_empty() => path(a),
+        second => format!("{} | {second}", path(a)),
+    }
+}
+
+fn conv(conv: &Conv) -> String {
+    let [kh, kw] = conv.kernel;
+    let mut text = format!("{kh}x{kw}");
+    if conv.dilation != [1, 1] {
+        text += &format!(" d{}x{}", conv.dilation[0], conv.dilation[1]);
+    }
+    if conv.groups != 1 {
+        text += &format!(" g{}", conv.groups);
+    }
+    text
+}
+
+/// Bank indices with runs shortened: `0-3,7`. The order is kept.
+fn ranges(banks: &[usize]) -> String {
+    let runs = banks.chunk_by(|a, b| a + 1 == *b);
+    let run = |run: &[usize]| match run {
+        [first, .., last] => format!("{first}-{last}"),
+        _ => run.iter().map(usize::to_string).collect(),
+    };
+    runs.map(run).collect::<Vec<_>>().join(",")
+}
+
+/// A count with three or more digits and a decimal unit: `999`, `12.3k`, `4.61M`.
+fn short(count: u64) -> String {
+    for (unit, name) in [(1e9, "G"), (1e6, "M"), (1e3, "k")] {
+        let value = count as f64 / unit;
+        if value >= 1.0 {
+            let digits = if value >= 100.0 {
+                0
+            } else if value >= 10.0 {
+                1
+            } else {
+                2
+            };
+            return format!("{value:.digits$}{name}");
+        }
+    }
+    count.to_string()
+}
+
+/// The cells in columns as wide as their widest; reads, body and writes to the left.
+fn aligned(lines: &[Line]) -> String {
+    let mut widths = [0; HEADER.len()];
+    for line in lines {
+        if let Line::Cells(cells) = line {
+            for (width, cell) in widths.iter_mut().zip(cells) {
+                *width = (*width).max(cell.chars().count());
+            }
+        }
+    }
+    let mut text = String::new();
+    for line in lines {
+        let cells = match line {
+            Line::Text(line) => {
+                text += line;
+                text.push('\n');
+                continue;
+            }
+            Line::Cells(cells) => cells,
+        };
+        let padded = cells.iter().zip(widths).enumerate().map(|(i, (cell, width))| match i {
+            1 | 5 | 6 => format!("{cell:<width$}"),
+            _ => format!("{cell:>width$}"),
+        });
+        text += padded.collect::<Vec<_>>().join("  ").trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nas::arch::Block;
+    use crate::nas::space::Space;
+
+    const SHAPE: NetworkShape = NetworkShape { image_channels: 3, image_size: 32, classes: 10, stem_kernel: 3 };
+
+    #[test]
+    fn table_shows_every_element_of_an_op() {
+        let conv = |kernel, dilation, groups| Some(Conv { kernel, dilation, groups });
+        let op = Op {
+            read: vec![0, 1],
+            write: vec![2],
+            width: 2,
+            body: [conv([3, 5], [1, 2], 4), conv([3, 3], [1, 1], 1), conv([7, 3], [1, 1], 2), None],
+        };
+        let block = Block { bank_size: 2, n_banks: 5, ops: vec![op] };
+        let arch = Architecture::new(Space::small(), vec![block; 3]);
+        let text = table(&arch, &SHAPE);
+        let op_line = text.lines().find(|line| line.trim_start().starts_with("0 ")).unwrap();
+        let words: Vec<&str> = op_line.split_whitespace().collect();
+        let expected = ["0", "0-1", "16", "16", "8", "3x5", "d1x2", "g4,", "3x3", "|", "7x3", "g2", "2"];
+        assert_eq!(words[..expected.len()], expected);
+        assert!(text.contains("block 1: 16 x 16, banks of 8 channels, 3 of 5 used, 24 to 24 channels, 2 of 19 slices"));
+        assert!(text.contains("total: 3 ops, 16 layers with weights, 6 slices, "));
+        assert!(text.contains(&arch.id()));
+    }
+
+    #[test]
+    fn runs_of_banks_are_shortened_and_counts_keep_three_digits() {
+        assert_eq!(ranges(&[0, 1, 2, 5, 7, 8]), "0-2,5,7-8");
+        assert_eq!(ranges(&[8, 7]), "8,7");
+        let counts = [0, 999, 1000, 12_345, 123_456, 4_610_000, 16_000_000_000].map(short);
+        assert_eq!(counts, ["0", "999", "1.00k", "12.3k", "123k", "4.61M", "16.0G"]);
+    }
+}

@@ -1,0 +1,215 @@
+//! The main network: memory banks, ops, transitions, head (Brock et al. 2018, section 3.1).
+//!
+//! ```text
+//! stem -> block 0 -> transition -> block 1 -> transition -> block 2 -> head
+//! op:     x = concat(banks[read]);  h = conv1x1(relu(x));  y = body(h)
+//!         for (j, t) in write: bank[t] += channel group j of y
+//! body:   path A: w0 then w1; path B: w2 then w3; each preceded by a ReLU; paths are summed
+//! ```
+//!
+//! A bank is a list of versions: writing makes a new one, readers keep theirs. An empty bank
+//! becomes a view of y. ReLUs are applied where a value is written, since all its readers want
+//! them, except on banks, which hold linear values and are rectified as they are read.
+//! The same code runs the SMASH network and the resulting network; they differ in their
+//! [`WeightSource`] only.
+
+use crate::error::Result;
+use crate::nas::arch::{Architecture, Block, PlacedOp};
+use crate::nas::weights::{FilterVar, OpWeights, WeightSource};
+use crate::nn::norm::Mode;
+use crate::ops::add::add;
+use crate::ops::avg_pool::avg_pool;
+use crate::ops::conv2d::{Conv2d, Output, conv2d};
+use crate::ops::global_avg_pool::global_avg_pool;
+use crate::ops::linear::linear;
+use crate::ops::pointwise::{Pointwise, pointwise};
+use crate::tape::{Tape, Var};
+
+/// Slope of the plain ReLU.
+const RELU: Option<f32> = Some(0.0);
+
+/// Logits [classes, 1, 1, N] of `images` [C, H, W, N]; H and W divisible by 4. Releases `images`.
+///
+/// # Errors
+/// [`crate::Error::Shape`] when the images do not fit the network.
+pub fn forward(
+    tape: &mut Tape<'_>,
+    arch: &Architecture,
+    weights: &dyn WeightSource,
+    images: Var,
+    mode: Mode,
+) -> Result<Var> {
+    let space = &arch.space;
+    let stem = weights.stem(tape, arch.blocks[0].input_channels(0, space));
+    let mut x = convolve(tape, images, &stem, [1, 1], None, Output::New)?;
+    tape.release(images);
+    let ops: Vec<PlacedOp<'_>> = arch.placed_ops().collect();
+    for (b, block) in arch.blocks.iter().enumerate() {
+        let ops = ops.iter().enumerate().filter(|(_, op)| op.index == b);
+        let banks = run_block(tape, arch, block, b, ops, weights, x, mode)?;
+        x = if b + 1 < arch.blocks.len() {
+            let outputs = arch.blocks[b + 1].input_channels(b + 1, space);
+            transition(tape, weights, b, &banks, outputs, mode)?
+        } else {
+            head(tape, weights, &banks, mode)?
+        };
+        for bank in banks {
+            tape.release(bank);
+        }
+    }
+    Ok(x)
+}
+
+fn convolve(
+    tape: &mut Tape<'_>,
+    x: Var,
+    weights: &FilterVar,
+    dilation: [usize; 2],
+    slope: Option<f32>,
+    output: Output,
+) -> Result<Var> {
+    let config = Conv2d { filter: weights.filter, dilation, slope, output };
+    conv2d(tape, x, weights.w, weights.scale, config)
+}
+
+/// Runs the ops of a block on its input; returns the written banks in order.
+#[allow(clippy::too_many_arguments)] // each is a different thing; a struct would be used once
+fn run_block<'a>(
+    tape: &mut Tape<'_>,
+    arch: &Architecture,
+    block: &Block,
+    b: usize,
+    ops: impl Iterator<Item = (usize, &'a PlacedOp<'a>)>,
+    weights: &dyn WeightSource,
+    x: Var,
+    mode: Mode,
+) -> Result<Vec<Var>> {
+    let space = &arch.space;
+    let width = block.bank_size * space.unit;
+    let mut banks: Vec<Option<Var>> = vec![None; block.n_banks];
+    for (i, bank) in banks.iter_mut().take(block.initial_banks(b, space)).enumerate() {
+        *bank = Some(tape.channels(x, i * width..(i + 1) * width));
+    }
+    tape.release(x);
+    for (index, placed) in ops {
+        let views: Vec<Var> = placed.op.read.iter().filter_map(|&i| banks[i]).collect();
+        let op_weights = weights.op(tape, index, placed)?;
+        let h = op_input(tape, weights, &op_weights, &views, mode)?;
+        let y = body(tape, weights, &op_weights, placed, h, mode)?;
+        for (j, &target) in placed.op.write.iter().enumerate() {
+            let group = tape.channels(y, placed.op.write_channels(j, block, space));
+            banks[target] = Some(match banks[target] {
+                None => group,
+                Some(old) => {
+                    let sum = add(tape, old, group)?;
+                    tape.release(old);
+                    tape.release(group);
+                    sum
+                }
+            });
+        }
+        tape.release(y);
+    }
+    Ok(banks.into_iter().flatten().collect())
+}
+
+/// relu(h): the rectified result of the op's 1x1 convolution, which only the body reads.
+fn op_input(
+    tape: &mut Tape<'_>,
+    source: &dyn WeightSource,
+    weights: &OpWeights,
+    views: &[Var],
+    mode: Mode,
+) -> Result<Var> {
+    let FilterVar { w, filter, scale } = weights.input;
+    let slope = if weights.norm_mid.is_some() { None } else { RELU };
+    let h = match weights.norm_in {
+        None => pointwise(tape, views, w, scale, Pointwise { filter, relu: true, slope })?,
+        Some(norm) => {
+            let x = norm.relu(tape, source.store(), views, mode)?;
+            let h = pointwise(tape, &[x], w, scale, Pointwise { filter, relu: false, slope })?;
+            tape.release(x);
+            h
+        }
+    };
+    match weights.norm_mid {
+        None => Ok(h),
+        Some(norm) => normalise(tape, source, norm, h, mode),
+    }
+}
+
+/// relu(norm(x)); releases x.
+fn normalise(
+    tape: &mut Tape<'_>,
+    source: &dyn WeightSource,
+    norm: crate::nn::norm::Norm,
+    x: Var,
+    mode: Mode,
+) -> Result<Var> {
+    let y = norm.relu(tape, source.store(), &[x], mode)?;
+    tape.release(x);
+    Ok(y)
+}
+
+/// y = w1(relu(w0 h)) + w3(relu(w2 h)), as far as the convolutions are active; releases h.
+fn body(
+    tape: &mut Tape<'_>,
+    source: &dyn WeightSource,
+    weights: &OpWeights,
+    placed: &PlacedOp<'_>,
+    h: Var,
+    mode: Mode,
+) -> Result<Var> {
+    let dilation = |i: usize| placed.op.body[i].map_or([1, 1], |conv| conv.dilation);
+    let mut sum: Option<Var> = None;
+    for (path, [first, second]) in [[0, 1], [2, 3]].into_iter().enumerate() {
+        let Some(filter) = &weights.body[first] else { continue };
+        let output = sum.map_or(Output::New, Output::AddTo);
+        sum = Some(match &weights.body[second] {
+            None => convolve(tape, h, filter, dilation(first), None, output)?,
+            Some(last) => {
+                let norm = weights.norm_body[path];
+                let slope = if norm.is_some() { None } else { RELU };
+                let mut t = convolve(tape, h, filter, dilation(first), slope, Output::New)?;
+                if let Some(norm) = norm {
+                    t = normalise(tape, source, norm, t, mode)?;
+                }
+                let y = convolve(tape, t, last, dilation(second), None, output)?;
+                tape.release(t);
+                y
+            }
+        });
+    }
+    tape.release(h);
+    sum.ok_or_else(|| crate::Error::architecture("body", "no convolution is active"))
+}
+
+/// BN, ReLU, 1x1 convolution, 2x2 average pooling: [C, H, W, N] -> [outputs, H/2, W/2, N].
+fn transition(
+    tape: &mut Tape<'_>,
+    weights: &dyn WeightSource,
+    t: usize,
+    banks: &[Var],
+    outputs: usize,
+    mode: Mode,
+) -> Result<Var> {
+    let inputs = banks.iter().map(|&bank| tape.shape(bank).c).sum();
+    let (norm, FilterVar { w, filter, scale }) = weights.transition(tape, t, inputs, outputs);
+    let x = norm.relu(tape, weights.store(), banks, mode)?;
+    let z = pointwise(tape, &[x], w, scale, Pointwise { filter, relu: false, slope: None })?;
+    tape.release(x);
+    let y = avg_pool(tape, z)?;
+    tape.release(z);
+    Ok(y)
+}
+
+/// BN, ReLU, global average pooling, fully connected: logits [classes, 1, 1, N].
+fn head(tape: &mut Tape<'_>, weights: &dyn WeightSource, banks: &[Var], mode: Mode) -> Result<Var> {
+    let (norm, w, b) = weights.head(tape);
+    let x = norm.relu(tape, weights.store(), banks, mode)?;
+    let pooled = global_avg_pool(tape, x)?;
+    tape.release(x);
+    let logits = linear(tape, pooled, w, b)?;
+    tape.release(pooled);
+    Ok(logits)
+}

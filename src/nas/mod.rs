@@ -1,0 +1,35 @@
+//! What an architecture is, and how one is drawn, changed, encoded, costed and searched for
+//! (Brock et al. 2018, "SMASH: One-Shot Model Architecture Search through HyperNetworks").
+//!
+//! Everything here is plain data: no tensor, no tape. An [`arch::Architecture`] belongs to a
+//! [`space::Space`] and has three blocks at full, half and quarter resolution. A block holds
+//! memory *banks* of `bank_size * unit` channels; each of its *ops* reads some banks,
+//! concatenates them, passes them through a generated 1x1 convolution and a body of up to
+//! four ordinary ones, and adds the result to the banks it writes.
+//!
+//! ```text
+//! space --sample--> architecture --encode--> c, the HyperNet's input
+//!   ^                 |      ^
+//!   presets, TOML     |      +--perturb, strategy (random, perturbations, Markov chain)
+//!                     +--cost, describe
+//! ```
+
+pub mod arch;
+mod check;
+#[cfg(test)]
+mod chi_square;
+pub mod cost;
+pub mod describe;
+mod draw;
+pub mod encode;
+pub mod hypernet;
+pub mod mainnet;
+pub mod perturb;
+pub mod resulting;
+#[cfg(test)]
+mod rules;
+pub mod sample;
+pub mod smash;
+pub mod space;
+pub mod strategy;
+pub mod weights;

@@ -1,0 +1,187 @@
+//! The resulting network: one architecture with every weight freely learned, at exactly the
+//! sizes it needs (Brock et al. 2018, section 3.1 and appendix C).
+//!
+//! | parameter | extent |
+//! |---|---|
+//! | `stem.w` | [channels, image channels, 7, 7] |
+//! | `block{b}.op{i}.w_in` | [n_b, n_in] |
+//! | `block{b}.op{i}.w{j}` | [GN, inputs/groups, kernel] |
+//! | `block{b}.op{i}.bn_in.*`, `.bn_mid.*`, `.bn1.*`, `.bn3.*` | [n_in], [n_b], [GN], [GN], as the norm asks |
+//! | `transition{t}.*`, `head.*` | as in the SMASH network, at exact sizes |
+
+use crate::backend::cpu::Filter;
+use crate::error::Result;
+use crate::nas::arch::{Architecture, PlacedOp};
+use crate::nas::cost::NetworkShape;
+use crate::nas::weights::{FilterVar, OpWeights, WeightSource};
+use crate::nn::init::Init;
+use crate::nn::norm::{Mode, Norm};
+use crate::nn::params::{ParamId, ParamStore};
+use crate::ops::weightnorm::weightnorm;
+use crate::tape::{Tape, Var};
+use serde::{Deserialize, Serialize};
+
+/// How the ops of a resulting network are normalised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum NormKind {
+    /// BatchNorm before and after each op's 1x1 convolution.
+    #[default]
+    Sandwich,
+    /// BatchNorm before every convolution: also before w1 and w3.
+    Full,
+    /// The 1x1 filter divided by its norm, as in the SMASH network.
+    Weightnorm,
+}
+
+/// Handles of one op.
+#[derive(Clone, Debug)]
+struct OpParams {
+    norm_in: Option<Norm>,
+    input: ParamId,
+    norm_mid: Option<Norm>,
+    body: [Option<ParamId>; 4],
+    norm_body: [Option<Norm>; 2],
+}
+
+/// Parameters of a resulting network.
+#[derive(Clone, Debug)]
+pub struct ResultingNetwork {
+    arch: Architecture,
+    norm: NormKind,
+    store: ParamStore,
+    stem: ParamId,
+    ops: Vec<OpParams>,
+    transitions: Vec<(Norm, ParamId)>,
+    head: (Norm, ParamId, ParamId),
+}
+
+impl ResultingNetwork {
+    /// The network of `arch` for images and classes of `shape`.
+    pub fn new(arch: &Architecture, shape: NetworkShape, norm: NormKind) -> Self {
+        let space = &arch.space;
+        let mut store = ParamStore::default();
+        let channels = |b: usize| arch.blocks[b].input_channels(b, space);
+        let outputs = |b: usize| arch.blocks[b].output_channels(b, space);
+        let kernel = shape.stem_kernel;
+        let stem = store.add("stem.w", &[channels(0), shape.image_channels, kernel, kernel], Init::He);
+        let mut in_block = 0;
+        let mut block = 0;
+        let ops = arch
+            .placed_ops()
+            .map(|placed| {
+                if placed.index != block {
+                    (block, in_block) = (placed.index, 0);
+                }
+                let name = format!("block{block}.op{in_block}");
+                in_block += 1;
+                OpParams::add(&mut store, &name, arch, &placed, norm)
+            })
+            .collect();
+        let last = arch.blocks.len() - 1;
+        let transitions = (0..last)
+            .map(|t| {
+                let bn = Norm::add(&mut store, &format!("transition{t}.bn"), outputs(t));
+                (bn, store.add(format!("transition{t}.w"), &[channels(t + 1), outputs(t)], Init::He))
+            })
+            .collect();
+        let head = (
+            Norm::add(&mut store, "head.bn", outputs(last)),
+            store.add("head.fc.w", &[shape.classes, outputs(last)], Init::He),
+            store.add("head.fc.b", &[shape.classes], Init::Zeros),
+        );
+        Self { arch: arch.clone(), norm, store, stem, ops, transitions, head }
+    }
+
+    /// The parameters.
+    pub fn store(&self) -> &ParamStore {
+        &self.store
+    }
+
+    /// The architecture the network was made for.
+    pub fn architecture(&self) -> &Architecture {
+        &self.arch
+    }
+
+    /// The weights on a tape.
+    pub fn weights(&self, mode: Mode) -> FreeWeights<'_> {
+        FreeWeights { network: self, train: mode.is_train() }
+    }
+}
+
+impl OpParams {
+    fn add(store: &mut ParamStore, name: &str, arch: &Architecture, placed: &PlacedOp<'_>, norm: NormKind) -> Self {
+        let (op, block, space) = (placed.op, placed.block, &arch.space);
+        let (n_in, n_b, gn) =
+            (op.input_channels(block, space), op.bottleneck_channels(block, space), op.output_channels(space));
+        let batch_norm = norm != NormKind::Weightnorm;
+        let norm_in = batch_norm.then(|| Norm::add(store, &format!("{name}.bn_in"), n_in));
+        let input = store.add(format!("{name}.w_in"), &[n_b, n_in], Init::He);
+        let norm_mid = batch_norm.then(|| Norm::add(store, &format!("{name}.bn_mid"), n_b));
+        let mut body = [None; 4];
+        let mut norm_body = [None; 2];
+        for (j, conv) in op.body.iter().enumerate() {
+            let Some(conv) = conv else { continue };
+            let inputs = if j % 2 == 0 { n_b } else { gn };
+            if j % 2 == 1 && norm == NormKind::Full {
+                norm_body[j / 2] = Some(Norm::add(store, &format!("{name}.bn{j}"), gn));
+            }
+            let dims = [gn, inputs / conv.groups, conv.kernel[0], conv.kernel[1]];
+            body[j] = Some(store.add(format!("{name}.w{j}"), &dims, Init::He));
+        }
+        Self { norm_in, input, norm_mid, body, norm_body }
+    }
+}
+
+/// The free weights of a resulting network.
+pub struct FreeWeights<'a> {
+    network: &'a ResultingNetwork,
+    train: bool,
+}
+
+impl FreeWeights<'_> {
+    fn filter(&self, tape: &mut Tape<'_>, id: ParamId, groups: usize) -> FilterVar {
+        let param = self.network.store.get(id);
+        let kernel = if param.dims.len() == 4 { [param.dims[2], param.dims[3]] } else { [1, 1] };
+        let filter = Filter::whole(param.dims[0], param.dims[1], kernel, groups);
+        FilterVar { w: self.network.store.var(tape, id, self.train), filter, scale: None }
+    }
+}
+
+impl WeightSource for FreeWeights<'_> {
+    fn store(&self) -> &ParamStore {
+        &self.network.store
+    }
+
+    fn stem(&self, tape: &mut Tape<'_>, _channels: usize) -> FilterVar {
+        self.filter(tape, self.network.stem, 1)
+    }
+
+    fn op(&self, tape: &mut Tape<'_>, index: usize, placed: &PlacedOp<'_>) -> Result<OpWeights> {
+        let params = &self.network.ops[index];
+        let mut input = self.filter(tape, params.input, 1);
+        if self.network.norm == NormKind::Weightnorm {
+            let len = tape.shape(input.w).len();
+            input.scale = Some(weightnorm(tape, input.w, std::iter::once(0..len).collect())?);
+        }
+        let mut body = [None; 4];
+        for (j, (id, conv)) in params.body.iter().zip(&placed.op.body).enumerate() {
+            if let (Some(id), Some(conv)) = (id, conv) {
+                body[j] = Some(self.filter(tape, *id, conv.groups));
+            }
+        }
+        let OpParams { norm_in, norm_mid, norm_body, .. } = params.clone();
+        Ok(OpWeights { norm_in, input, norm_mid, body, norm_body })
+    }
+
+    fn transition(&self, tape: &mut Tape<'_>, t: usize, _inputs: usize, _outputs: usize) -> (Norm, FilterVar) {
+        let (norm, w) = self.network.transitions[t];
+        (norm, self.filter(tape, w, 1))
+    }
+
+    fn head(&self, tape: &mut Tape<'_>) -> (Norm, Var, Var) {
+        let (norm, w, b) = self.network.head;
+        let store = &self.network.store;
+        (norm, store.var(tape, w, self.train), store.var(tape, b, self.train))
+    }
+}

@@ -1,0 +1,193 @@
+//! The SMASH network: one set of shared filters per block, and a HyperNet that generates every
+//! 1x1 convolution of any architecture of the space (Brock et al. 2018, sections 3.1 and 3.2).
+//!
+//! | parameter | extent |
+//! |---|---|
+//! | `hyper.*` | see `hypernet.rs` |
+//! | `stem.w` | [in\[0\], image channels, 7, 7] |
+//! | `block{b}.w{j}` | [N_max, R*N_max (j = 0, 2) or N_max (j = 1, 3), ks_max, ks_max] |
+//! | `transition{t}.bn.*`, `transition{t}.w` | [max\[t\]], [in\[t+1\], max\[t\]] |
+//! | `head.bn.*`, `head.fc.w`, `head.fc.b` | [max\[2\]], [classes, max\[2\]], [classes] |
+//!
+//! All are at maximal size; an architecture uses the first channels and the centre of kernels.
+
+use crate::backend::cpu::Filter;
+use crate::error::Result;
+use crate::nas::arch::{Architecture, PlacedOp};
+use crate::nas::cost::NetworkShape;
+use crate::nas::encode::{EncodeOptions, encode};
+use crate::nas::hypernet::{HyperConfig, HyperNet};
+use crate::nas::space::Space;
+use crate::nas::weights::{FilterVar, OpWeights, WeightSource};
+use crate::nn::init::Init;
+use crate::nn::norm::{Mode, Norm};
+use crate::nn::params::{ParamId, ParamStore};
+use crate::ops::gather_filters::{FilterSlices, GatherFilters, gather_filters};
+use crate::ops::weightnorm::weightnorm;
+use crate::tape::{Tape, Var};
+use std::ops::Range;
+
+/// Parameters of a SMASH network.
+#[derive(Clone, Debug)]
+pub struct SmashNetwork {
+    space: Space,
+    shape: NetworkShape,
+    /// Value of empty elements of the encoding, 0 or -1.
+    empty: f32,
+    store: ParamStore,
+    hypernet: HyperNet,
+    stem: ParamId,
+    blocks: Vec<[ParamId; 4]>,
+    transitions: Vec<(Norm, ParamId)>,
+    head: (Norm, ParamId, ParamId),
+}
+
+impl SmashNetwork {
+    /// The network of `space` for images and classes of `shape`.
+    pub fn new(space: &Space, shape: NetworkShape, hyper: &HyperConfig, empty: f32) -> Self {
+        let mut store = ParamStore::default();
+        let hypernet = HyperNet::add(&mut store, space, hyper, false);
+        store.end_undecayed();
+        let (ins, maxima) = (space.in_channels(), space.max_channels());
+        let kernel = shape.stem_kernel;
+        let stem = store.add("stem.w", &[ins[0], shape.image_channels, kernel, kernel], Init::Orthogonal);
+        let blocks = (0..maxima.len())
+            .map(|b| {
+                std::array::from_fn(|j| store.add(format!("block{b}.w{j}"), &body_dims(space, j), Init::Orthogonal))
+            })
+            .collect();
+        let transitions = (0..maxima.len() - 1)
+            .map(|t| {
+                let norm = Norm::add(&mut store, &format!("transition{t}.bn"), maxima[t]);
+                (norm, store.add(format!("transition{t}.w"), &[ins[t + 1], maxima[t]], Init::Orthogonal))
+            })
+            .collect();
+        let last = maxima[maxima.len() - 1];
+        let head = (
+            Norm::add(&mut store, "head.bn", last),
+            store.add("head.fc.w", &[shape.classes, last], Init::Orthogonal),
+            store.add("head.fc.b", &[shape.classes], Init::Zeros),
+        );
+        Self { space: space.clone(), shape, empty, store, hypernet, stem, blocks, transitions, head }
+    }
+
+    /// The parameters.
+    pub fn store(&self) -> &ParamStore {
+        &self.store
+    }
+
+    /// The space the network was made for.
+    pub fn space(&self) -> &Space {
+        &self.space
+    }
+
+    /// Generates all weights of `arch` in one pass of the HyperNet.
+    ///
+    /// # Errors
+    /// [`crate::Error::Run`] when the arena is full.
+    pub fn generate<'a>(&'a self, tape: &mut Tape<'_>, arch: &Architecture, mode: Mode) -> Result<SmashWeights<'a>> {
+        let encoding = encode(arch, EncodeOptions { empty: self.empty, noise: None });
+        let output = self.hypernet.forward(tape, &encoding, mode)?;
+        self.arrange(tape, arch, output, mode)
+    }
+
+    /// Re-arranges the HyperNet's output into filters and their norms; releases it.
+    fn arrange<'a>(
+        &'a self,
+        tape: &mut Tape<'_>,
+        arch: &Architecture,
+        output: Var,
+        mode: Mode,
+    ) -> Result<SmashWeights<'a>> {
+        let space = &self.space;
+        let slices = |op: PlacedOp<'_>| FilterSlices {
+            slices: op.columns.clone(),
+            rows: op.op.bottleneck_channels(op.block, space),
+        };
+        let gather = GatherFilters {
+            slice_channels: space.depth_compression * space.unit,
+            row_units: space.expansion * space.unit,
+            filters: arch.placed_ops().map(slices).collect(),
+        };
+        let ranges = gather.ranges();
+        let filters = gather_filters(tape, output, gather)?;
+        tape.release(output);
+        let scales = weightnorm(tape, filters, ranges.clone())?;
+        Ok(SmashWeights { network: self, filters, scales, ranges, train: mode.is_train() })
+    }
+}
+
+/// Stored extent of body filter `j`.
+fn body_dims(space: &Space, j: usize) -> [usize; 4] {
+    let inputs = if matches!(j, 0 | 2) { space.expansion * space.n_max } else { space.n_max };
+    let kernel = space.kernels.iter().copied().max().unwrap_or(1);
+    [space.n_max, inputs, kernel, kernel]
+}
+
+/// The weights of one architecture on a tape.
+pub struct SmashWeights<'a> {
+    network: &'a SmashNetwork,
+    /// Generated filters, one after the other.
+    filters: Var,
+    /// Their factors 1/||w||.
+    scales: Var,
+    ranges: Vec<Range<usize>>,
+    train: bool,
+}
+
+impl SmashWeights<'_> {
+    /// The generated filters as one vector: op by op [n_b, n_in].
+    pub fn filters(&self) -> Var {
+        self.filters
+    }
+
+    fn param(&self, tape: &mut Tape<'_>, id: ParamId, filter: Filter) -> FilterVar {
+        FilterVar { w: self.network.store.var(tape, id, self.train), filter, scale: None }
+    }
+}
+
+impl WeightSource for SmashWeights<'_> {
+    fn store(&self) -> &ParamStore {
+        &self.network.store
+    }
+
+    fn stem(&self, tape: &mut Tape<'_>, channels: usize) -> FilterVar {
+        let NetworkShape { image_channels, stem_kernel, .. } = self.network.shape;
+        self.param(tape, self.network.stem, Filter::whole(channels, image_channels, [stem_kernel; 2], 1))
+    }
+
+    fn op(&self, tape: &mut Tape<'_>, index: usize, placed: &PlacedOp<'_>) -> Result<OpWeights> {
+        let space = &self.network.space;
+        let (n_in, n_b) =
+            (placed.op.input_channels(placed.block, space), placed.op.bottleneck_channels(placed.block, space));
+        let input = FilterVar {
+            w: tape.channels(self.filters, self.ranges[index].clone()),
+            filter: Filter::whole(n_b, n_in, [1, 1], 1),
+            scale: Some(tape.channels(self.scales, index..index + 1)),
+        };
+        let outputs = placed.op.output_channels(space);
+        let mut body = [None; 4];
+        for (j, conv) in placed.op.body.iter().enumerate() {
+            if let Some(conv) = conv {
+                let inputs = if j % 2 == 0 { n_b } else { outputs };
+                let filter =
+                    Filter::centre(body_dims(space, j), outputs, inputs / conv.groups, conv.kernel, conv.groups);
+                body[j] = Some(self.param(tape, self.network.blocks[placed.index][j], filter));
+            }
+        }
+        Ok(OpWeights { norm_in: None, input, norm_mid: None, body, norm_body: [None; 2] })
+    }
+
+    fn transition(&self, tape: &mut Tape<'_>, t: usize, inputs: usize, outputs: usize) -> (Norm, FilterVar) {
+        let (norm, w) = self.network.transitions[t];
+        let dims = &self.network.store.get(w).dims;
+        let filter = Filter::centre([dims[0], dims[1], 1, 1], outputs, inputs, [1, 1], 1);
+        (norm, self.param(tape, w, filter))
+    }
+
+    fn head(&self, tape: &mut Tape<'_>) -> (Norm, Var, Var) {
+        let (norm, w, b) = self.network.head;
+        let store = &self.network.store;
+        (norm, store.var(tape, w, self.train), store.var(tape, b, self.train))
+    }
+}

@@ -1,0 +1,49 @@
+//! Where the main network's weights come from: generated (SMASH) or freely learned (resulting
+//! network). One forward pass, `mainnet`, runs over either.
+
+use crate::backend::cpu::Filter;
+use crate::error::Result;
+use crate::nas::arch::PlacedOp;
+use crate::nn::norm::Norm;
+use crate::nn::params::ParamStore;
+use crate::tape::{Tape, Var};
+
+/// A filter on the tape.
+#[derive(Clone, Copy, Debug)]
+pub struct FilterVar {
+    /// The stored filter.
+    pub w: Var,
+    /// The used window of it.
+    pub filter: Filter,
+    /// Factor 1/||w|| of a weight-normalised filter.
+    pub scale: Option<Var>,
+}
+
+/// The weights of one op.
+#[derive(Clone, Copy, Debug)]
+pub struct OpWeights {
+    /// Normalisation of the concatenated banks, instead of a plain ReLU.
+    pub norm_in: Option<Norm>,
+    /// The 1x1 convolution, n_in -> n_b.
+    pub input: FilterVar,
+    /// Normalisation after the 1x1 convolution.
+    pub norm_mid: Option<Norm>,
+    /// The convolutions w0..w3 of the body that are active.
+    pub body: [Option<FilterVar>; 4],
+    /// Normalisation before w1 and before w3.
+    pub norm_body: [Option<Norm>; 2],
+}
+
+/// Gives `mainnet` its weights, sliced to what the architecture uses.
+pub trait WeightSource {
+    /// The parameters behind it.
+    fn store(&self) -> &ParamStore;
+    /// The stem, image channels -> `channels`.
+    fn stem(&self, tape: &mut Tape<'_>, channels: usize) -> FilterVar;
+    /// Op number `index` of the network.
+    fn op(&self, tape: &mut Tape<'_>, index: usize, op: &PlacedOp<'_>) -> Result<OpWeights>;
+    /// Transition `t` (after block `t`), `inputs` -> `outputs` channels.
+    fn transition(&self, tape: &mut Tape<'_>, t: usize, inputs: usize, outputs: usize) -> (Norm, FilterVar);
+    /// Normalisation, matrix and bias of the head.
+    fn head(&self, tape: &mut Tape<'_>) -> (Norm, Var, Var);
+}

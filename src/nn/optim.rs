@@ -1,0 +1,57 @@
+//! Optimisers: which update, with which constants, over which ranges.
+
+use crate::backend::{Context, Region};
+use crate::nn::params::ParamStore;
+use crate::ops::adam::{Adam, adam};
+use crate::ops::sgd::{Sgd, sgd};
+use serde::{Deserialize, Serialize};
+
+/// An optimiser and its constants.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "kind", deny_unknown_fields)]
+pub enum Optimizer {
+    /// Adam, for the SMASH network.
+    Adam {
+        /// Decay of the first moment.
+        beta1: f32,
+        /// Decay of the second moment.
+        beta2: f32,
+        /// Added to the root of the second moment.
+        epsilon: f32,
+        /// L2 factor on all but the HyperNet.
+        decay: f32,
+    },
+    /// SGD with Nesterov momentum, for the resulting network.
+    Sgd {
+        /// Decay of the velocity.
+        momentum: f32,
+        /// L2 factor.
+        decay: f32,
+    },
+}
+
+impl Optimizer {
+    /// Adam as the paper trains the SMASH network: beta1 of Radford et al. 2015, and a large
+    /// epsilon against early steps of rarely used weights.
+    pub const SMASH: Self = Self::Adam { beta1: 0.5, beta2: 0.999, epsilon: 1e-4, decay: 1e-4 };
+    /// Nesterov momentum as the paper trains resulting networks.
+    pub const RESULTING: Self = Self::Sgd { momentum: 0.9, decay: 1e-4 };
+
+    /// One update with learning rate `lr`; `step` counts from 1.
+    pub fn step(self, context: &mut Context, store: &ParamStore, lr: f32, step: u64) {
+        let [undecayed, decayed] = store.decay_ranges();
+        for (span, factor) in [(undecayed, 0.0), (decayed, 1.0)] {
+            match self {
+                Self::Adam { beta1, beta2, epsilon, decay } => {
+                    adam(context, span, Adam { lr, beta1, beta2, epsilon, step }, factor * decay);
+                }
+                Self::Sgd { momentum, decay } => sgd(context, span, Sgd { lr, momentum }, factor * decay),
+            }
+        }
+    }
+}
+
+/// Zeroes all parameter gradients: once per step, before the backward pass adds to them.
+pub fn zero_gradients(context: &mut Context) {
+    context.memory_mut().region_mut(Region::Grads).fill(0.0);
+}
