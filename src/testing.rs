@@ -159,7 +159,7 @@ impl Case<'_> {
         let arena_len = plan.arena().high_water();
         let run = |isa, threads| {
             let mut context = poisoned_context(isa, threads, arena_len);
-            context.memory_mut().resize(Region::State, state.len());
+            context.memory_mut().resize(Region::State, state.len()).unwrap();
             context.memory_mut().region_mut(Region::State)[..state.len()].copy_from_slice(state);
             let outcome = self.run(&mut context, &upstream);
             assert_eq!(context.arena().high_water(), arena_len, "{isa:?}: the dry run found another peak");

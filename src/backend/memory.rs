@@ -192,7 +192,7 @@ mod tests {
     #[should_panic(expected = "outside its region")]
     fn a_span_whose_end_wraps_around_is_refused() {
         let mut memory = Memory::default();
-        memory.resize(Region::Step, 32);
+        memory.resize(Region::Step, 32).unwrap();
         memory.claim().read(span(usize::MAX, 2));
     }
 

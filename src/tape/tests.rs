@@ -1,7 +1,7 @@
 //! The promises of the tape: who gets which gradient, and how long memory is held.
 
 use super::{Backward, Tape, Var};
-use crate::backend::cpu::{Cpu, Filter, Isa, map};
+use crate::backend::cpu::{Filter, Isa, map};
 use crate::backend::{Context, Region, Span};
 use crate::error::Result;
 use crate::ops::activation::{Activation, activation};
@@ -173,6 +173,20 @@ fn the_gradient_of_an_unread_view_is_zero() {
 }
 
 #[test]
+fn the_first_reader_of_a_channel_overwrites_and_later_ones_add() {
+    let mut context = context();
+    let mut tape = Tape::new(&mut context);
+    let x = levels(&mut tape, &[1.0; 6]);
+    let mut adds = |range| {
+        let view = tape.channels(x, range);
+        tape.grad_target(view).unwrap().unwrap().add
+    };
+    assert_eq!([adds(0..2), adds(4..6)], [false, false], "untouched channels cost no zeroing");
+    assert_eq!([adds(4..5), adds(1..3), adds(2..3)], [true, true, true]);
+    assert_eq!([adds(3..4), adds(0..6)], [false, true]);
+}
+
+#[test]
 fn outputs_that_share_channels_add_their_upstream_gradients() {
     let mut context = context();
     let mut tape = Tape::new(&mut context);
@@ -228,7 +242,7 @@ fn nothing_is_recorded_that_no_gradient_can_reach() {
 fn parameters_collect_gradients_at_their_own_offsets() {
     let mut context = context();
     for region in [Region::Params, Region::Grads] {
-        context.memory_mut().resize(region, 100);
+        context.memory_mut().resize(region, 100).unwrap();
     }
     context.memory_mut().region_mut(Region::Params)[..100].fill(3.0);
     // Two steps without zeroing in between.
@@ -422,12 +436,12 @@ fn a_dry_run_finds_the_exact_peak_of_the_real_one_on_every_instruction_set() {
         for threads in [1, 2] {
             let mut context = poisoned_context(isa, threads, planned);
             for region in [Region::Params, Region::Grads] {
-                context.memory_mut().resize(region, PARAMS.iter().sum());
+                context.memory_mut().resize(region, PARAMS.iter().sum()).unwrap();
             }
             for (i, w) in context.memory_mut().region_mut(Region::Params).iter_mut().enumerate() {
                 *w = (i as f32 * 0.71).cos();
             }
-            context.memory_mut().resize(Region::State, 8);
+            context.memory_mut().resize(Region::State, 8).unwrap();
             for _ in 0..3 {
                 let loss = step(&mut context)[0];
                 assert!(loss > 0.1 && loss < 10.0, "{isa:?}: loss {loss}");
@@ -445,7 +459,7 @@ fn a_dry_run_finds_the_exact_peak_of_the_real_one_on_every_instruction_set() {
 
 #[test]
 fn a_full_arena_is_an_error() {
-    let mut context = Context::cpu(Cpu::new(1), 1 << 10);
+    let mut context = poisoned_context(Isa::Portable, 1, 1 << 10);
     let mut tape = Tape::new(&mut context);
     assert!(tape.alloc(Shape::vector(1 << 10), true).is_ok());
     let error = tape.alloc(Shape::vector(1), true).unwrap_err().to_string();

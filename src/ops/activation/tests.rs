@@ -1,6 +1,6 @@
 //! activation against the f64 functions, and at the places where they are special.
 
-use super::{Activation, LEAKY_SLOPE, activation};
+use super::{Activation, LEAKY_SLOPE, activation, activation_into};
 use crate::backend::cpu::Isa;
 use crate::tape::Tape;
 use crate::tensor::Shape;
@@ -55,6 +55,38 @@ fn a_view_reads_and_feeds_its_channels_only() {
         depth: 2,
     }
     .check();
+}
+
+#[test]
+fn the_result_may_fill_channels_of_an_existing_value() {
+    let (shape, plane) = (Shape::new(2, 7, 5, 3), 7 * 5 * 3);
+    Case {
+        inputs: vec![Input::random(shape, 1), Input::random(shape.with_channels(1), 2)],
+        build: &|tape, v| {
+            let y = tape.alloc(shape.with_channels(3), true)?;
+            let (first, last) = (tape.channels(y, 0..2), tape.channels(y, 2..3));
+            activation_into(tape, v[0], first, Activation::Sigmoid)?;
+            activation_into(tape, v[1], last, Activation::Relu)?;
+            Ok(y)
+        },
+        reference: &|v| {
+            let x = [&v[0][..], &v[1]].concat();
+            let kind = |i: usize| if i < 2 * plane { Activation::Sigmoid } else { Activation::Relu };
+            x.iter().enumerate().map(|(i, &x)| exact(kind(i), x)).collect()
+        },
+        depth: 2,
+    }
+    .check();
+}
+
+#[test]
+fn a_destination_of_another_shape_is_named() {
+    let mut context = poisoned_context(Isa::Portable, 1, 1 << 12);
+    let mut tape = Tape::new(&mut context);
+    let x = tape.input(Shape::new(2, 3, 5, 1), &[0.0; 30], true).unwrap();
+    let y = tape.alloc(Shape::new(2, 5, 3, 1), true).unwrap();
+    let error = activation_into(&mut tape, x, y, Activation::Tanh).unwrap_err().to_string();
+    assert_eq!(error, "activation: expected [C 2, H 3, W 5, N 1], got [C 2, H 5, W 3, N 1]");
 }
 
 /// Values and derivatives at `x`.

@@ -25,7 +25,7 @@ fn draw(seed: u64) -> Vec<f32> {
 fn context(isa: Isa, threads: usize) -> Context {
     let mut context = poisoned_context(isa, threads, 16);
     for region in [Region::Params, Region::Grads, Region::Moment1, Region::Moment2, Region::State] {
-        context.memory_mut().resize(region, LEN);
+        context.memory_mut().resize(region, LEN).unwrap();
     }
     context.memory_mut().region_mut(Region::Params)[..LEN].copy_from_slice(&draw(100));
     context.memory_mut().region_mut(Region::State).fill(5.0);

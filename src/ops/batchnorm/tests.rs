@@ -162,7 +162,7 @@ fn each_operand_may_be_constant() {
 fn apply(geometry: Geometry, isa: Isa, threads: usize, x: &[f32]) -> (Vec<f32>, Vec<f32>) {
     let state = geometry.state();
     let mut context = poisoned_context(isa, threads, 1 << 16);
-    context.memory_mut().resize(Region::State, state.len());
+    context.memory_mut().resize(Region::State, state.len()).unwrap();
     context.memory_mut().region_mut(Region::State)[..state.len()].copy_from_slice(&state);
     let mut tape = Tape::new(&mut context);
     let c = geometry.c();
@@ -226,6 +226,21 @@ fn a_constant_channel_gives_beta() {
     let (state, y) = apply(case, Isa::detect(), 2, &vec![2.5; 3 * case.shape(1).len()]);
     assert!(y.iter().all(|&y| y == 0.0), "{y:?}");
     assert!(state.iter().all(|s| s.is_finite()));
+}
+
+#[test]
+fn what_the_backward_pass_would_need_is_given_back_without_one() {
+    let case = Geometry { views: &[4], stored: 4, ..PLAIN };
+    let mut context = poisoned_context(Isa::Portable, 1, 1 << 12);
+    context.memory_mut().resize(Region::State, 8).unwrap();
+    let mut tape = Tape::new(&mut context);
+    let x = tape.input(case.shape(4), &draw(case, 0.0), false).unwrap();
+    let vector = tape.input(Shape::vector(4), &[1.0; 4], false).unwrap();
+    // More statistics than the whole arena could hold.
+    for _ in 0..1000 {
+        let y = batchnorm(&mut tape, &[x], vector, vector, case.config()).unwrap();
+        tape.release(y);
+    }
 }
 
 #[test]
