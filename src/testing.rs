@@ -4,8 +4,10 @@
 //! [`Case::check`] compares the forward result, and the gradients under *random* upstream
 //! gradients with central differences of the reference (all-ones upstream gradients miss most
 //! indexing bugs). The op is applied twice to the same inputs, so that the second gradient has
-//! to add to the first; memory is filled with NaN beforehand; every instruction set of the
-//! machine runs; 1, 2 and 3 threads must give the same bits.
+//! to add to the first; every handle is released before the backward pass, so that an op must
+//! have saved what it reads there; memory is filled with NaN beforehand and is exactly as large
+//! as a dry run says; every instruction set of the machine runs; 1, 2 and 3 threads must give
+//! the same bits.
 
 use crate::backend::{Context, Cpu, Region, cpu::Isa};
 use crate::error::Result;
@@ -32,6 +34,11 @@ impl Input {
         let mut rng = Rng::new(seed, Stream::Init);
         let away = |x: f64| if x.abs() < 0.02 { x + 0.04 } else { x };
         let values = (0..shape.len()).map(|_| away(rng.normal()) as f32).collect();
+        Self { shape, values, differentiable: true }
+    }
+
+    /// Given values.
+    pub fn new(shape: Shape, values: Vec<f32>) -> Self {
         Self { shape, values, differentiable: true }
     }
 
@@ -66,11 +73,13 @@ pub fn tolerance(depth: usize, scale: f64) -> f64 {
     16.0 * f64::from(f32::EPSILON) * (depth as f64).sqrt() * scale.max(1e-3)
 }
 
-/// Compares with the tolerance above, `scale` being the largest expected magnitude.
+/// Compares with the tolerance above, `scale` being the largest expected magnitude. A number
+/// alone, a sum over everything, may have cancelled: its scale is at least that of its terms, 1.
 #[track_caller]
 pub fn assert_close(what: &str, got: &[f32], expected: &[f64], depth: usize) {
     assert_eq!(got.len(), expected.len(), "{what}: length");
-    let scale = expected.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+    let terms = if expected.len() == 1 { 1.0 } else { 0.0 };
+    let scale = expected.iter().fold(terms, |m: f64, x| m.max(x.abs()));
     let epsilon = tolerance(depth, scale);
     let worst = (0..got.len()).max_by(|&a, &b| {
         let error = |i: usize| (f64::from(got[i]) - expected[i]).abs();
@@ -123,6 +132,7 @@ impl Case<'_> {
         let outputs = [0, 1].map(|_| (self.build)(&mut tape, &inputs).expect("the case is valid"));
         let y = tape.read(outputs[0]);
         assert!(tape.read(outputs[1]).iter().zip(&y).all(|(a, b)| a.to_bits() == b.to_bits()), "a second run differs");
+        inputs.iter().chain(&outputs).for_each(|&v| tape.release(v));
         tape.backward_from(&[(outputs[0], &upstream[0]), (outputs[1], &upstream[1])]).expect("backward");
         let gradients = inputs.iter().map(|&v| tape.read_grad(v).expect("arena is large enough")).collect();
         Outcome { y, gradients }
@@ -131,6 +141,12 @@ impl Case<'_> {
     /// Runs all the checks of the module documentation.
     #[track_caller]
     pub fn check(&self) {
+        self.check_with_state(&[]);
+    }
+
+    /// The same, with `state` in the state region before each run.
+    #[track_caller]
+    pub fn check_with_state(&self, state: &[f32]) {
         let exact: Vec<Vec<f64>> =
             self.inputs.iter().map(|i| i.values.iter().map(|&x| f64::from(x)).collect()).collect();
         let y = (self.reference)(&exact);
@@ -138,8 +154,19 @@ impl Case<'_> {
         let upstream = [0, 1].map(|_| (0..y.len()).map(|_| rng.normal() as f32).collect::<Vec<_>>());
         let both: Vec<f64> = upstream[0].iter().zip(&upstream[1]).map(|(&a, &b)| f64::from(a) + f64::from(b)).collect();
         let expected = self.differentiate(&exact, &both, &mut rng);
+        let mut plan = Context::plan();
+        self.run(&mut plan, &upstream);
+        let arena_len = plan.arena().high_water();
+        let run = |isa, threads| {
+            let mut context = poisoned_context(isa, threads, arena_len);
+            context.memory_mut().resize(Region::State, state.len()).unwrap();
+            context.memory_mut().region_mut(Region::State)[..state.len()].copy_from_slice(state);
+            let outcome = self.run(&mut context, &upstream);
+            assert_eq!(context.arena().high_water(), arena_len, "{isa:?}: the dry run found another peak");
+            outcome
+        };
         for isa in Isa::available() {
-            let outcome = self.run(&mut poisoned_context(isa, 1, 1 << 22), &upstream);
+            let outcome = run(isa, 1);
             assert_close(&format!("{isa:?} forward"), &outcome.y, &y, self.depth);
             for (i, expected) in expected.iter().enumerate() {
                 match (&outcome.gradients[i], expected) {
@@ -153,7 +180,7 @@ impl Case<'_> {
                 }
             }
             for threads in [2, 3] {
-                let other = self.run(&mut poisoned_context(isa, threads, 1 << 22), &upstream);
+                let other = run(isa, threads);
                 assert_eq!(outcome.bits(), other.bits(), "{isa:?}: {threads} threads give other bits than 1");
             }
         }

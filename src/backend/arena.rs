@@ -110,6 +110,16 @@ mod tests {
     }
 
     #[test]
+    fn a_hole_at_the_top_grows() {
+        let mut arena = Arena::with_capacity(160);
+        arena.alloc(32).unwrap();
+        let last = arena.alloc(32).unwrap();
+        arena.free(last, 32);
+        assert_eq!(arena.alloc(128).unwrap(), last, "the hole and what lies above it");
+        assert_eq!(arena.high_water(), 160);
+    }
+
+    #[test]
     fn live_ranges_never_overlap() {
         let mut rng = crate::rng::Rng::new(5, crate::rng::Stream::Search);
         let mut arena = Arena::with_capacity(usize::MAX);

@@ -133,7 +133,8 @@ pub struct Claims<'m> {
 impl Claims<'_> {
     fn base(&self, span: Span) -> *mut f32 {
         let (base, len) = self.bases[span.region as usize];
-        assert!(span.start + span.len <= len, "{span:?} lies outside its region of {len}");
+        // Without a sum: it could wrap around.
+        assert!(span.len <= len && span.start <= len - span.len, "{span:?} lies outside its region of {len}");
         // SAFETY: start <= len of the buffer, checked above.
         unsafe { base.add(span.start) }
     }
@@ -185,6 +186,14 @@ mod tests {
         assert_eq!(claims.read(span(16, 2)), [0.0, 0.0]);
         drop(claims);
         assert_eq!(memory.slice(span(2, 4)), [1.0; 4]);
+    }
+
+    #[test]
+    #[should_panic(expected = "outside its region")]
+    fn a_span_whose_end_wraps_around_is_refused() {
+        let mut memory = Memory::default();
+        memory.resize(Region::Step, 32).unwrap();
+        memory.claim().read(span(usize::MAX, 2));
     }
 
     #[test]

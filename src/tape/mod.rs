@@ -17,6 +17,10 @@
 //! and no recorded node needs it, in the forward as in the backward pass; a gradient when the
 //! node that produced its value has run. Using a released value is a programming error and panics.
 
+#[cfg(test)]
+mod tests;
+
+use crate::backend::cpu::map;
 use crate::backend::{Claims, Context, Cpu, Region, Span};
 use crate::error::Result;
 use crate::tensor::{Shape, Tensor};
@@ -65,6 +69,7 @@ struct Value {
     root: u32,
     first: usize,
     channels: usize,
+    released: bool,
 }
 
 struct Node {
@@ -98,7 +103,12 @@ impl<'c> Tape<'c> {
             grad: None,
             touched: Vec::new(),
         });
-        self.push_value(Value { root: self.roots.len() as u32 - 1, first: 0, channels: tensor.shape.c })
+        self.push_value(Value {
+            root: self.roots.len() as u32 - 1,
+            first: 0,
+            channels: tensor.shape.c,
+            released: false,
+        })
     }
 
     fn push_value(&mut self, value: Value) -> Var {
@@ -139,9 +149,13 @@ impl<'c> Tape<'c> {
     }
 
     /// Channels `range` of `var`: the same memory and the same gradient.
+    ///
+    /// # Panics
+    /// When the value was released, or `range` leaves it.
     pub fn channels(&mut self, var: Var, range: Range<usize>) -> Var {
         let value = self.value(var);
-        assert!(range.end <= value.channels, "channels {range:?} of {}", value.channels);
+        assert!(range.start <= range.end && range.end <= value.channels, "channels {range:?} of {}", value.channels);
+        assert!(!value.released, "{var:?} was released");
         self.root_mut(var).handles += 1;
         self.push_value(Value { first: value.first + range.start, channels: range.len(), ..value })
     }
@@ -167,11 +181,15 @@ impl<'c> Tape<'c> {
         self.root(var).needs_grad
     }
 
-    /// Declares that the forward pass is done with this handle. Call once per handle.
+    /// Declares that the forward pass is done with this handle.
+    ///
+    /// # Panics
+    /// When the handle was released before.
     pub fn release(&mut self, var: Var) {
-        let root = self.root_mut(var);
-        assert!(root.handles > 0, "{var:?} released twice");
-        root.handles -= 1;
+        let value = &mut self.values[var.0 as usize];
+        assert!(!value.released, "{var:?} released twice");
+        value.released = true;
+        self.root_mut(var).handles -= 1;
         self.free_if_unused(var);
     }
 
@@ -234,11 +252,11 @@ impl<'c> Tape<'c> {
     }
 
     /// Back-propagates from several values with their upstream gradients (layout and length of
-    /// the value).
+    /// the value). Outputs that share channels add up.
     pub fn backward_from(&mut self, outputs: &[(Var, &[f32])]) -> Result<()> {
         for &(output, gy) in outputs {
             if let Some(target) = self.grad_target(output)? {
-                self.compute(|claims, _| claims.write(target.span).copy_from_slice(gy));
+                self.compute(|claims, cpu| map(cpu, claims.write(target.span), gy, target.add, |g| g));
             }
         }
         while let Some(node) = self.nodes.pop() {

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
@@ -39,6 +39,8 @@ struct Shared {
     start: Condvar,
     done: Condvar,
     next: AtomicUsize,
+    /// A job runs; there is room for one.
+    taken: AtomicBool,
 }
 
 impl Shared {
@@ -91,14 +93,17 @@ impl Pool {
     }
 
     /// Calls `run(0) .. run(tasks - 1)`, each once, on any thread, and returns when all are done.
+    /// While another job runs (a task that starts tasks, a second caller) this one runs on the
+    /// caller's thread alone.
     ///
     /// # Panics
     /// When a task panicked.
     pub fn run(&self, tasks: usize, run: impl Fn(usize) + Sync) {
-        if self.workers.is_empty() || tasks <= 1 {
+        if self.workers.is_empty() || tasks <= 1 || self.shared.taken.swap(true, Ordering::Acquire) {
             (0..tasks).for_each(run);
             return;
         }
+        let _turn = Turn(&self.shared.taken);
         let run: &(dyn Fn(usize) + Sync) = &run;
         // SAFETY: only the lifetime is erased; `Finish` below waits for all workers before
         // `run` goes out of scope, also when a task panics on this thread.
@@ -129,6 +134,15 @@ impl Pool {
             // SAFETY: pieces of different tasks do not overlap, each task runs once.
             run(i, unsafe { shared.range(start, piece.min(len - start)) });
         });
+    }
+}
+
+/// Lets the next job in when dropped.
+struct Turn<'a>(&'a AtomicBool);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }
 
@@ -211,7 +225,8 @@ impl<'a> SharedSlice<'a> {
     /// No two live ranges may overlap.
     #[allow(clippy::mut_from_ref)] // exclusive by the caller's promise
     pub unsafe fn range(&self, start: usize, len: usize) -> &mut [f32] {
-        assert!(start + len <= self.len, "range {start}+{len} of {}", self.len);
+        // Without a sum: it could wrap around.
+        assert!(len <= self.len && start <= self.len - len, "range {start}+{len} of {}", self.len);
         // SAFETY: in bounds; disjoint by the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.base.add(start), len) }
     }
@@ -233,6 +248,25 @@ mod tests {
                 assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1), "{threads} threads, {tasks} tasks");
             }
         }
+    }
+
+    #[test]
+    fn jobs_inside_and_beside_a_job_run_each_task_exactly_once() {
+        let pool = Pool::new(3);
+        let counts: Vec<AtomicUsize> = (0..4 * 6 * 50).map(|_| AtomicUsize::new(0)).collect();
+        let (pool, counts) = (&pool, &counts);
+        std::thread::scope(|scope| {
+            for caller in 0..4 {
+                scope.spawn(move || {
+                    pool.run(6, |i| {
+                        pool.run(50, |j| {
+                            counts[(caller * 6 + i) * 50 + j].fetch_add(1, Ordering::Relaxed);
+                        });
+                    });
+                });
+            }
+        });
+        assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1));
     }
 
     #[test]

@@ -53,14 +53,14 @@ pub fn batchnorm_backward(
     operands: &Operands,
     config: &Batchnorm,
     gy: Span,
-    vectors: Option<(Span, Span)>,
+    vectors: [Option<Span>; 2],
     targets: &[Option<GradTarget>],
 ) {
     let x = rows(claims, operands);
     let plane = operands.y.shape.plane();
     let (gamma, y) = (claims.read(operands.gamma), claims.read(operands.y.span));
     let (mean, rstd) = claims.read(operands.statistics).split_at(x.len());
-    let vectors = vectors.map(|(g, b)| [g, b].map(|span| SharedSlice::new(claims.write(span))));
+    let vectors = vectors.map(|span| span.map(|span| SharedSlice::new(claims.write(span))));
     let mut outputs: Vec<Option<(SharedSlice<'_>, bool)>> = Vec::with_capacity(x.len());
     for (view, target) in operands.views.iter().zip(targets) {
         match target {
@@ -78,11 +78,10 @@ pub fn batchnorm_backward(
         }
         let gbeta = sum(cpu, g) as f32;
         let ggamma = dot_shifted(cpu, g, 0.0, x[c], mean[c]) as f32 * rstd[c];
-        if let Some([gammas, betas]) = &vectors {
-            // SAFETY: element c belongs to task c alone.
-            unsafe {
-                gammas.range(c, 1)[0] += ggamma;
-                betas.range(c, 1)[0] += gbeta;
+        for (vector, gradient) in vectors.iter().zip([ggamma, gbeta]) {
+            if let Some(vector) = vector {
+                // SAFETY: element c belongs to task c alone.
+                unsafe { vector.range(c, 1)[0] += gradient };
             }
         }
         let Some((out, add)) = &outputs[c] else { return };

@@ -60,7 +60,7 @@ pub fn batchnorm(tape: &mut Tape<'_>, views: &[Var], gamma: Var, beta: Var, conf
     tape.compute(|claims, device| {
         cpu::batchnorm_forward(device, claims, &operands, &config, claims.write(yt));
     });
-    let saved: Vec<Var> = views.iter().copied().chain([gamma, statistics, y]).collect();
+    let saved: Vec<Var> = views.iter().copied().chain([gamma, beta, statistics, y]).collect();
     tape.record(node, y, &saved);
     tape.release(statistics);
     Ok(y)
@@ -104,7 +104,7 @@ impl Backward for BatchnormNode {
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
         let gy = tape.grad(self.y)?;
         let operands = self.operands(tape);
-        let vectors = tape.grad_accumulator(self.gamma)?.zip(tape.grad_accumulator(self.beta)?);
+        let vectors = [tape.grad_accumulator(self.gamma)?, tape.grad_accumulator(self.beta)?];
         let targets: Vec<Option<GradTarget>> =
             self.views.iter().map(|&v| tape.grad_target(v)).collect::<Result<_>>()?;
         tape.compute(|claims, device| {

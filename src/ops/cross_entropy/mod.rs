@@ -44,7 +44,7 @@ pub fn cross_entropy(tape: &mut Tape<'_>, x: Var, labels: &[u16]) -> Result<Cros
         let (mut loss, mut errors) = (0.0f64, 0);
         for (n, &label) in labels.iter().enumerate() {
             let column = Column { x, n, shape };
-            loss += f64::from(column.log_sum_exp() - column.logit(label));
+            loss += column.log_sum_exp() - f64::from(column.logit(label));
             errors += usize::from(column.best() != usize::from(label));
         }
         claims.write(rt).copy_from_slice(&[(loss / shape.n as f64) as f32, errors as f32]);
@@ -70,9 +70,10 @@ impl Column<'_> {
         self.x[usize::from(label) * self.shape.n + self.n]
     }
 
-    fn log_sum_exp(&self) -> f32 {
-        let max = self.logits().fold(f32::NEG_INFINITY, f32::max);
-        max + self.logits().map(|x| (x - max).exp()).sum::<f32>().ln()
+    /// In f64: with logits of 1e4 an f32 would be off by 5e-4, and so would the loss.
+    fn log_sum_exp(&self) -> f64 {
+        let max = f64::from(self.logits().fold(f32::NEG_INFINITY, f32::max));
+        max + self.logits().map(|x| (f64::from(x) - max).exp()).sum::<f64>().ln()
     }
 
     fn best(&self) -> usize {
@@ -99,13 +100,13 @@ impl Backward for CrossEntropyNode {
         if let Some(gx) = tape.grad_target(self.x)? {
             tape.compute(|claims, _| {
                 let (x, out) = (claims.read(xt), claims.write(gx.span));
-                let scale = claims.read(gy)[0] / shape.n as f32;
+                let scale = f64::from(claims.read(gy)[0]) / shape.n as f64;
                 for (n, &label) in self.labels.iter().enumerate() {
                     let column = Column { x, n, shape };
                     let total = column.log_sum_exp();
                     for (k, x) in column.logits().enumerate() {
-                        let target = f32::from(k == usize::from(label));
-                        let g = scale * ((x - total).exp() - target);
+                        let target = f64::from(u8::from(k == usize::from(label)));
+                        let g = (scale * ((f64::from(x) - total).exp() - target)) as f32;
                         let out = &mut out[k * shape.n + n];
                         *out = if gx.add { *out + g } else { g };
                     }
