@@ -69,7 +69,8 @@ def golden_cases():
     odd = dict(unit=2, n_max=6, max_bank_size=3, kernels=[3, 5], groups=[1, 2], depth=1, widening=3)
     wide = dict(unit=4, n_max=16, max_bank_size=4, widening=1)
     leftover = dict(unit=2, n_max=12, max_bank_size=4, groups=[1, 2], depth=1, widening=3)
-    # At 0.1 this variant amplifies float32 rounding too much to compare ten steps tightly.
+    # At 0.1 ten steps of a network with BatchNorm in its ops amplify float32 rounding beyond the
+    # kink distance: in `full`, some orders of summation flipped a ReLU at the eighth.
     sgd_slow = {**SGD, "lr": 0.02}
     return {
         "smash_v1": dict(
@@ -94,7 +95,7 @@ def golden_cases():
         ),
         "resulting_full": dict(
             seed=5, space=v2(**leftover), wanted=v2_wanted(40_000, archs.drops_leftover_channels),
-            variant="full", optimizer=SGD, classes=7, channels=3, size=16, batch=5,
+            variant="full", optimizer=sgd_slow, classes=7, channels=3, size=16, batch=5,
         ),
         "resulting_weightnorm": dict(
             seed=6, space=v2(**wide), wanted=v2_wanted(40_000), variant="weightnorm",

@@ -12,7 +12,7 @@ use crate::{Error, Result};
 /// Every rule; see [`Architecture::validate`].
 pub(super) fn architecture(arch: &Architecture) -> Result<()> {
     schema(arch.schema)?;
-    arch.space.validate().map_err(|e| match e {
+    arch.space.check_fields().map_err(|e| match e {
         Error::Config { name, message } => Error::architecture(name, message),
         other => other,
     })?;

@@ -127,16 +127,22 @@ impl Space {
         Self { unit: 4, n_max: 32, groups: vec![1, 2, 4], depth: 4, widening: 2, ..Self::v2() }
     }
 
-    /// Checks that the fields make sense together.
+    /// Checks that the fields make sense together, and that architectures can be drawn.
     ///
     /// # Errors
     /// [`Error::Config`] named `space.<field>`.
     pub fn validate(&self) -> Result<()> {
+        self.check_fields()?;
+        self.check_budget()
+    }
+
+    /// Checks that the fields make sense together. An architecture needs no more: it keeps a
+    /// block's whole budget, even in a space too small for the smaller budgets of drawn ones.
+    pub(super) fn check_fields(&self) -> Result<()> {
         self.check_numbers()?;
         self.check_kernels()?;
         self.check_groups()?;
-        self.check_bodies()?;
-        self.check_budget()
+        self.check_bodies()
     }
 
     /// k: widths an op can have; also the height of the encoding.

@@ -1,1 +1,3 @@
 //! Promises of the whole program.
+
+mod golden;
