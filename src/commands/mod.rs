@@ -1,5 +1,10 @@
 //! One file per command, each `run(..) -> Result<()>`.
 
+mod data;
+mod info;
+mod output;
+mod show;
+
 use crate::backend::Cpu;
 use crate::backend::cpu::Isa;
 use crate::cli::{Cli, Command, GlobalArgs};
@@ -22,10 +27,13 @@ smash-engine --help lists all commands.
 /// Whatever the command reports; see [`Error::exit_code`].
 pub fn dispatch(cli: Cli) -> Result<()> {
     let Some(command) = cli.command else {
-        print!("{WELCOME}");
-        return Ok(());
+        return output::print(WELCOME);
     };
+    let global = &cli.global;
     match command {
+        Command::Show(args) => show::run(global, &args),
+        Command::Data(args) => data::run(global, &args),
+        Command::Info => info::run(global),
         _ => todo!(),
     }
 }
