@@ -1,1 +1,4 @@
 //! Promises of the whole program.
+
+mod cli;
+mod tree;
