@@ -67,7 +67,6 @@ impl Info {
     }
 
     fn text(&self) -> String {
-        let isas: Vec<&str> = Isa::available().iter().map(|isa| isa.name()).collect();
         let gib = |bytes: Option<u64>| bytes.map_or("unknown".into(), |b| format!("{:.1} GiB", b as f64 / GIB));
         let (name, [train, test]) = &self.embedded;
         let images = format!("{} training and {} test images", grouped(*train as u64), grouped(*test as u64));
@@ -76,7 +75,7 @@ impl Info {
             ("device", format!("cpu ({})", self.reason)),
             ("processor", self.processor.clone().unwrap_or_else(|| "unknown".into())),
             ("threads", format!("{} of {} cores", self.threads, self.cores)),
-            ("instruction set", format!("{} (available: {})", self.isa.name(), isas.join(", "))),
+            ("instruction set", format!("{} (available: {})", self.isa.name(), isa_names().join(", "))),
             (
                 "multiply-adds, 1 thread",
                 format!("{:.1} GFLOP/s measured, f32, one multiply-add = 2 FLOP", self.gflops[0]),
@@ -97,13 +96,17 @@ impl Info {
             "device": { "name": "cpu", "reason": self.reason, "processor": self.processor },
             "threads": self.threads,
             "cores": self.cores,
-            "simd": { "chosen": self.isa.name(), "available": Isa::available().iter().map(|isa| isa.name()).collect::<Vec<_>>() },
+            "simd": { "chosen": self.isa.name(), "available": isa_names() },
             "fma_gflops": { "one_thread": self.gflops[0], "all_threads": self.gflops[1] },
             "copy_gbytes_read_plus_written": self.copy,
             "memory_bytes": { "total": self.memory.total, "available": self.memory.available },
             "embedded": { "name": name, "train_images": train, "test_images": test },
         })
     }
+}
+
+fn isa_names() -> Vec<&'static str> {
+    Isa::available().iter().map(|isa| isa.name()).collect()
 }
 
 const GIB: f64 = (1u64 << 30) as f64;
