@@ -1,4 +1,13 @@
 //! SMASH: one-shot architecture search on kernels written by hand.
+//!
+//! ```text
+//! commands -> nas (the method) -> nn (parameters, layers) -> ops -> tape -> tensor -> backend
+//!    |          ^
+//!    +- data ---+   images as u8        error, rng: used by all
+//! ```
+//!
+//! Start with [`nas`] for what is computed, [`tape`] for how gradients flow, [`backend`] for what
+//! computes. `ARCHITECTURE.md` tells the whole story.
 
 #![allow(clippy::needless_range_loop)] // kernels index several register tiles with one variable
 

@@ -1,14 +1,17 @@
 //! One file per command, each `run(..) -> Result<()>`.
 
-pub mod eval;
-pub mod job;
-pub mod output;
-pub mod retrain;
-pub mod run;
-pub mod search;
-pub mod timing;
-pub mod train;
-pub mod training;
+mod data;
+mod eval;
+mod info;
+mod job;
+mod output;
+mod retrain;
+mod run;
+mod search;
+mod show;
+mod timing;
+mod train;
+mod training;
 
 use crate::backend::Cpu;
 use crate::backend::cpu::Isa;
@@ -34,13 +37,16 @@ pub fn dispatch(cli: Cli) -> Result<()> {
     let Some(command) = cli.command else {
         return output::print(WELCOME);
     };
+    let global = &cli.global;
     match command {
-        Command::Run(args) => run::run(&args, &cli.global),
-        Command::Train(args) => train::run(&args, &cli.global),
-        Command::Search(args) => search::run(&args, &cli.global),
-        Command::Retrain(args) => retrain::run(&args, &cli.global),
-        Command::Eval(args) => eval::run(&args, &cli.global),
-        Command::Show(_) | Command::Data(_) | Command::Info => todo!(),
+        Command::Run(args) => run::run(&args, global),
+        Command::Train(args) => train::run(&args, global),
+        Command::Search(args) => search::run(&args, global),
+        Command::Retrain(args) => retrain::run(&args, global),
+        Command::Eval(args) => eval::run(&args, global),
+        Command::Show(args) => show::run(global, &args),
+        Command::Data(args) => data::run(global, &args),
+        Command::Info => info::run(global),
     }
 }
 

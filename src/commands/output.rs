@@ -1,25 +1,94 @@
-//! Results on stdout.
+//! Results on stdout: text, JSON and aligned tables.
+//!
+//! Everything a command *answers* goes through [`print`]; whatever it says on the way goes to
+//! stderr. A reader that closes the pipe early (`smash-engine show a.json | head -1`) has what it
+//! wanted: that is success, not an error.
 
 use crate::cli::GlobalArgs;
 use crate::error::{Error, Result};
 use std::io::{ErrorKind, Write};
 
-/// Prints `text` to stdout. A reader that closed the pipe (`| head`) has seen enough: no error.
+/// Writes `text` to stdout as it is.
 ///
 /// # Errors
-/// [`Error::Io`] when stdout cannot be written for another reason.
+/// [`Error::Io`] when stdout cannot be written to, a full disk for example.
 pub fn print(text: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Error::io("write to", "stdout")(e)),
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::io("write to", "stdout")(error)),
         _ => Ok(()),
     }
 }
 
-/// Prints a result as one line of JSON with `--json`, as text without.
+/// Writes one JSON value and a newline to stdout.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_json(value: &serde_json::Value) -> Result<()> {
+    print(&format!("{value:#}\n"))
+}
+
+/// Prints a result as JSON with `--json`, as text without.
 ///
 /// # Errors
 /// As [`print`].
 pub fn print_result(global: &GlobalArgs, json: &serde_json::Value, text: &str) -> Result<()> {
-    if global.json { print(&format!("{json}\n")) } else { print(text) }
+    if global.json { print_json(json) } else { print(text) }
+}
+
+/// How the cells of a column stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Align {
+    /// Words.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+/// `rows` in columns as wide as their widest cell, two spaces apart, each row ending in a newline.
+pub fn table<const N: usize>(aligns: [Align; N], rows: &[[String; N]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(widths).zip(aligns).map(|((cell, width), align)| match align {
+            Align::Left => format!("{cell:<width$}"),
+            Align::Right => format!("{cell:>width$}"),
+        });
+        text += cells.collect::<Vec<_>>().join("  ").trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+/// A count with its thousands apart: `47,040,016`.
+pub fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_align_words_left_and_numbers_right() {
+        let rows = [["file", "bytes", "verdict"], ["a", "10,008", "ok"], ["images", "7", ""]];
+        let rows = rows.map(|row| row.map(str::to_string));
+        let text = table([Align::Left, Align::Right, Align::Left], &rows);
+        assert_eq!(text, "file     bytes  verdict\na       10,008  ok\nimages       7\n");
+    }
+
+    #[test]
+    fn thousands_are_apart() {
+        let counts = [0, 999, 1000, 12_345, 999_999, 47_040_016].map(grouped);
+        assert_eq!(counts, ["0", "999", "1,000", "12,345", "999,999", "47,040,016"]);
+    }
 }

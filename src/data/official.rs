@@ -11,6 +11,7 @@ use serde::Serialize;
 
 /// How a digest is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum DigestKind {
     /// 160 bits, of a CIFAR file.
     Sha1,

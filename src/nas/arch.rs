@@ -224,7 +224,8 @@ impl Architecture {
     /// [`Error::Io`] when it cannot be read, [`Error::Data`] when it is not an architecture.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+        let text = String::from_utf8(bytes).map_err(|_| Error::data(path, "is not text; an architecture is JSON"))?;
         Self::from_json(&text).map_err(|e| Error::data(path, e.to_string()))
     }
 

@@ -1,7 +1,8 @@
 //! What an architecture is, and how one is drawn, changed, encoded, costed and searched for
 //! (Brock et al. 2018, "SMASH: One-Shot Model Architecture Search through HyperNetworks").
 //!
-//! Everything here is plain data: no tensor, no tape. An [`arch::Architecture`] belongs to a
+//! What the picture below shows is plain data: no tensor, no tape. Networks are [`mainnet`] over
+//! the weights of [`smash`] or [`resulting`]. An [`arch::Architecture`] belongs to a
 //! [`space::Space`] and has three blocks at full, half and quarter resolution. A block holds
 //! memory *banks* of `bank_size * unit` channels; each of its *ops* reads some banks,
 //! concatenates them, passes them through a generated 1x1 convolution and a body of up to

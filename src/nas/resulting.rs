@@ -6,7 +6,7 @@
 //! | `stem.w` | [channels, image channels, 7, 7] |
 //! | `block{b}.op{i}.w_in` | [n_b, n_in] |
 //! | `block{b}.op{i}.w{j}` | [GN, inputs/groups, kernel] |
-//! | `block{b}.op{i}.bn_in.*`, `.bn_mid.*`, `.bn1.*`, `.bn3.*` | [n_in], [n_b], [GN], [GN], as the norm asks |
+//! | `block{b}.op{i}.bn_in.*`, `.bn_mid.*`, `.bn1.*`, `.bn3.*` | `[n_in]`, `[n_b]`, `[GN]`, `[GN]`, as the norm asks |
 //! | `transition{t}.*`, `head.*` | as in the SMASH network, at exact sizes |
 
 use crate::backend::cpu::Filter;

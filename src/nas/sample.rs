@@ -2,7 +2,7 @@
 //!
 //! Per block, in this order: budget fraction, bank size, number of banks; then ops until fewer
 //! slices are left than the smallest op needs, each with its reads, width, writes, body and
-//! convolutions ([`super::draw`]). All draws come from the one stream that is passed in, so a
+//! convolutions (`draw.rs`). All draws come from the one stream that is passed in, so a
 //! stream's position decides everything that follows. A draw takes tens of microseconds.
 
 use super::arch::{Architecture, Block};

@@ -7,7 +7,7 @@
 //! | `stem.w` | [in\[0\], image channels, 7, 7] |
 //! | `block{b}.w{j}` | [N_max, R*N_max (j = 0, 2) or N_max (j = 1, 3), ks_max, ks_max] |
 //! | `transition{t}.bn.*`, `transition{t}.w` | [max\[t\]], [in\[t+1\], max\[t\]] |
-//! | `head.bn.*`, `head.fc.w`, `head.fc.b` | [max\[2\]], [classes, max\[2\]], [classes] |
+//! | `head.bn.*`, `head.fc.w`, `head.fc.b` | [max\[2\]], [classes, max\[2\]], `[classes]` |
 //!
 //! All are at maximal size; an architecture uses the first channels and the centre of kernels.
 

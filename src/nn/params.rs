@@ -20,7 +20,7 @@ pub struct ParamId(usize);
 pub struct Param {
     /// Name, unique in the network.
     pub name: String,
-    /// Extent, outermost first: [K, C, R, S] of a filter, [C] of a vector.
+    /// Extent, outermost first: `[K, C, R, S]` of a filter, `[C]` of a vector.
     pub dims: Vec<usize>,
     /// Where it lies.
     pub span: Span,

@@ -1,3 +1,5 @@
 //! Promises of the whole program.
 
+mod cli;
 mod golden;
+mod tree;

@@ -16,7 +16,7 @@ pub fn gate_leaky(cpu: &Cpu, g: &mut [f32], y: &[f32], slope: f32) {
     });
 }
 
-/// out[i] = f(a[i], b[i]), or added to it.
+/// `out[i] = f(a[i], b[i])`, or added to it.
 pub fn zip_map(cpu: &Cpu, out: &mut [f32], a: &[f32], b: &[f32], add: bool, f: impl Fn(f32, f32) -> f32 + Sync) {
     cpu.pool.pieces(out, PIECE, |i, out| {
         let start = i * PIECE;
@@ -26,7 +26,7 @@ pub fn zip_map(cpu: &Cpu, out: &mut [f32], a: &[f32], b: &[f32], add: bool, f: i
     });
 }
 
-/// out[i] = f(a[i]), or added to it.
+/// `out[i] = f(a[i])`, or added to it.
 pub fn map(cpu: &Cpu, out: &mut [f32], a: &[f32], add: bool, f: impl Fn(f32) -> f32 + Sync) {
     cpu.pool.pieces(out, PIECE, |i, out| {
         for (out, &a) in out.iter_mut().zip(&a[i * PIECE..]) {
@@ -82,7 +82,7 @@ unsafe fn dot_about<S: Simd>(a: &[f32], a0: f32, b: &[f32], b0: f32) -> f64 {
     total
 }
 
-/// Sum over i of (a[i] - a0) * (b[i] - b0), accumulated in f64 blocks.
+/// Sum over i of `(a[i] - a0) * (b[i] - b0)`, accumulated in f64 blocks.
 pub fn dot_shifted(cpu: &Cpu, a: &[f32], a0: f32, b: &[f32], b0: f32) -> f64 {
     assert_eq!(a.len(), b.len());
     // SAFETY: the instruction set of a `Cpu` was detected; lengths are equal.

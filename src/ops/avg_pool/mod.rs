@@ -1,4 +1,4 @@
-//! y[c][p][q] = mean of the 2x2 window of x[c] at (2p, 2q): [C, H, W, N] -> [C, H/2, W/2, N].
+//! `y[c][p][q]` = mean of the 2x2 window of `x[c]` at (2p, 2q): [C, H, W, N] -> [C, H/2, W/2, N].
 //!
 //! H and W are even.
 

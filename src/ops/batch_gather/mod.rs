@@ -4,7 +4,7 @@
 //! |---|---|
 //! | images | N images of u8, each [C, h, w] |
 //! | placements | for each image the offset of its window and whether it is mirrored |
-//! | x | [C, H, W, N] f32: (pixel / 255 - mean[c]) / std[c] |
+//! | x | [C, H, W, N] f32: `(pixel / 255 - mean[c]) / std[c]` |
 //!
 //! Output pixel (p, q) shows image pixel (p + dy - (H - h) / 2, q + dx - (W - w) / 2), after
 //! mirroring q for flipped images; what lies outside the image is black (pixel 0), so an

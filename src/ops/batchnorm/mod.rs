@@ -1,4 +1,4 @@
-//! y[c] = act(gamma[c] * (x[c] - mean[c]) / sqrt(var[c] + eps) + beta[c])
+//! `y[c] = act(gamma[c] * (x[c] - mean[c]) / sqrt(var[c] + eps) + beta[c])`
 //!
 //! | buffer | shape |
 //! |---|---|

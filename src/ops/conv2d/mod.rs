@@ -1,4 +1,4 @@
-//! y[k] = act(scale * sum over c, r, s of w[k][c][r][s] * x[c] shifted by (r, s))
+//! `y[k] = act(scale * sum over c, r, s of w[k][c][r][s] * x[c] shifted by (r, s))`
 //!
 //! | buffer | shape |
 //! |---|---|

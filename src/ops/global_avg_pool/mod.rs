@@ -1,4 +1,4 @@
-//! y[c] = mean over all pixels of x[c], image by image: [C, H, W, N] -> [C, 1, 1, N].
+//! `y[c]` = mean over all pixels of `x[c]`, image by image: [C, H, W, N] -> [C, 1, 1, N].
 
 #[cfg(test)]
 mod tests;

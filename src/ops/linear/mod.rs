@@ -1,4 +1,4 @@
-//! y[k][n] = b[k] + sum over c of w[k][c] * x[c][n]
+//! `y[k][n] = b[k] + sum over c of w[k][c] * x[c][n]`
 //!
 //! | buffer | shape |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! y[k] = scale * sum over the channels c of all views of w[k][c] * f(x[c]),  f = ReLU or identity
+//! `y[k] = scale * sum over the channels c of all views of w[k][c] * f(x[c])`,  f = ReLU or identity
 //!
 //! | buffer | shape |
 //! |---|---|

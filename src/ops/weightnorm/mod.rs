@@ -1,4 +1,4 @@
-//! scale[i] = 1 / ||w_i||_2 over each *whole* filter w_i: the "simplified WeightNorm" of
+//! `scale[i] = 1 / ||w_i||_2` over each *whole* filter w_i: the "simplified WeightNorm" of
 //! Brock et al. 2018, section 3.2, which has no learned gain.
 //!
 //! | buffer | shape |

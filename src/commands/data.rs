@@ -1,0 +1,148 @@
+//! `data verify FOLDER` and `data stats DATA`: what a data set is before anything is trained on it.
+
+use super::output::{Align, grouped, print, print_json, table};
+use crate::cli::{DataArgs, DataCommand, GlobalArgs};
+use crate::data::{self, ChannelStats, DataSpec, Dataset, FileReport, Images, Verdict};
+use crate::error::{Error, Result};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// Runs the `data` command that was typed.
+///
+/// # Errors
+/// [`Error::Data`] when there is no such data set, and from `verify` when a file is missing or
+/// not the official one.
+pub fn run(global: &GlobalArgs, args: &DataArgs) -> Result<()> {
+    match &args.command {
+        DataCommand::Verify { folder } => verify(global, folder),
+        DataCommand::Stats { data } => stats(global, &DataSpec::parse(data)),
+    }
+}
+
+fn verify(global: &GlobalArgs, folder: &Path) -> Result<()> {
+    let reports = data::verify(folder)?;
+    if global.json {
+        let files: Vec<Value> = reports.iter().map(report_json).collect();
+        print_json(&json!({ "folder": folder.display().to_string(), "files": files }))?;
+    } else {
+        print(&report_table(&reports))?;
+    }
+    match reports.iter().find(|report| is_bad(report)) {
+        Some(bad) => Err(Error::data(&bad.file, format!("{}: {}", verdict_text(bad.verdict), bad.remedy))),
+        None => Ok(()),
+    }
+}
+
+/// Missing, wrong, or (in a set without published digests) not even readable to its end.
+fn is_bad(report: &FileReport) -> bool {
+    match report.verdict {
+        Verdict::Ok => false,
+        Verdict::Unknown => report.actual_digest.is_none(),
+        Verdict::Missing | Verdict::WrongSize | Verdict::WrongDigest => true,
+    }
+}
+
+fn verdict_text(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Ok => "ok",
+        Verdict::Missing => "missing",
+        Verdict::WrongSize => "wrong size",
+        Verdict::WrongDigest => "wrong digest",
+        Verdict::Unknown => "unknown",
+    }
+}
+
+fn report_table(reports: &[FileReport]) -> String {
+    let bytes = |count: Option<u64>| count.map_or("-".into(), grouped);
+    let header = ["file", "bytes", "official", "verdict", "remedy"].map(str::to_string);
+    let row = |report: &FileReport| {
+        [
+            report.file.display().to_string(),
+            bytes(report.actual_bytes),
+            bytes(report.expected_bytes),
+            verdict_text(report.verdict).into(),
+            report.remedy.clone(),
+        ]
+    };
+    let rows: Vec<_> = std::iter::once(header).chain(reports.iter().map(row)).collect();
+    table([Align::Left, Align::Right, Align::Right, Align::Left, Align::Left], &rows)
+}
+
+fn report_json(report: &FileReport) -> Value {
+    json!({
+        "file": report.file.display().to_string(),
+        "verdict": verdict_text(report.verdict),
+        "remedy": report.remedy,
+        "bytes": { "expected": report.expected_bytes, "actual": report.actual_bytes },
+        "digest": {
+            "kind": report.digest_kind,
+            "expected": report.expected_digest,
+            "actual": report.actual_digest,
+        },
+    })
+}
+
+fn stats(global: &GlobalArgs, spec: &DataSpec) -> Result<()> {
+    let set = data::open(spec)?;
+    let summary = Summary::new(&set);
+    if global.json { print_json(&summary.json(&set)) } else { print(&summary.text(&set)) }
+}
+
+/// What there is to say about a set. Channel statistics are those of the training images: they
+/// normalise all others too.
+struct Summary {
+    train: Vec<u32>,
+    test: Vec<u32>,
+    channels: ChannelStats,
+}
+
+impl Summary {
+    fn new(set: &Dataset) -> Self {
+        let counts = |images: &Images| data::class_counts(images.labels(), set.class_names.len());
+        Self {
+            train: counts(&set.train),
+            test: counts(&set.test),
+            channels: data::channel_stats(&set.train, set.shape),
+        }
+    }
+
+    fn text(&self, set: &Dataset) -> String {
+        let shape = set.shape;
+        let mut text = format!("{}: {} classes\n\n", set.name, set.class_names.len());
+        let images = |name: &str, images: &Images| {
+            let extent = format!("{} x {} x {}", shape.channels, shape.height, shape.width);
+            [name.to_string(), grouped(images.len() as u64), extent]
+        };
+        let header = ["split", "images", "C x H x W"].map(str::to_string);
+        let splits = [header, images("train", &set.train), images("test", &set.test)];
+        text += &table([Align::Left, Align::Right, Align::Left], &splits);
+
+        text += "\nof the training pixels, scaled to 0..1:\n";
+        let mut rows = vec![["channel", "mean", "std"].map(str::to_string)];
+        for (c, (mean, std)) in self.channels.mean.iter().zip(&self.channels.std).enumerate() {
+            rows.push([c.to_string(), format!("{mean:.4}"), format!("{std:.4}")]);
+        }
+        text += &table([Align::Right; 3], &rows);
+
+        text.push('\n');
+        let mut rows = vec![["class", "name", "train", "test"].map(str::to_string)];
+        for (class, name) in set.class_names.iter().enumerate() {
+            let count = |counts: &[u32]| grouped(counts[class].into());
+            rows.push([class.to_string(), name.clone(), count(&self.train), count(&self.test)]);
+        }
+        text + &table([Align::Right, Align::Left, Align::Right, Align::Right], &rows)
+    }
+
+    fn json(&self, set: &Dataset) -> Value {
+        let shape = set.shape;
+        json!({
+            "name": set.name,
+            "image": { "channels": shape.channels, "height": shape.height, "width": shape.width },
+            "classes": set.class_names,
+            "train": { "images": set.train.len(), "class_counts": self.train },
+            "test": { "images": set.test.len(), "class_counts": self.test },
+            "train_mean": self.channels.mean,
+            "train_std": self.channels.std,
+        })
+    }
+}

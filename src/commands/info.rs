@@ -1,0 +1,129 @@
+//! `info`: what a run would compute on, and how fast this machine can be at most.
+//!
+//! The two limits are measured, not looked up: f32 multiply-adds per second, on one thread and
+//! on all, and copy bandwidth. A kernel's speed means something only beside them.
+
+use super::open_device;
+use super::output::{Align, grouped, print, print_json, table};
+use crate::backend::Cpu;
+use crate::backend::cpu::Isa;
+use crate::backend::cpu::ceiling::{copy_gbytes, fma_gflops};
+use crate::cli::GlobalArgs;
+use crate::data::{self, DataSpec};
+use crate::error::Result;
+use serde_json::{Value, json};
+
+/// Measures and prints.
+///
+/// # Errors
+/// As [`open_device`].
+pub fn run(global: &GlobalArgs) -> Result<()> {
+    let info = Info::gather(global)?;
+    if global.json { print_json(&info.json()) } else { print(&info.text()) }
+}
+
+struct Info {
+    /// Why this device.
+    reason: &'static str,
+    processor: Option<String>,
+    cores: usize,
+    threads: usize,
+    isa: Isa,
+    /// f32 GFLOP/s of one thread and of all; a multiply-add is two.
+    gflops: [f64; 2],
+    /// GB/s of all threads, read plus written.
+    copy: f64,
+    memory: Memory,
+    /// Name and images (training, test) of the set inside the binary.
+    embedded: (String, [usize; 2]),
+}
+
+/// Of the machine, in bytes, where it tells.
+#[derive(Default)]
+struct Memory {
+    total: Option<u64>,
+    available: Option<u64>,
+}
+
+impl Info {
+    fn gather(global: &GlobalArgs) -> Result<Self> {
+        let cpu = open_device(global)?;
+        let one = Cpu { isa: cpu.isa, ..Cpu::new(1) };
+        let set = data::open(&DataSpec::Embedded)?;
+        Ok(Self {
+            reason: match global.device.as_str() {
+                "auto" => "chosen by auto: this version has CPU kernels only",
+                _ => "asked for",
+            },
+            processor: field_of("/proc/cpuinfo", "model name"),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            threads: cpu.pool.threads(),
+            isa: cpu.isa,
+            gflops: [fma_gflops(&one), fma_gflops(&cpu)],
+            copy: copy_gbytes(&cpu),
+            memory: Memory::of_this_machine(),
+            embedded: (set.name, [set.train.len(), set.test.len()]),
+        })
+    }
+
+    fn text(&self) -> String {
+        let gib = |bytes: Option<u64>| bytes.map_or("unknown".into(), |b| format!("{:.1} GiB", b as f64 / GIB));
+        let (name, [train, test]) = &self.embedded;
+        let images = format!("{} training and {} test images", grouped(*train as u64), grouped(*test as u64));
+        let rows = [
+            ("version", format!("smash-engine {}", env!("CARGO_PKG_VERSION"))),
+            ("device", format!("cpu ({})", self.reason)),
+            ("processor", self.processor.clone().unwrap_or_else(|| "unknown".into())),
+            ("threads", format!("{} of {} cores", self.threads, self.cores)),
+            ("instruction set", format!("{} (available: {})", self.isa.name(), isa_names().join(", "))),
+            (
+                "multiply-adds, 1 thread",
+                format!("{:.1} GFLOP/s measured, f32, one multiply-add = 2 FLOP", self.gflops[0]),
+            ),
+            ("multiply-adds, all threads", format!("{:.1} GFLOP/s measured", self.gflops[1])),
+            ("copy, all threads", format!("{:.1} GB/s measured, bytes read plus bytes written", self.copy)),
+            ("memory", format!("{}, {} available", gib(self.memory.total), gib(self.memory.available))),
+            ("data: embedded", format!("{name} inside this program, {images}")),
+            ("data: your own", "--data FOLDER with IDX or CIFAR files; check it with `data verify FOLDER`".into()),
+        ];
+        table([Align::Left; 2], &rows.map(|(name, value)| [name.to_string(), value]))
+    }
+
+    fn json(&self) -> Value {
+        let (name, [train, test]) = &self.embedded;
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "device": { "name": "cpu", "reason": self.reason, "processor": self.processor },
+            "threads": self.threads,
+            "cores": self.cores,
+            "simd": { "chosen": self.isa.name(), "available": isa_names() },
+            "fma_gflops": { "one_thread": self.gflops[0], "all_threads": self.gflops[1] },
+            "copy_gbytes_read_plus_written": self.copy,
+            "memory_bytes": { "total": self.memory.total, "available": self.memory.available },
+            "embedded": { "name": name, "train_images": train, "test_images": test },
+        })
+    }
+}
+
+fn isa_names() -> Vec<&'static str> {
+    Isa::available().iter().map(|isa| isa.name()).collect()
+}
+
+const GIB: f64 = (1u64 << 30) as f64;
+
+impl Memory {
+    fn of_this_machine() -> Self {
+        let bytes = |name: &str| {
+            let field = field_of("/proc/meminfo", name)?;
+            field.strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+        };
+        Self { total: bytes("MemTotal"), available: bytes("MemAvailable") }
+    }
+}
+
+/// The value of the first line `name : value` of a file of Linux's /proc; none elsewhere.
+fn field_of(path: &str, name: &str) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix(':'))?;
+    Some(value.trim().to_string())
+}

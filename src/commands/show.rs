@@ -1,0 +1,75 @@
+//! `show FILE`: an architecture as a table, or with `--json` as data, with what it costs.
+//!
+//! The cost is that of the resulting network (see `nas::cost`): a property of the architecture
+//! and the picture it is given, not of any training.
+
+use super::output::{print, print_json};
+use crate::cli::{GlobalArgs, ShowArgs};
+use crate::error::{Error, Result};
+use crate::nas::arch::Architecture;
+use crate::nas::cost::{NetworkShape, Part, cost, rows};
+use crate::nas::describe;
+use serde_json::{Value, json};
+
+/// Filter size of the stem (Brock et al. 2018, section 3.1).
+const STEM_KERNEL: usize = 7;
+
+/// Prints the architecture.
+///
+/// # Errors
+/// [`Error::Data`] when the file is no architecture, [`Error::Config`] for a picture that no
+/// network takes.
+pub fn run(global: &GlobalArgs, args: &ShowArgs) -> Result<()> {
+    let shape = network_shape(args)?;
+    let arch = Architecture::load(&args.arch)?;
+    if global.json { print_json(&as_json(&arch, &shape)?) } else { print(&describe::table(&arch, &shape)) }
+}
+
+fn network_shape(args: &ShowArgs) -> Result<NetworkShape> {
+    let between = |name: &str, value: usize, most: usize| {
+        if (1..=most).contains(&value) {
+            Ok(value)
+        } else {
+            Err(Error::config(name, format!("{value} is not between 1 and {most}")))
+        }
+    };
+    let image_size = between("--image-size", args.image_size, 4096)?;
+    if !image_size.is_multiple_of(4) {
+        // Two transitions halve the picture.
+        return Err(Error::config("--image-size", format!("{image_size} is not a multiple of 4")));
+    }
+    Ok(NetworkShape {
+        image_channels: between("--image-channels", args.image_channels, 4096)?,
+        image_size,
+        classes: between("--classes", args.classes, 1 << 20)?,
+        stem_kernel: STEM_KERNEL,
+    })
+}
+
+fn as_json(arch: &Architecture, shape: &NetworkShape) -> Result<Value> {
+    let total = cost(arch, shape);
+    let parts: Vec<Value> = rows(arch, shape)
+        .into_iter()
+        .map(|(part, cost)| json!({ "part": part_name(part), "params": cost.params, "macs": cost.macs }))
+        .collect();
+    let plain = serde_json::to_value(arch).map_err(|e| Error::Run(format!("cannot write the architecture: {e}")))?;
+    Ok(json!({
+        "id": arch.id(),
+        "image": { "channels": shape.image_channels, "size": shape.image_size },
+        "classes": shape.classes,
+        "layers": arch.layers(),
+        "slices": arch.slices(),
+        "cost": { "params": total.params, "macs": total.macs, "flops": 2 * total.macs, "parts": parts },
+        "architecture": plain,
+    }))
+}
+
+/// The name of a part as parameters have it: `block0.op3`.
+fn part_name(part: Part) -> String {
+    match part {
+        Part::Stem => "stem".into(),
+        Part::Op { block, op } => format!("block{block}.op{op}"),
+        Part::Transition { after } => format!("transition{after}"),
+        Part::Head => "head".into(),
+    }
+}

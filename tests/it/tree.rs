@@ -1,0 +1,248 @@
+//! The shape of the source tree: who may use whom, what an op consists of, how many crates there are.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// The modules from top to bottom: an arrow only ever points down this list.
+const LAYERS: [&str; 17] = [
+    "main",
+    "commands",
+    "checkpoint",
+    "report",
+    "config",
+    "cli",
+    "nas",
+    "testing",
+    "nn",
+    "ops",
+    "tape",
+    "tensor",
+    "backend",
+    "data",
+    "rng",
+    "error",
+    "lib",
+];
+
+/// The arrows there may be: from a module, to a module or a path in one, and why. Every module
+/// may use `error` and `rng`; tests may use `testing`. Naming an arrow here is a decision.
+const ARROWS: &[(&str, &str, &str)] = &[
+    ("main", "cli", "parses what was typed"),
+    ("main", "commands", "runs it"),
+    ("commands", "cli", "each takes the arguments typed for it"),
+    ("commands", "config", "resolves them"),
+    ("commands", "checkpoint", "saves and continues runs"),
+    ("commands", "report", "prints progress and results"),
+    ("commands", "nas", "trains, searches, shows"),
+    ("commands", "nn", "counts and saves parameters"),
+    ("commands", "backend", "opens the device"),
+    ("commands", "data", "opens the data set"),
+    ("checkpoint", "config", "a run continues with the settings it was started with"),
+    ("checkpoint", "nas", "holds the state of a search"),
+    ("checkpoint", "nn", "names the ranges it saves"),
+    ("checkpoint", "backend", "reads and writes memory regions"),
+    ("checkpoint", "data", "holds the position in the training images"),
+    ("report", "config", "states the settings behind the results"),
+    ("report", "nas", "writes down architectures and their scores"),
+    ("config", "cli", "flags are one source of settings"),
+    ("config", "nas", "settings hold a search space and its HyperNet"),
+    ("config", "nn", "settings hold an optimiser"),
+    ("config", "data", "settings name a data set"),
+    ("cli", "nas::resulting::NormKind", "the choices of --norm are those of the networks"),
+    ("nas", "nn", "networks are made of layers and parameters"),
+    ("nas", "ops", "and of ops"),
+    ("nas", "tape", "recorded on a tape"),
+    ("nas", "tensor", "with shapes"),
+    ("nas", "backend", "windows of stored filters are the backend's; training owns a context"),
+    ("nas", "data", "training takes batches of images"),
+    ("testing", "tape", "applies an op as training does"),
+    ("testing", "tensor", "to operands of some shape"),
+    ("testing", "backend", "on every instruction set"),
+    ("nn", "ops", "layers and optimisers call ops"),
+    ("nn", "tape", "parameters become values of a tape"),
+    ("nn", "tensor", "with shapes"),
+    ("nn", "backend", "flat buffers are memory regions"),
+    ("ops", "tape", "every op records itself"),
+    ("ops", "tensor", "and checks shapes"),
+    ("ops", "backend", "and calls kernels"),
+    ("ops", "data::augment::Placement", "batch_gather is told where to look at each image"),
+    ("tape", "tensor", "values are tensors"),
+    ("tape", "backend", "in a context"),
+    ("tensor", "backend::Span", "a tensor is a shape and a span"),
+];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = path.as_ref();
+    std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Every Rust file below `dir`.
+fn rust_files(dir: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+/// The top-level module a file belongs to.
+fn module_of(file: &Path) -> String {
+    let inside = file.strip_prefix(root().join("src")).unwrap();
+    let first = Path::new(inside.components().next().unwrap().as_os_str());
+    first.file_stem().unwrap().to_str().unwrap().to_string()
+}
+
+/// Every path of this crate that a source text names, `use` trees taken apart: `backend::Span`.
+fn paths(source: &str) -> BTreeSet<String> {
+    let code: String =
+        source.lines().map(|line| line.split("//").next().unwrap_or(line)).collect::<Vec<_>>().join("\n");
+    let mut found = BTreeSet::new();
+    for name in ["crate::", "smash_engine::"] {
+        for (at, _) in code.match_indices(name) {
+            expand(&code[at + name.len()..], String::new(), &mut found);
+        }
+    }
+    found
+}
+
+/// Takes one `use` tree apart; returns what follows it.
+fn expand<'a>(tree: &'a str, prefix: String, found: &mut BTreeSet<String>) -> &'a str {
+    let mut tree = tree.trim_start();
+    if let Some(inside) = tree.strip_prefix('{') {
+        tree = inside;
+        loop {
+            tree = expand(tree, prefix.clone(), found).trim_start();
+            match tree.strip_prefix(',') {
+                Some(rest) => tree = rest,
+                None => return tree.strip_prefix('}').unwrap_or(tree),
+            }
+        }
+    }
+    let end = tree.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(tree.len());
+    let (name, rest) = tree.split_at(end);
+    let path = if prefix.is_empty() || name.is_empty() { prefix + name } else { format!("{prefix}::{name}") };
+    match rest.strip_prefix("::") {
+        Some(rest) => expand(rest, path, found),
+        None => {
+            // No name is a glob or the end of a list after a last comma.
+            if !name.is_empty() || rest.starts_with('*') {
+                found.insert(path);
+            }
+            // `as name` and `*` stand before the next comma.
+            &rest[rest.find([',', '}']).unwrap_or(rest.len())..]
+        }
+    }
+}
+
+/// Is `path` the module or item `allowed`, or inside it?
+fn within(path: &str, allowed: &str) -> bool {
+    path.strip_prefix(allowed).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+#[test]
+fn use_trees_are_taken_apart() {
+    let source = "use crate::{Error, a::{b::{C, d as e}, f::*,},\n  g};\nlet x = $crate::h::i(); // crate::no";
+    let found: Vec<String> = paths(source).into_iter().collect();
+    assert_eq!(found, ["Error", "a::b::C", "a::b::d", "a::f", "g", "h::i"].map(|p| p.to_string()));
+}
+
+#[test]
+fn modules_use_only_what_lies_below_them() {
+    let mut wrong = Vec::new();
+    for file in rust_files(&root().join("src")) {
+        let from = module_of(&file);
+        assert!(LAYERS.contains(&from.as_str()), "{from} has no place in LAYERS");
+        for path in paths(&read(&file)) {
+            let to = path.split("::").next().unwrap_or_default();
+            // Error and Result at the root are those of `error`.
+            let common = ["error", "rng", "testing", "Error", "Result"];
+            let allowed = to == from
+                || common.contains(&to)
+                || ARROWS.iter().any(|&(source, target, _)| source == from && within(&path, target));
+            if !allowed {
+                wrong.push(format!("{}: crate::{path}", file.strip_prefix(root()).unwrap().display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "arrows that tests/it/tree.rs does not allow:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn allowed_arrows_point_down() {
+    let height = |module: &str| LAYERS.iter().position(|&m| m == module).unwrap_or_else(|| panic!("no {module}"));
+    for &(from, to, reason) in ARROWS {
+        let module = to.split("::").next().unwrap_or_default();
+        assert!(height(from) < height(module), "{from} -> {to} points up");
+        assert!(!reason.is_empty());
+    }
+}
+
+#[test]
+fn an_op_is_a_folder_with_its_tests() {
+    let ops = root().join("src/ops");
+    let list = read(ops.join("mod.rs"));
+    let mut count = 0;
+    for entry in std::fs::read_dir(&ops).unwrap() {
+        let path = entry.unwrap().path();
+        if !path.is_dir() {
+            continue;
+        }
+        let op = path.file_name().unwrap().to_str().unwrap();
+        for file in ["mod.rs", "tests.rs"] {
+            assert!(path.join(file).is_file(), "ops/{op} has no {file}");
+        }
+        let source = read(path.join("mod.rs"));
+        assert!(source.contains("\nmod tests;"), "ops/{op}/mod.rs does not name its tests");
+        assert!(list.contains(&format!("\npub mod {op};")), "ops/mod.rs does not list {op}");
+        count += 1;
+    }
+    assert_eq!(count, list.matches("\npub mod ").count(), "ops/mod.rs lists something that is no folder");
+}
+
+#[test]
+fn every_file_says_what_it_is() {
+    for file in rust_files(&root().join("src")) {
+        let is_test = file.file_name().is_some_and(|name| name == "tests.rs");
+        assert!(is_test || read(&file).starts_with("//! "), "{} has no header", file.display());
+    }
+}
+
+#[test]
+fn the_readme_states_how_many_crates_there_are() {
+    let packages = read(root().join("Cargo.lock")).matches("[[package]]").count() - 1;
+    let statement = format!("`Cargo.lock` lists {packages} packages");
+    let readme = read(root().join("README.md"));
+    assert!(readme.contains(&statement), "README.md does not say: {statement}");
+}
+
+#[test]
+fn the_readme_lists_every_command() {
+    use clap::CommandFactory;
+    let readme = read(root().join("README.md"));
+    for command in smash_engine::cli::Cli::command().get_subcommands() {
+        let row = format!("| `{}", command.get_name());
+        assert!(readme.contains(&row), "README.md has no row for {}", command.get_name());
+    }
+}
+
+#[test]
+fn the_architecture_page_names_every_file() {
+    let page = read(root().join("ARCHITECTURE.md"));
+    for file in rust_files(&root().join("src")) {
+        let inside = file.strip_prefix(root().join("src")).unwrap();
+        let of_an_op = inside.starts_with("ops");
+        let for_tests = ["tests.rs", "testdata.rs", "mod.rs"].iter().any(|name| inside.ends_with(name));
+        let name = inside.file_name().unwrap().to_str().unwrap();
+        assert!(of_an_op || for_tests || page.contains(name), "ARCHITECTURE.md does not name {}", inside.display());
+    }
+}
