@@ -337,6 +337,14 @@ fn a_reader_that_goes_away_is_not_an_error() {
 }
 
 #[test]
+fn nobody_reading_the_error_does_not_change_the_exit_status() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = program(&["data", "stats", "no/such/folder"]).stderr(writer).status().unwrap();
+    assert_eq!(status.code(), Some(3));
+}
+
+#[test]
 #[cfg(target_os = "linux")]
 fn a_result_that_cannot_be_written_is_an_error() {
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
