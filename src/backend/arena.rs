@@ -84,6 +84,12 @@ impl Arena {
         self.top = 0;
     }
 
+    /// f32 in use now.
+    #[cfg(test)]
+    pub fn in_use(&self) -> usize {
+        self.top - self.free.values().sum::<usize>()
+    }
+
     /// Most f32 ever in use at once, holes included.
     pub fn high_water(&self) -> usize {
         self.high_water

@@ -291,7 +291,7 @@ impl Training<'_> {
 const PLANNED: usize = 48;
 
 fn keep_largest(archs: &mut Vec<(u64, Architecture)>) {
-    archs.sort_by(|a, b| b.0.cmp(&a.0));
+    archs.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
     archs.truncate(PLANNED);
 }
 

@@ -15,15 +15,18 @@
 
 use crate::error::Result;
 use crate::nas::arch::{Architecture, Block, PlacedOp};
+use crate::nas::space::Space;
 use crate::nas::weights::{FilterVar, OpWeights, WeightSource};
 use crate::nn::norm::Mode;
 use crate::ops::add::add;
 use crate::ops::avg_pool::avg_pool;
+use crate::ops::concat::concat;
 use crate::ops::conv2d::{Conv2d, Output, conv2d};
 use crate::ops::global_avg_pool::global_avg_pool;
 use crate::ops::linear::linear;
 use crate::ops::pointwise::{Pointwise, pointwise};
 use crate::tape::{Tape, Var};
+use std::ops::Range;
 
 /// Slope of the plain ReLU.
 const RELU: Option<f32> = Some(0.0);
@@ -96,21 +99,42 @@ fn run_block<'a>(
         let op_weights = weights.op(tape, index, placed)?;
         let h = op_input(tape, weights, &op_weights, &views, mode)?;
         let y = body(tape, weights, &op_weights, placed, h, mode)?;
-        for (j, &target) in placed.op.write.iter().enumerate() {
-            let group = tape.channels(y, placed.op.write_channels(j, block, space));
-            banks[target] = Some(match banks[target] {
-                None => group,
-                Some(old) => {
-                    let sum = add(tape, old, group)?;
-                    tape.release(old);
-                    tape.release(group);
-                    sum
-                }
-            });
-        }
-        tape.release(y);
+        write_banks(tape, placed, space, y, &mut banks)?;
     }
     Ok(banks.into_iter().flatten().collect())
+}
+
+/// Adds the channel groups of `y` to the banks the op writes; an empty bank becomes a view of
+/// its group. Releases y.
+fn write_banks(
+    tape: &mut Tape<'_>,
+    placed: &PlacedOp<'_>,
+    space: &Space,
+    y: Var,
+    banks: &mut [Option<Var>],
+) -> Result<()> {
+    let mut viewed: Vec<Range<usize>> = Vec::new();
+    for (j, &target) in placed.op.write.iter().enumerate() {
+        let channels = placed.op.write_channels(j, placed.block, space);
+        let group = tape.channels(y, channels.clone());
+        let written = match banks[target] {
+            Some(old) => {
+                let sum = add(tape, old, group)?;
+                tape.release(old);
+                sum
+            }
+            // Two banks never share memory: what reads both has a gradient for each.
+            None if viewed.contains(&channels) => concat(tape, &[group])?,
+            None => {
+                viewed.push(channels.clone());
+                tape.channels(y, channels)
+            }
+        };
+        tape.release(group);
+        banks[target] = Some(written);
+    }
+    tape.release(y);
+    Ok(())
 }
 
 /// relu(h): the rectified result of the op's 1x1 convolution, which only the body reads.
@@ -132,6 +156,10 @@ fn op_input(
             h
         }
     };
+    // A factor computed for this batch would otherwise stay until the tape ends.
+    for var in [Some(w), scale].into_iter().flatten() {
+        tape.release(var);
+    }
     match weights.norm_mid {
         None => Ok(h),
         Some(norm) => normalise(tape, source, norm, h, mode),

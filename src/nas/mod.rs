@@ -25,6 +25,8 @@ mod draw;
 pub mod encode;
 pub mod hypernet;
 pub mod mainnet;
+#[cfg(test)]
+mod network_tests;
 pub mod perturb;
 pub mod resulting;
 #[cfg(test)]

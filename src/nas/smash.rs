@@ -15,7 +15,7 @@ use crate::backend::cpu::Filter;
 use crate::error::Result;
 use crate::nas::arch::{Architecture, PlacedOp};
 use crate::nas::cost::NetworkShape;
-use crate::nas::encode::{EncodeOptions, encode};
+use crate::nas::encode::{EncodeOptions, Encoding, encode};
 use crate::nas::hypernet::{HyperConfig, HyperNet};
 use crate::nas::space::Space;
 use crate::nas::weights::{FilterVar, OpWeights, WeightSource};
@@ -87,7 +87,22 @@ impl SmashNetwork {
     /// [`crate::Error::Run`] when the arena is full.
     pub fn generate<'a>(&'a self, tape: &mut Tape<'_>, arch: &Architecture, mode: Mode) -> Result<SmashWeights<'a>> {
         let encoding = encode(arch, EncodeOptions { empty: self.empty, noise: None });
-        let output = self.hypernet.forward(tape, &encoding, mode)?;
+        self.generate_from(tape, arch, &encoding, mode)
+    }
+
+    /// The same from an encoding that is not the architecture's own, of as many slices: a
+    /// corrupted one shows how much the weights owe to it (Brock et al. 2018, section 4.2).
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] when the encoding belongs to another space or has too few slices.
+    pub fn generate_from<'a>(
+        &'a self,
+        tape: &mut Tape<'_>,
+        arch: &Architecture,
+        encoding: &Encoding,
+        mode: Mode,
+    ) -> Result<SmashWeights<'a>> {
+        let output = self.hypernet.forward(tape, encoding, mode)?;
         self.arrange(tape, arch, output, mode)
     }
 
@@ -119,7 +134,11 @@ impl SmashNetwork {
 
 /// Stored extent of body filter `j`.
 fn body_dims(space: &Space, j: usize) -> [usize; 4] {
+<<<<<<< HEAD
     let inputs = if matches!(j, 0 | 2) { space.expansion * space.n_max } else { space.n_max };
+=======
+    let inputs = if j.is_multiple_of(2) { space.expansion * space.n_max } else { space.n_max };
+>>>>>>> nettests
     let kernel = space.kernels.iter().copied().max().unwrap_or(1);
     [space.n_max, inputs, kernel, kernel]
 }

@@ -40,7 +40,7 @@ pub trait WeightSource {
     fn store(&self) -> &ParamStore;
     /// The stem, image channels -> `channels`.
     fn stem(&self, tape: &mut Tape<'_>, channels: usize) -> FilterVar;
-    /// Op number `index` of the network.
+    /// Op number `index` of the network. The caller releases the handles of `input`.
     fn op(&self, tape: &mut Tape<'_>, index: usize, op: &PlacedOp<'_>) -> Result<OpWeights>;
     /// Transition `t` (after block `t`), `inputs` -> `outputs` channels.
     fn transition(&self, tape: &mut Tape<'_>, t: usize, inputs: usize, outputs: usize) -> (Norm, FilterVar);
