@@ -161,13 +161,8 @@ impl WeightSource for FreeWeights<'_> {
         let params = &self.network.ops[index];
         let mut input = self.filter(tape, params.input, 1);
         if self.network.norm == NormKind::Weightnorm {
-<<<<<<< HEAD
-            let len = tape.shape(input.w).len();
-            input.scale = Some(weightnorm(tape, input.w, std::iter::once(0..len).collect())?);
-=======
             let whole = 0..tape.shape(input.w).len();
             input.scale = Some(weightnorm(tape, input.w, Vec::from([whole]))?);
->>>>>>> nettests
         }
         let mut body = [None; 4];
         for (j, (id, conv)) in params.body.iter().zip(&placed.op.body).enumerate() {

@@ -134,11 +134,7 @@ impl SmashNetwork {
 
 /// Stored extent of body filter `j`.
 fn body_dims(space: &Space, j: usize) -> [usize; 4] {
-<<<<<<< HEAD
-    let inputs = if matches!(j, 0 | 2) { space.expansion * space.n_max } else { space.n_max };
-=======
     let inputs = if j.is_multiple_of(2) { space.expansion * space.n_max } else { space.n_max };
->>>>>>> nettests
     let kernel = space.kernels.iter().copied().max().unwrap_or(1);
     [space.n_max, inputs, kernel, kernel]
 }
