@@ -91,6 +91,8 @@ pub struct SmashConfig {
     pub lr: f32,
     /// Value of empty elements of the encoding: 0 (the paper) or -1 (its published code).
     pub empty: f32,
+    /// One more channel of the encoding that holds noise, as in the published code.
+    pub noise: bool,
     /// Optimiser.
     pub optimizer: Optimizer,
 }
@@ -134,7 +136,15 @@ impl RunConfig {
                 split: SplitName::Stratified,
                 eval_batch: 100,
             },
-            smash: SmashConfig { epochs, max_steps: 0, batch: 50, lr: 1e-3, empty: 0.0, optimizer: Optimizer::SMASH },
+            smash: SmashConfig {
+                epochs,
+                max_steps: 0,
+                batch: 50,
+                lr: 1e-3,
+                empty: 0.0,
+                noise: false,
+                optimizer: Optimizer::SMASH,
+            },
             search,
             retrain: RetrainConfig {
                 epochs: retrain_epochs,

@@ -83,6 +83,7 @@ impl Job {
             interrupt: Interrupt::install()?,
         };
         job.write_environment()?;
+        job.say(&describe_device(global)?);
         Ok(job)
     }
 
@@ -156,6 +157,13 @@ impl Job {
     pub fn interrupted(&self) -> Option<i32> {
         self.interrupt.signal()
     }
+}
+
+/// What was chosen as the device, and why.
+fn describe_device(global: &GlobalArgs) -> Result<String> {
+    let cpu = open_device(global)?;
+    let why = if global.device == "auto" { " (auto: this build has no CUDA kernels)" } else { "" };
+    Ok(format!("device: cpu, {} threads, {}{why}", cpu.pool.threads(), cpu.isa.name()))
 }
 
 /// Unvaried images with their labels.

@@ -9,7 +9,7 @@ use crate::commands::training::{Trained, Training};
 use crate::error::Result;
 use crate::nas::sample::{SampleLimits, sample};
 use crate::nas::score::smash_score;
-use crate::nas::smash::SmashNetwork;
+use crate::nas::smash::{EncodingConfig, SmashNetwork};
 use crate::rng::{Rng, Stream};
 
 /// `smash-engine train`.
@@ -28,13 +28,15 @@ pub fn run(args: &RunArgs, global: &GlobalArgs) -> Result<()> {
 
 /// The SMASH network of a job's settings.
 pub fn network(job: &Job) -> SmashNetwork {
-    SmashNetwork::new(&job.config.space, job.shape, &job.config.hyper, job.config.smash.empty)
+    let config = &job.config;
+    let noise = config.smash.noise.then_some(config.seed);
+    SmashNetwork::new(&config.space, job.shape, &config.hyper, EncodingConfig { empty: config.smash.empty, noise })
 }
 
 /// What a SMASH checkpoint belongs to.
 pub fn identity(job: &Job) -> String {
     let config = &job.config;
-    serde_json::json!({ "kind": "smash", "space": config.space, "hyper": config.hyper, "empty": config.smash.empty,
+    serde_json::json!({ "kind": "smash", "space": config.space, "hyper": config.hyper, "empty": config.smash.empty, "noise": config.smash.noise,
         "classes": job.shape.classes, "image_channels": job.shape.image_channels })
     .to_string()
 }

@@ -8,7 +8,7 @@ use super::hypernet::HyperConfig;
 use super::mainnet::forward;
 use super::resulting::{NormKind, ResultingNetwork};
 use super::sample::{SampleLimits, sample};
-use super::smash::SmashNetwork;
+use super::smash::{EncodingConfig, SmashNetwork};
 use super::space::Space;
 use crate::backend::cpu::Filter;
 use crate::backend::{Context, Cpu, Region, Span};
@@ -30,6 +30,11 @@ use crate::rng::{Rng, Stream};
 use crate::tape::{Tape, Var};
 use crate::tensor::Shape;
 use crate::testing::assert_close;
+
+/// Wider than the preset: the hand-written blocks below have ops of 24 channels.
+fn wide_space() -> Space {
+    Space { n_max: 32, max_bank_size: 8, ..Space::small() }
+}
 
 const SHAPE: NetworkShape = NetworkShape { image_channels: 3, image_size: 8, classes: 5, stem_kernel: 3 };
 /// f32 of a step arena, several times what the networks of this file need.
@@ -66,12 +71,12 @@ fn cpu(store: &ParamStore, threads: usize, arena: usize) -> Context {
 
 fn small_smash() -> SmashNetwork {
     let hyper = HyperConfig { stem: 4, layers: vec![2, 2, 1], growth: 4 };
-    SmashNetwork::new(&Space::small(), SHAPE, &hyper, 0.0)
+    SmashNetwork::new(&wide_space(), SHAPE, &hyper, EncodingConfig::default())
 }
 
 /// Architectures of the small space, large and small ones.
 fn drawn(count: usize, seed: u64) -> Vec<Architecture> {
-    let space = Space::small();
+    let space = wide_space();
     let mut rng = Rng::new(seed, Stream::Arch);
     (0..count).map(|_| sample(&space, &SampleLimits::full(&space), &mut rng)).collect()
 }
@@ -107,7 +112,7 @@ type DirectBlock = fn(&Pair, &mut Tape<'_>, usize, Var) -> Var;
 impl Pair {
     /// Three blocks, with ops from `ops` (given the banks a block starts with), bank size `s`.
     fn new(s: usize, ops: fn(usize) -> Vec<Op>) -> Self {
-        let space = Space::small();
+        let space = wide_space();
         let block = |b| {
             let n_banks = space.bank_count(b, s, 1.0);
             Block { bank_size: s, n_banks, ops: ops(space.initial_banks(b, s)) }
@@ -317,7 +322,7 @@ fn banks_first_written_with_the_same_channels_are_read_together() {
 fn cost_counts_exactly_the_parameters_of_the_resulting_network() {
     let mut rng = Rng::new(8, Stream::Arch);
     for i in 0..200 {
-        let space = [Space::v1(), Space::v2(), Space::small()][i % 3].clone();
+        let space = [Space::v1(), Space::v2(), wide_space()][i % 3].clone();
         let shape = NetworkShape {
             image_channels: [1, 3][i % 2],
             image_size: [28, 32, 96][i / 3 % 3],
@@ -475,4 +480,25 @@ fn another_architectures_encoding_gives_other_logits() {
     let change = right.iter().zip(&wrong).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     // Rounding is below 1e-6 of the largest.
     assert!(change > 1e-4 * largest, "{change} of {largest}");
+}
+
+#[test]
+fn the_options_of_the_encoding_reach_the_network() {
+    let hyper = HyperConfig { stem: 3, layers: vec![1, 1, 1], growth: 2 };
+    let arch = sample(&wide_space(), &SampleLimits::full(&wide_space()), &mut Rng::new(3, Stream::Arch));
+    let filters = |encoding: EncodingConfig| {
+        let network = SmashNetwork::new(&wide_space(), SHAPE, &hyper, encoding);
+        let mut context = Context::cpu(Cpu::new(1), 1 << 24).unwrap();
+        network.store().reserve(&mut context).unwrap();
+        network.store().initialise(&mut context, 1);
+        let mut tape = Tape::new(&mut context);
+        let weights = network.generate(&mut tape, &arch, Mode::Eval).unwrap();
+        tape.read(weights.filters())
+    };
+    let plain = filters(EncodingConfig::default());
+    assert_ne!(plain, filters(EncodingConfig { empty: -1.0, noise: None }));
+    let noisy = |seed| filters(EncodingConfig { empty: 0.0, noise: Some(seed) });
+    assert_ne!(plain, noisy(1));
+    assert_ne!(noisy(1), noisy(2));
+    assert_eq!(noisy(1), noisy(1), "a score must stay a fixed number");
 }

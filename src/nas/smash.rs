@@ -24,16 +24,27 @@ use crate::nn::norm::{Mode, Norm};
 use crate::nn::params::{ParamId, ParamStore};
 use crate::ops::gather_filters::{FilterSlices, GatherFilters, gather_filters};
 use crate::ops::weightnorm::weightnorm;
+use crate::rng::{Rng, Stream};
 use crate::tape::{Tape, Var};
 use std::ops::Range;
+
+/// How architectures are written for the HyperNet, beyond their facts.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct EncodingConfig {
+    /// Value of empty elements: 0 in the paper, -1 in its published code.
+    pub empty: f32,
+    /// Seed of one more channel of N(0, 1), as in the published code. The numbers follow from the
+    /// seed and the architecture: training, with a new architecture every step, sees new noise
+    /// every step, and a score stays a fixed number.
+    pub noise: Option<u64>,
+}
 
 /// Parameters of a SMASH network.
 #[derive(Clone, Debug)]
 pub struct SmashNetwork {
     space: Space,
     shape: NetworkShape,
-    /// Value of empty elements of the encoding, 0 or -1.
-    empty: f32,
+    encoding: EncodingConfig,
     store: ParamStore,
     hypernet: HyperNet,
     stem: ParamId,
@@ -44,9 +55,9 @@ pub struct SmashNetwork {
 
 impl SmashNetwork {
     /// The network of `space` for images and classes of `shape`.
-    pub fn new(space: &Space, shape: NetworkShape, hyper: &HyperConfig, empty: f32) -> Self {
+    pub fn new(space: &Space, shape: NetworkShape, hyper: &HyperConfig, encoding: EncodingConfig) -> Self {
         let mut store = ParamStore::default();
-        let hypernet = HyperNet::add(&mut store, space, hyper, false);
+        let hypernet = HyperNet::add(&mut store, space, hyper, encoding.noise.is_some());
         store.end_undecayed();
         let (ins, maxima) = (space.in_channels(), space.max_channels());
         let kernel = shape.stem_kernel;
@@ -68,7 +79,7 @@ impl SmashNetwork {
             store.add("head.fc.w", &[shape.classes, last], Init::Orthogonal),
             store.add("head.fc.b", &[shape.classes], Init::Zeros),
         );
-        Self { space: space.clone(), shape, empty, store, hypernet, stem, blocks, transitions, head }
+        Self { space: space.clone(), shape, encoding, store, hypernet, stem, blocks, transitions, head }
     }
 
     /// The parameters.
@@ -86,7 +97,8 @@ impl SmashNetwork {
     /// # Errors
     /// [`crate::Error::Run`] when the arena is full.
     pub fn generate<'a>(&'a self, tape: &mut Tape<'_>, arch: &Architecture, mode: Mode) -> Result<SmashWeights<'a>> {
-        let encoding = encode(arch, EncodeOptions { empty: self.empty, noise: None });
+        let mut noise = self.encoding.noise.map(|seed| noise_of(seed, arch));
+        let encoding = encode(arch, EncodeOptions { empty: self.encoding.empty, noise: noise.as_mut() });
         self.generate_from(tape, arch, &encoding, mode)
     }
 
@@ -130,6 +142,13 @@ impl SmashNetwork {
         let scales = weightnorm(tape, filters, ranges.clone())?;
         Ok(SmashWeights { network: self, filters, scales, ranges, train: mode.is_train() })
     }
+}
+
+/// The stream of an architecture's noise channel.
+fn noise_of(seed: u64, arch: &Architecture) -> Rng {
+    // The id is hexadecimal; its first 8 digits number the sub-stream.
+    let number = arch.id().get(..8).and_then(|digits| u32::from_str_radix(digits, 16).ok()).unwrap_or(0);
+    Rng::sub(seed, Stream::Init, number)
 }
 
 /// Stored extent of body filter `j`.

@@ -16,6 +16,7 @@ pub mod pointwise;
 pub mod sgd;
 pub mod weightnorm;
 
+use crate::backend::cpu::Filter;
 use crate::backend::{Claims, Span};
 use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
@@ -23,6 +24,23 @@ use crate::tape::{Tape, Var};
 /// The value of an optional scale factor: 1 without.
 fn scale_of(claims: &Claims<'_>, scale: Option<Span>) -> f32 {
     scale.map_or(1.0, |span| claims.read(span)[0])
+}
+
+/// Checks that the stored filter `w` holds the window `filter`, and that its scale, whose
+/// gradient is a by-product of the filter's, can have the gradient it wants.
+fn check_filter(tape: &Tape<'_>, op: &'static str, w: Var, scale: Option<Var>, filter: Filter) -> Result<()> {
+    let last = |len: usize| len.max(1) - 1;
+    let [r, s] = filter.kernel.map(last);
+    let used = filter.index(last(filter.outputs()), last(filter.in_len), r, s) + 1;
+    if tape.shape(w).len() < used {
+        return Err(Error::shape(op, format!("at least {used} weights"), tape.shape(w)));
+    }
+    match scale.map(|s| (tape.shape(s), tape.needs_grad(s))) {
+        Some((shape, needs_grad)) if shape.len() != 1 || (needs_grad && !tape.needs_grad(w)) => {
+            Err(Error::shape(op, "one scale factor, with a gradient only if the filter has one", shape))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Checks that several views have one picture size and batch; returns their channels in total.

@@ -15,7 +15,7 @@ use smash_engine::nas::encode::{EncodeOptions, encode};
 use smash_engine::nas::hypernet::{HyperConfig, HyperNet};
 use smash_engine::nas::mainnet;
 use smash_engine::nas::resulting::{NormKind, ResultingNetwork};
-use smash_engine::nas::smash::SmashNetwork;
+use smash_engine::nas::smash::{EncodingConfig, SmashNetwork};
 use smash_engine::nn::norm::Mode;
 use smash_engine::nn::optim::{Optimizer, zero_gradients};
 use smash_engine::nn::params::ParamStore;
@@ -215,7 +215,9 @@ impl Golden {
         let Case { image_channels, image_size, classes, .. } = self.case;
         let shape = NetworkShape { image_channels, image_size, classes, stem_kernel: 7 };
         match self.hyper_config() {
-            Some(hyper) => Network::Smash(SmashNetwork::new(&self.arch.space, shape, &hyper, 0.0)),
+            Some(hyper) => {
+                Network::Smash(SmashNetwork::new(&self.arch.space, shape, &hyper, EncodingConfig::default()))
+            }
             None => {
                 let variant = self.case.variant.expect("a resulting network has a variant");
                 Network::Resulting(ResultingNetwork::new(&self.arch, shape, variant))

@@ -18,6 +18,7 @@ mod tests;
 
 use crate::backend::cpu::{Direction, Filter, PackedFilter, filter_gradient_workspace};
 use crate::error::{Error, Result};
+use crate::ops::check_filter;
 use crate::tape::{Backward, Tape, Var};
 
 const OP: &str = "conv2d";
@@ -29,7 +30,8 @@ pub enum Output {
     New,
     /// Channels of an existing value, which nothing else writes: a DenseNet's feature map.
     Into(Var),
-    /// Added to a value that another op wrote: the second path of an op's body.
+    /// Added to a value that another convolution wrote without activation (its derivative would
+    /// be taken from the sum): the second path of an op's body.
     AddTo(Var),
 }
 
@@ -56,6 +58,7 @@ pub fn conv2d(tape: &mut Tape<'_>, x: Var, w: Var, scale: Option<Var>, config: C
     if shape.c != filter.inputs() {
         return Err(Error::shape(OP, format!("{} input channels", filter.inputs()), shape));
     }
+    check_filter(tape, OP, w, scale, filter)?;
     let y_shape = shape.with_channels(filter.outputs());
     let needs_grad = [Some(x), Some(w), scale].into_iter().flatten().any(|v| tape.needs_grad(v));
     let (y, add) = match config.output {

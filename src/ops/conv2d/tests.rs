@@ -238,4 +238,7 @@ fn operands_that_do_not_fit_are_named() {
     let w = tape.input(Shape::vector(90), &[0.0; 90], true).unwrap();
     let error = conv2d(&mut tape, x, w, None, PLAIN.config(None, Output::New)).unwrap_err().to_string();
     assert_eq!(error, "conv2d: expected 3 input channels, got [C 2, H 3, W 3, N 1]");
+    let x = tape.input(Shape::new(3, 3, 3, 1), &[0.0; 27], false).unwrap();
+    let error = conv2d(&mut tape, x, w, None, PLAIN.config(None, Output::New)).unwrap_err().to_string();
+    assert!(error.starts_with("conv2d: expected at least 270 weights"), "{error}");
 }

@@ -17,7 +17,7 @@ mod tests;
 
 use crate::backend::cpu::{Direction, Filter, PackedFilter, filter_gradient_workspace};
 use crate::error::{Error, Result};
-use crate::ops::common_channels;
+use crate::ops::{check_filter, common_channels};
 use crate::tape::{Backward, GradTarget, Tape, Var};
 use crate::tensor::Tensor;
 
@@ -47,7 +47,7 @@ pub fn pointwise(tape: &mut Tape<'_>, views: &[Var], w: Var, scale: Option<Var>,
     if views.iter().any(|&v| tape.needs_grad(v) != tape.needs_grad(views[0])) {
         return Err(Error::shape(OP, "views that all need a gradient, or none", "a mixture"));
     }
-    check_weights(tape, w, scale, filter)?;
+    check_filter(tape, OP, w, scale, filter)?;
     let needs_grad = views.iter().copied().chain([w]).chain(scale).any(|v| tape.needs_grad(v));
     let y = tape.alloc(tape.shape(views[0]).with_channels(filter.outputs()), needs_grad)?;
     let workspace = tape.workspace(PackedFilter::workspace(filter, Direction::Forward))?;
@@ -60,21 +60,6 @@ pub fn pointwise(tape: &mut Tape<'_>, views: &[Var], w: Var, scale: Option<Var>,
     let saved: Vec<Var> = views.iter().copied().chain([w]).chain(scale).chain(config.slope.map(|_| y)).collect();
     tape.record(node, y, &saved);
     Ok(y)
-}
-
-/// The stored filter holds the used rows; the gradient of the scale is a by-product of the filter's.
-fn check_weights(tape: &Tape<'_>, w: Var, scale: Option<Var>, filter: Filter) -> Result<()> {
-    let [rows, columns] = [filter.outputs(), filter.inputs()].map(|len| len.max(1) - 1);
-    let used = filter.index(rows, columns, 0, 0) + 1;
-    if tape.shape(w).len() < used {
-        return Err(Error::shape(OP, format!("at least {used} weights"), tape.shape(w)));
-    }
-    match scale.map(|s| (tape.shape(s), tape.needs_grad(s))) {
-        Some((shape, needs_grad)) if shape.len() != 1 || (needs_grad && !tape.needs_grad(w)) => {
-            Err(Error::shape(OP, "one scale factor, with a gradient only if the filter has one", shape))
-        }
-        _ => Ok(()),
-    }
 }
 
 struct PointwiseNode {
