@@ -426,7 +426,8 @@ fn training_on_a_new_architecture_every_step_lowers_the_loss() {
     let losses = train(&mut context, &network, 30);
     let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
     let (first, last) = (mean(&losses[..5]), mean(&losses[25..]));
-    // From about ln 5 = 1.6, by more than chance moves a mean of five: 0.1 or so.
+    // Measured: 1.52 to 1.07. Without updates the architectures alone move means of five losses
+    // by 0.05.
     assert!(last < first - 0.3, "{losses:?}");
     assert!(context.memory().region(Region::Params).iter().all(|x| x.is_finite()));
 }
