@@ -124,7 +124,7 @@ impl Space {
 
     /// The rules of [`Space::v2`] at a size that a laptop trains in minutes.
     pub fn small() -> Self {
-        Self { unit: 4, n_max: 16, max_bank_size: 4, groups: vec![1, 2, 4], depth: 4, widening: 2, ..Self::v2() }
+        Self { unit: 4, n_max: 16, max_bank_size: 4, groups: vec![1, 2, 4], depth: 4, widening: 1, ..Self::v2() }
     }
 
     /// Checks that the fields make sense together, and that architectures can be drawn.

@@ -1,15 +1,18 @@
 //! gw[k][c][r][s] += scale * sum over pixels of gy[k] * x[c] shifted by the tap: the weight
 //! gradient of every convolution.
 //!
-//! The output channels of a group lie in the lanes: a short stretch of gy is transposed to
-//! [position][k], then each tile of channels of x times vectors of k is accumulated over the
-//! stretch with one broadcast multiply-add per register; no horizontal sums. The rows of the
+//! Two ways, chosen by the output channels of a group. With 16 and more, they lie in the lanes:
+//! a short stretch of gy is transposed to [position][k], then each tile of channels of x times
+//! vectors of k is accumulated with one broadcast multiply-add per register (`columns`). With
+//! fewer, most lanes would be idle, so positions lie in the lanes: tiles of 4 x 4 dot products of
+//! rows of gy and x, summed across lanes once per stretch (`dots`). The rows of the
 //! image are divided into a fixed number of parts, each with a sum of its own, added in order
 //! at the end: the result does not depend on the number of threads. Taps are skipped, not
 //! padded: for each tap the stretch is cut to the positions whose input exists.
 
 use super::Cpu;
 use super::correlate::Correlation;
+use super::dots::{DotRows, DotTiles, dots};
 use super::filter::Filter;
 use super::pool::SharedSlice;
 use super::simd::{Simd, isolated, on_isa};
@@ -20,6 +23,8 @@ const PARTS: usize = 8;
 const STRETCH_LEN: usize = 8192;
 /// Longest stretch in positions.
 const MAX_STRETCH: usize = 512;
+/// Stretch of the dot products in positions: long enough that the sums across lanes vanish.
+const DOT_STRETCH: usize = 2048;
 /// Lanes are filled up to this many output channels per group on every instruction set.
 const LANE_PADDING: usize = 16;
 
@@ -71,8 +76,13 @@ impl FilterGradient<'_> {
         self.filter.groups * self.filter.taps() * self.filter.in_len * self.lanes()
     }
 
+    /// Few output channels per group: positions in the lanes.
+    fn by_dots(&self) -> bool {
+        self.filter.out_len < LANE_PADDING
+    }
+
     fn stretch(&self) -> usize {
-        (STRETCH_LEN / self.lanes()).clamp(16, MAX_STRETCH)
+        if self.by_dots() { DOT_STRETCH } else { (STRETCH_LEN / self.lanes()).clamp(16, MAX_STRETCH) }
     }
 }
 
@@ -141,11 +151,12 @@ on_isa!(
 );
 
 #[inline(always)]
-unsafe fn accumulate<S: Columns>(job: &FilterGradient<'_>, units: std::ops::Range<usize>, sums: &mut [f32]) {
+unsafe fn accumulate<S: Columns + DotTiles>(job: &FilterGradient<'_>, units: std::ops::Range<usize>, sums: &mut [f32]) {
     let mut transposed = [0.0; STRETCH_LEN];
     let (filter, lanes, stretch) = (job.filter, job.lanes(), job.stretch());
     // Filters of more than 512 output channels per group do not fit the stretch buffer.
-    let mut spill = if lanes * stretch > STRETCH_LEN { vec![0.0; lanes * stretch] } else { Vec::new() };
+    let mut spill =
+        if !job.by_dots() && lanes * stretch > STRETCH_LEN { vec![0.0; lanes * stretch] } else { Vec::new() };
     let transposed = if spill.is_empty() { &mut transposed[..] } else { &mut spill[..] };
     let stretches = job.row_len.div_ceil(stretch);
     let group_len = filter.taps() * filter.in_len * lanes;
@@ -153,7 +164,9 @@ unsafe fn accumulate<S: Columns>(job: &FilterGradient<'_>, units: std::ops::Rang
         let (row, x0) = (unit / stretches, unit % stretches * stretch);
         let x1 = job.row_len.min(x0 + stretch);
         for g in 0..filter.groups {
-            transpose(job, g, row, x0..x1, transposed);
+            if !job.by_dots() {
+                transpose(job, g, row, x0..x1, transposed);
+            }
             // SAFETY: x0..x1 lies in the row, `transposed` holds it; the rest is the caller's promise.
             unsafe { group::<S>(job, g, row, x0..x1, transposed, &mut sums[g * group_len..][..group_len]) };
         }
@@ -175,7 +188,7 @@ fn transpose(job: &FilterGradient<'_>, g: usize, row: usize, range: std::ops::Ra
 
 /// All taps of one group for outputs `range` of `row`.
 #[inline(always)]
-unsafe fn group<S: Columns>(
+unsafe fn group<S: Columns + DotTiles>(
     job: &FilterGradient<'_>,
     g: usize,
     row: usize,
@@ -202,16 +215,22 @@ unsafe fn group<S: Columns>(
             if first >= last {
                 continue;
             }
-            let operands = Stretch {
-                channels,
-                input: (input_row * job.row_len as isize + first as isize + shift) as usize,
-                gy: gy[(first - range.start) * lanes..].as_ptr(),
-                len: last - first,
-                lanes,
-            };
+            let input = (input_row * job.row_len as isize + first as isize + shift) as usize;
             let tap = &mut sums[(r * s_len + s) * filter.in_len * lanes..][..filter.in_len * lanes];
-            // SAFETY: `operands` stays inside the planes and the transposed stretch.
-            unsafe { if job.relu { tiles::<S, true>(&operands, tap) } else { tiles::<S, false>(&operands, tap) } }
+            let len = last - first;
+            if job.by_dots() {
+                let plane = job.rows * job.row_len;
+                let gy = &job.gy[g * filter.out_len * plane..];
+                let output = row * job.row_len + first;
+                let rows = DotRows { channels, input, gy, plane, output, outputs: filter.out_len, len, lanes };
+                // SAFETY: `len` positions exist from `input` and from `output` in this row.
+                unsafe { if job.relu { dots::<S, true>(&rows, tap) } else { dots::<S, false>(&rows, tap) } }
+            } else {
+                let gy = gy[(first - range.start) * lanes..].as_ptr();
+                let operands = Stretch { channels, input, gy, len, lanes };
+                // SAFETY: `operands` stays inside the planes and the transposed stretch.
+                unsafe { if job.relu { tiles::<S, true>(&operands, tap) } else { tiles::<S, false>(&operands, tap) } }
+            }
         }
     }
 }

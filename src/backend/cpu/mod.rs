@@ -7,11 +7,13 @@
 //! | `filter.rs` | windows of filters, packed for the kernels |
 //! | `correlate.rs` | y += w * x, the forward pass and the data gradient of every convolution |
 //! | `filter_gradient.rs` | gw += gy * x, the weight gradient of every convolution |
+//! | `dots.rs` | tiles of dot products, for weight gradients of few channels |
 //! | `elementwise.rs` | passes over memory: maps, sums, dot products |
 //! | `ceiling.rs` | what this machine can do at most: multiply-adds and copies per second |
 
 pub mod ceiling;
 mod correlate;
+mod dots;
 mod elementwise;
 mod filter;
 mod filter_gradient;
