@@ -142,7 +142,7 @@ mod tests {
         };
         let narrow = Op { read: vec![0], write: vec![0], width: 2, body: [conv([3, 3], 1), None, None, None] };
         let block = |op| Block { bank_size: 2, n_banks: 5, ops: vec![op] };
-        Architecture::new(Space::small(), vec![block(wide), block(narrow.clone()), block(narrow)])
+        Architecture::new(Space::fixture(), vec![block(wide), block(narrow.clone()), block(narrow)])
     }
 
     #[test]
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn a_fixed_expansion_counts_four_times_the_width() {
         let mut arch = example();
-        arch.space = Space { expansion: 4, expansion_fixed: true, ..Space::small() };
+        arch.space = Space { expansion: 4, expansion_fixed: true, ..Space::fixture() };
         let block = &arch.blocks[1];
         assert_eq!(block.ops[0].bottleneck_channels(block, &arch.space), 4 * 8);
         let by_hand = (2 * 8 + 8 * 32 + 2 * 32 + 8 * 32 * 9) as u64;

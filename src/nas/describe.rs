@@ -199,7 +199,7 @@ mod tests {
             body: [conv([3, 5], [1, 2], 4), conv([3, 3], [1, 1], 1), conv([7, 3], [1, 1], 2), None],
         };
         let block = Block { bank_size: 2, n_banks: 5, ops: vec![op] };
-        let arch = Architecture::new(Space::small(), vec![block; 3]);
+        let arch = Architecture::new(Space::fixture(), vec![block; 3]);
         let text = table(&arch, &SHAPE);
         let op_line = text.lines().find(|line| line.trim_start().starts_with("0 ")).unwrap();
         let words: Vec<&str> = op_line.split_whitespace().collect();

@@ -31,11 +31,6 @@ use crate::tape::{Tape, Var};
 use crate::tensor::Shape;
 use crate::testing::assert_close;
 
-/// Wider than the preset: the hand-written blocks below have ops of 24 channels.
-fn wide_space() -> Space {
-    Space { n_max: 32, max_bank_size: 8, ..Space::small() }
-}
-
 const SHAPE: NetworkShape = NetworkShape { image_channels: 3, image_size: 8, classes: 5, stem_kernel: 3 };
 /// f32 of a step arena, several times what the networks of this file need.
 const ARENA: usize = 1 << 24;
@@ -71,12 +66,12 @@ fn cpu(store: &ParamStore, threads: usize, arena: usize) -> Context {
 
 fn small_smash() -> SmashNetwork {
     let hyper = HyperConfig { stem: 4, layers: vec![2, 2, 1], growth: 4 };
-    SmashNetwork::new(&wide_space(), SHAPE, &hyper, EncodingConfig::default())
+    SmashNetwork::new(&Space::fixture(), SHAPE, &hyper, EncodingConfig::default())
 }
 
 /// Architectures of the small space, large and small ones.
 fn drawn(count: usize, seed: u64) -> Vec<Architecture> {
-    let space = wide_space();
+    let space = Space::fixture();
     let mut rng = Rng::new(seed, Stream::Arch);
     (0..count).map(|_| sample(&space, &SampleLimits::full(&space), &mut rng)).collect()
 }
@@ -112,7 +107,7 @@ type DirectBlock = fn(&Pair, &mut Tape<'_>, usize, Var) -> Var;
 impl Pair {
     /// Three blocks, with ops from `ops` (given the banks a block starts with), bank size `s`.
     fn new(s: usize, ops: fn(usize) -> Vec<Op>) -> Self {
-        let space = wide_space();
+        let space = Space::fixture();
         let block = |b| {
             let n_banks = space.bank_count(b, s, 1.0);
             Block { bank_size: s, n_banks, ops: ops(space.initial_banks(b, s)) }
@@ -322,7 +317,7 @@ fn banks_first_written_with_the_same_channels_are_read_together() {
 fn cost_counts_exactly_the_parameters_of_the_resulting_network() {
     let mut rng = Rng::new(8, Stream::Arch);
     for i in 0..200 {
-        let space = [Space::v1(), Space::v2(), wide_space()][i % 3].clone();
+        let space = [Space::v1(), Space::v2(), Space::fixture()][i % 3].clone();
         let shape = NetworkShape {
             image_channels: [1, 3][i % 2],
             image_size: [28, 32, 96][i / 3 % 3],
@@ -486,9 +481,9 @@ fn another_architectures_encoding_gives_other_logits() {
 #[test]
 fn the_options_of_the_encoding_reach_the_network() {
     let hyper = HyperConfig { stem: 3, layers: vec![1, 1, 1], growth: 2 };
-    let arch = sample(&wide_space(), &SampleLimits::full(&wide_space()), &mut Rng::new(3, Stream::Arch));
+    let arch = sample(&Space::fixture(), &SampleLimits::full(&Space::fixture()), &mut Rng::new(3, Stream::Arch));
     let filters = |encoding: EncodingConfig| {
-        let network = SmashNetwork::new(&wide_space(), SHAPE, &hyper, encoding);
+        let network = SmashNetwork::new(&Space::fixture(), SHAPE, &hyper, encoding);
         let mut context = Context::cpu(Cpu::new(1), 1 << 24).unwrap();
         network.store().reserve(&mut context).unwrap();
         network.store().initialise(&mut context, 1);

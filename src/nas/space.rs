@@ -127,6 +127,13 @@ impl Space {
         Self { unit: 4, n_max: 16, max_bank_size: 4, groups: vec![1, 2, 4], depth: 4, widening: 1, ..Self::v2() }
     }
 
+    /// The space of the hand-written architectures in tests: wider than [`Space::small`], and
+    /// independent of how that is tuned.
+    #[cfg(test)]
+    pub fn fixture() -> Self {
+        Self { n_max: 32, max_bank_size: 8, widening: 2, ..Self::small() }
+    }
+
     /// Checks that the fields make sense together, and that architectures can be drawn.
     ///
     /// # Errors

@@ -212,7 +212,7 @@ mod tests {
     const CONFIG: SearchConfig = SearchConfig { random: 20, perturb: 10, markov: 15, probability: 0.2 };
 
     fn search() -> Search {
-        Search::new(Space::small(), CONFIG, 11).unwrap()
+        Search::new(Space::fixture(), CONFIG, 11).unwrap()
     }
 
     /// A score that is a pure function of the architecture: pseudo-random from its name.
@@ -348,7 +348,7 @@ mod tests {
             ("search.probability", SearchConfig { probability: f64::NAN, ..CONFIG }),
             ("search.probability", SearchConfig { probability: 1.5, ..CONFIG }),
         ] {
-            match Search::new(Space::small(), config, 1) {
+            match Search::new(Space::fixture(), config, 1) {
                 Err(Error::Config { name: found, .. }) => assert_eq!(found, name),
                 other => panic!("{name}: {other:?}"),
             }

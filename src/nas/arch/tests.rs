@@ -65,7 +65,7 @@ fn writes_beyond_the_width_start_over_with_the_first_channels() {
 fn json_round_trips_and_keeps_the_name() {
     let mut rng = Rng::new(1, Stream::Arch);
     let mut all = vec![example()];
-    for space in [Space::v1(), Space::v2(), Space::small()] {
+    for space in [Space::v1(), Space::v2(), Space::fixture()] {
         all.extend((0..50).map(|_| sample(&space, &SampleLimits::full(&space), &mut rng)));
     }
     for arch in all {

@@ -119,7 +119,7 @@ fn facts_that_do_not_vary_take_no_channels() {
 fn names_and_layout_agree_in_every_space() {
     let paper = Space { encoding: EncodingKind::Paper, ..Space::v2() };
     let square = Space { square_kernels: true, ..Space::v2() };
-    for space in [Space::v1(), Space::v2(), Space::small(), tiny(), paper, square] {
+    for space in [Space::v1(), Space::v2(), Space::fixture(), tiny(), paper, square] {
         let (layout, names) = (Layout::new(&space), channel_layout(&space));
         assert_eq!(names.len(), layout.channels);
         let of = |range: &Range<usize>, prefix: &str| names[range.clone()].iter().all(|name| name.starts_with(prefix));
@@ -155,7 +155,7 @@ fn decode(c: &Encoding, arch: &Architecture) -> Vec<(usize, Vec<usize>, Vec<usiz
 
 #[test]
 fn reads_writes_and_widths_can_be_read_back() {
-    for space in [Space::v1(), Space::v2(), Space::small(), Space { depth_compression: 3, ..Space::v2() }] {
+    for space in [Space::v1(), Space::v2(), Space::fixture(), Space { depth_compression: 3, ..Space::v2() }] {
         let mut rng = Rng::new(1, Stream::Arch);
         for _ in 0..300 {
             let arch = sample(&space, &SampleLimits::full(&space), &mut rng);
@@ -187,7 +187,7 @@ fn facts_by_name(placed: &PlacedOp) -> Vec<String> {
 
 #[test]
 fn exactly_the_facts_of_an_op_are_filled() {
-    for space in [Space::v2(), Space::small()] {
+    for space in [Space::v2(), Space::fixture()] {
         let names = channel_layout(&space);
         let mut rng = Rng::new(2, Stream::Arch);
         for _ in 0..50 {

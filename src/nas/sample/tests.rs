@@ -5,7 +5,7 @@ use crate::nas::rules::obey;
 use crate::rng::Stream;
 
 fn presets() -> [Space; 3] {
-    [Space::v1(), Space::v2(), Space::small()]
+    [Space::v1(), Space::v2(), Space::fixture()]
 }
 
 #[test]

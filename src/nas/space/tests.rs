@@ -69,7 +69,7 @@ fn bank_count_follows_the_reference_depth_within_the_block() {
 
 #[test]
 fn presets_validate_and_round_trip() {
-    for space in [Space::v1(), Space::v2(), Space::small()] {
+    for space in [Space::v1(), Space::v2(), Space::fixture()] {
         space.validate().unwrap();
         let text = serde_json::to_string(&space).unwrap();
         assert_eq!(serde_json::from_str::<Space>(&text).unwrap(), space);
