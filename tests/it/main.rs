@@ -2,4 +2,6 @@
 
 mod cli;
 mod golden;
+mod run;
+mod scene;
 mod tree;
