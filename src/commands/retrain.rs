@@ -5,9 +5,9 @@ use crate::checkpoint::write_atomic;
 use crate::cli::{GlobalArgs, RetrainArgs};
 use crate::commands::job::{Directory, Job, remove};
 use crate::commands::output::print_result;
-use crate::commands::search::{Candidate, stage as search_stage};
+use crate::commands::search::{Candidate, winner};
 use crate::commands::timing::Timing;
-use crate::commands::training::Training;
+use crate::commands::training::{Reached, Training};
 use crate::error::{Error, Result};
 use crate::nas::arch::Architecture;
 use crate::nas::cost::cost;
@@ -68,23 +68,18 @@ pub fn run(args: &RetrainArgs, global: &GlobalArgs) -> Result<()> {
     let (role, arch, score) = match arch {
         Some(arch) => (Role::Chosen, arch, None),
         None => {
-            if !job.path("ranking.jsonl").is_file() {
-                let message = format!(
-                    "{} holds no finished search; `smash-engine search` makes one, or name --arch",
-                    job.dir.display()
-                );
-                return Err(Error::config("--out", message));
-            }
-            let best = search_stage(&job)?.swap_remove(0);
+            let best = winner(&job)?;
             (Role::Winner, best.arch, Some(best.val_err))
         }
     };
     let checkpoint = checkpoint(&job, &arch);
-    if args.run.overwrite {
-        remove(&checkpoint)?;
-    } else if checkpoint.is_file() && !args.run.resume {
+    if checkpoint.is_file() && !args.run.overwrite && !args.run.resume {
         let message = format!("{} was trained here already; --resume continues it, --overwrite repeats it", arch.id());
         return Err(Error::config("--out", message));
+    }
+    job.begin()?;
+    if args.run.overwrite {
+        remove(&checkpoint)?;
     }
     let trained = train_one(&job, role, &arch, score)?;
     let text = table(std::slice::from_ref(&trained));
@@ -122,7 +117,8 @@ pub fn load_network(job: &Job, arch: &Architecture) -> Result<(ResultingNetwork,
     let planned = crate::nas::train::plan_step(&network, arch, job.batch_shape(job.config.data.eval_batch))?;
     let mut context = job.context(planned)?;
     network.store().reserve(&mut context)?;
-    let _: serde_json::Value = crate::checkpoint::load(&path, network.store(), &mut context, &identity(job, arch))?;
+    let reached: Reached = crate::checkpoint::load(&path, network.store(), &mut context, &identity(job, arch))?;
+    reached.demand_end(job, &format!("network {}", arch.id()), "retrain")?;
     Ok((network, context))
 }
 

@@ -2,6 +2,7 @@
 
 mod cli;
 mod golden;
+mod interrupt;
 mod run;
 mod scene;
 mod tree;
