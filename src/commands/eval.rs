@@ -3,7 +3,7 @@
 use crate::cli::{EvalArgs, GlobalArgs, RunArgs, Split};
 use crate::commands::job::{Directory, Job};
 use crate::commands::output::print_result;
-use crate::commands::retrain::load_network;
+use crate::commands::retrain::{load_network, named};
 use crate::commands::search::{load_smash, winner};
 use crate::error::{Error, Result};
 use crate::nas::arch::Architecture;
@@ -35,7 +35,7 @@ pub fn run(args: &EvalArgs, global: &GlobalArgs) -> Result<()> {
         }
         None => {
             let arch = match &args.network {
-                Some(id) => Architecture::load(job.path(&format!("arch/{id}.json")))?,
+                Some(id) => named(&job, id)?,
                 None => winner(&job)?.arch,
             };
             let (network, mut context) = load_network(&job, &arch)?;

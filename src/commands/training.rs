@@ -116,11 +116,8 @@ impl Training<'_> {
     pub fn run(&self, job: &Job, validate: &Validate<'_>) -> Result<Trained> {
         let started = Instant::now();
         let mut streams = self.fresh_streams(job)?;
-        let per_epoch = streams.order.batches_per_epoch() as u64;
-        let total = match self.max_steps {
-            0 => self.epochs * per_epoch,
-            limit => limit.min(self.epochs * per_epoch),
-        };
+        let per_epoch = self.steps_per_epoch(job);
+        let total = self.total(job);
         let planned = self.plan(job, total)?;
         // The plan looks at the architectures that seem largest; room above it costs nothing
         // until it is touched.
@@ -172,6 +169,27 @@ impl Training<'_> {
         progress.finish();
         self.report_memory(job, planned, total - first);
         Ok(Trained { context, seconds: started.elapsed().as_secs_f64(), steps: total - first })
+    }
+
+    fn steps_per_epoch(&self, job: &Job) -> u64 {
+        (job.train.len() / self.batch) as u64
+    }
+
+    /// Steps of the whole training.
+    fn total(&self, job: &Job) -> u64 {
+        let total = self.epochs * self.steps_per_epoch(job);
+        if self.max_steps == 0 { total } else { total.min(self.max_steps) }
+    }
+
+    /// Would this training go on from its checkpoint, if there is one?
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when that one is of another schedule, or damaged.
+    pub fn check(&self, job: &Job) -> Result<()> {
+        if !self.checkpoint.is_file() {
+            return Ok(());
+        }
+        self.check_schedule(&checkpoint::peek(&self.checkpoint)?, self.total(job))
     }
 
     fn fresh_streams(&self, job: &Job) -> Result<Streams> {

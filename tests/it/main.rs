@@ -1,5 +1,6 @@
 //! Promises of the whole program.
 
+mod badfiles;
 mod cli;
 mod golden;
 mod interrupt;
