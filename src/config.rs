@@ -282,7 +282,8 @@ impl RunConfig {
 }
 
 fn read_toml(path: &Path) -> Result<toml::Table> {
-    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    let text = String::from_utf8(bytes).map_err(|_| Error::data(path, "is not text; settings are TOML"))?;
     text.parse().map_err(|e| toml_error(path, &e))
 }
 

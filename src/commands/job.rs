@@ -225,10 +225,8 @@ pub fn refuse_differences(path: &Path, differences: &[String]) -> Result<()> {
     if differences.is_empty() {
         return Ok(());
     }
-    let message = format!(
-        "was started with other settings ({}); repeat them, or use another --out",
-        differences.join("; ")
-    );
+    let message =
+        format!("was started with other settings ({}); repeat them, or use another --out", differences.join("; "));
     Err(Error::checkpoint(path, message))
 }
 

@@ -128,8 +128,12 @@ impl Training<'_> {
             let state: State = checkpoint::load(&self.checkpoint, self.network.store(), &mut context, &self.identity)?;
             self.check_schedule(&state, total)?;
             streams = self.restore_streams(job, &state)?;
-            let len = (state.step < total).then_some(state.metrics_len);
-            (state, JsonLines::open(&metrics_path, len)?)
+            let metrics = if state.step < total {
+                JsonLines::reopen(&metrics_path, state.metrics_len, |line| self.is_of_another(line))?
+            } else {
+                JsonLines::open(&metrics_path, None)?
+            };
+            (state, metrics)
         } else {
             self.network.store().initialise(&mut context, job.config.seed.wrapping_add(u64::from(self.stream)));
             let mut metrics = JsonLines::open(&metrics_path, None)?;
@@ -190,6 +194,11 @@ impl Training<'_> {
             return Ok(());
         }
         self.check_schedule(&checkpoint::peek(&self.checkpoint)?, self.total(job))
+    }
+
+    /// Is this line of metrics about another network, trained here while this one was interrupted?
+    fn is_of_another(&self, line: &[u8]) -> bool {
+        serde_json::from_slice::<serde_json::Value>(line).is_ok_and(|line| line["network"] != self.name.as_str())
     }
 
     fn fresh_streams(&self, job: &Job) -> Result<Streams> {

@@ -1,7 +1,7 @@
 //! Files that are damaged, of something else, or too short: each is refused by name, in one
 //! sentence, and left as it is.
 
-use crate::scene::{DATA_FILES, IMAGES, RUN, Scene, SIDE, finished, idx_images, idx_labels, lines, text};
+use crate::scene::{DATA_FILES, IMAGES, RUN, SIDE, Scene, finished, idx_images, idx_labels, lines, text};
 use std::io::Write;
 
 const RESUME: &str = "run --config settings.toml --out run --resume";
@@ -46,7 +46,10 @@ fn a_damaged_checkpoint_is_refused_and_stays() {
         assert!(message.contains("is damaged ("), "{message}");
         let other = |bytes: &mut Vec<u8>| replace(bytes, "engine checkpoint 1", "engine checkpoint 7");
         let message = refused(&name, other, RESUME, 5);
-        assert!(message.contains("is smash-engine checkpoint 7; this engine reads \"smash-engine checkpoint 1\""), "{message}");
+        assert!(
+            message.contains("is smash-engine checkpoint 7; this engine reads \"smash-engine checkpoint 1\""),
+            "{message}"
+        );
     }
     let name = "ckpt/smash.safetensors";
     let bit = |bytes: &mut Vec<u8>| *bytes.last_mut().unwrap() ^= 1;
@@ -59,7 +62,9 @@ fn a_damaged_checkpoint_is_refused_and_stays() {
 #[test]
 fn a_checkpoint_of_another_network_is_refused() {
     // Somebody edits the settings of a run: resuming agrees with them, the checkpoint does not.
-    for (from, to) in [("growth = 2", "growth = 3"), ("expansion = 2", "expansion = 1"), ("empty = 0.0", "empty = -1.0")] {
+    for (from, to) in
+        [("growth = 2", "growth = 3"), ("expansion = 2", "expansion = 1"), ("empty = 0.0", "empty = -1.0")]
+    {
         let scene = Scene::finished();
         let config = text(&finished()["config.toml"]).replace(from, to);
         assert!(config.contains(to), "{config}");
@@ -95,8 +100,8 @@ fn a_damaged_search_is_refused_and_stays() {
         refused(name, |bytes| bytes.clear(), line, 5);
         refused(name, |bytes| bytes[40] = 0xff, line, 5);
         refused(name, |bytes| replace(bytes, "\"done\"", "\"gone\""), line, 5);
-        let message = refused(name, |bytes| replace(bytes, "\"random\": 16", "\"random\": 61"), line, 5);
-        assert!(message.contains("search.random: 16 now, 61 before"), "{message}");
+        let message = refused(name, |bytes| replace(bytes, "\"random\": 24", "\"random\": 42"), line, 5);
+        assert!(message.contains("search.random: 24 now, 42 before"), "{message}");
         let message = refused(name, |bytes| replace(bytes, "\"n_max\": 4", "\"n_max\": 8"), line, 5);
         assert!(message.contains("space.n_max: 4 now, 8 before"), "{message}");
     }
@@ -124,7 +129,7 @@ fn records_shorter_than_their_checkpoint_are_refused() {
 fn a_damaged_ranking_is_refused_and_stays() {
     for line in [RESUME, "eval --out run", "retrain --out run --resume"] {
         let message = refused("ranking.jsonl", |bytes| bytes.truncate(bytes.len() - 30), line, 3);
-        assert!(message.contains("line 30: ") && message.contains("--overwrite"), "{message}");
+        assert!(message.contains("line 48: ") && message.contains("--overwrite"), "{message}");
         refused("ranking.jsonl", |bytes| bytes.clear(), line, 3);
         refused("ranking.jsonl", |bytes| bytes[9] = 0xff, line, 3);
         let message = refused("ranking.jsonl", |bytes| replace(bytes, "\"kernel\":[3,3]", "\"kernel\":[9,3]"), line, 3);
@@ -180,12 +185,12 @@ fn damages() -> Vec<Damage> {
         (0, images[..images.len() - 1].to_vec(), "byte"),
         (0, images[..7].to_vec(), "byte"),
         (0, Vec::new(), "is empty"),
-        (0, edit(&images, 2, 9), "magic"),
-        (0, idx_labels(IMAGES[0]), "magic"),
+        (0, edit(&images, 2, 9), "where IDX images start with 00 00 08 03"),
+        (0, idx_labels(IMAGES[0]), "where IDX images start with 00 00 08 03"),
         (0, edit(&images, 7, 43), "byte"),
         (0, [&images[..], b"more"].concat(), "byte"),
         (0, packed[..middle].to_vec(), "bad gzip"),
-        (0, [&packed[..middle], &[0; 60][..], &packed[middle + 60..]].concat(), "bad gzip"),
+        (0, edit(&packed, packed.len() - 6, !packed[packed.len() - 6]), "bad gzip"),
         (1, edit(&labels, 100, 10), "label 10 of image 92, at byte 100, is not in 0 to 9"),
         (1, idx_labels(IMAGES[0] - 1), "holds 299 labels, but data/train-images-idx3-ubyte has 300 images"),
         (3, idx_labels(IMAGES[1] + 5), "holds 105 labels"),

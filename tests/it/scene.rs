@@ -16,7 +16,7 @@ pub const SIDE: usize = 12;
 pub const IMAGES: [usize; 2] = [300, 100];
 
 /// Steps of SMASH training, architectures to score, steps of each training from scratch.
-pub const STEPS: [usize; 3] = [72, 30, 96];
+pub const STEPS: [usize; 3] = [72, 48, 96];
 
 const SETTINGS: &str = r#"
 preset = "small"
@@ -34,9 +34,9 @@ epochs = 3
 batch = 10
 
 [search]
-random = 16
-perturb = 7
-markov = 7
+random = 24
+perturb = 12
+markov = 12
 
 [retrain]
 epochs = 4
@@ -199,7 +199,10 @@ pub fn assert_alike(run: &BTreeMap<String, Vec<u8>>, other: &BTreeMap<String, Ve
     }
     let untimed = |files: &BTreeMap<String, Vec<u8>>| {
         let report = text(&files["report.md"]);
-        report.lines().filter(|line| !line.contains("Search cost") && !line.contains("for comparison:")).collect::<String>()
+        report
+            .lines()
+            .filter(|line| !line.contains("Search cost") && !line.contains("for comparison:"))
+            .collect::<String>()
     };
     assert_eq!(untimed(run), untimed(other));
 }
