@@ -3,6 +3,7 @@
 mod badfiles;
 mod cli;
 mod golden;
+#[cfg(unix)] // signals, kill and bash
 mod interrupt;
 mod run;
 mod scene;
