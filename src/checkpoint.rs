@@ -102,16 +102,10 @@ pub fn save(
 /// version, or belongs to another network.
 pub fn load<P: DeserializeOwned>(path: &Path, store: &ParamStore, context: &mut Context, network: &str) -> Result<P> {
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-    let damaged = |what: String| Error::checkpoint(path, format!("is damaged ({what}); start again with --overwrite"));
+    let damaged = |what: String| damaged(path, what);
     let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
-    let empty = HashMap::new();
-    let metadata = header.metadata().as_ref().unwrap_or(&empty);
+    let metadata = metadata(path, &bytes)?;
     let field = |name: &str| metadata.get(name).map(String::as_str).unwrap_or_default();
-    if field("format") != FORMAT {
-        let found = if field("format").is_empty() { "no smash-engine checkpoint" } else { field("format") };
-        return Err(Error::checkpoint(path, format!("is {found}; this engine reads \"{FORMAT}\"")));
-    }
     if field("network") != network {
         let message = "belongs to another network (search space, HyperNet, classes or image size differ); \
                        use the settings it was trained with, or start again with --overwrite";
@@ -135,6 +129,35 @@ pub fn load<P: DeserializeOwned>(path: &Path, store: &ParamStore, context: &mut 
     let found: HashMap<&str, &[u8]> = found.into_iter().collect();
     fill(store, context, &found);
     Ok(progress)
+}
+
+/// The progress in the checkpoint at `path`, before anything is done with it. Its tensors are not
+/// looked at; [`load`] checks them.
+///
+/// # Errors
+/// As [`load`], but for the network.
+pub fn peek<P: DeserializeOwned>(path: &Path) -> Result<P> {
+    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    let metadata = metadata(path, &bytes)?;
+    let progress = metadata.get("progress").map(String::as_str).unwrap_or_default();
+    serde_json::from_str(progress).map_err(|e| damaged(path, e.to_string()))
+}
+
+fn damaged(path: &Path, what: String) -> Error {
+    Error::checkpoint(path, format!("is damaged ({what}); start again with --overwrite"))
+}
+
+/// What [`save`] writes besides tensors, once it is of this version.
+fn metadata(path: &Path, bytes: &[u8]) -> Result<HashMap<String, String>> {
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(path, e.to_string()))?;
+    let metadata = header.metadata().clone().unwrap_or_default();
+    match metadata.get("format").map(String::as_str) {
+        Some(FORMAT) => Ok(metadata),
+        format => {
+            let found = format.unwrap_or("no smash-engine checkpoint");
+            Err(Error::checkpoint(path, format!("is {found}; this engine reads \"{FORMAT}\"")))
+        }
+    }
 }
 
 /// Copies the tensors, whose names and lengths were checked, into the context.

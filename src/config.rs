@@ -193,14 +193,17 @@ impl RunConfig {
         Ok(config)
     }
 
-    /// These settings with the flags of `args` applied; `--preset` and `--config` choose the
-    /// settings of a new run and are refused here.
+    /// These settings with the flags of `args` applied, or those of `--config` where it is given;
+    /// the caller compares. Another `--preset` is refused.
     ///
     /// # Errors
-    /// [`Error::Config`] names the flag.
+    /// [`Error::Config`] names the flag; those of the file.
     pub fn with_flags(&self, args: &RunArgs) -> Result<Self> {
-        if args.config.is_some() || args.preset.is_some_and(|preset| preset.name() != self.preset) {
-            return Err(Error::config("--preset, --config", "the run directory has its settings; leave them out"));
+        if args.preset.is_some_and(|preset| preset.name() != self.preset) {
+            return Err(Error::config("--preset", "the run directory has its settings; leave it out"));
+        }
+        if args.config.is_some() {
+            return Self::resolve(args);
         }
         let mut config = self.clone();
         config.apply(args);
@@ -289,7 +292,8 @@ impl RunConfig {
 }
 
 fn read_toml(path: &Path) -> Result<toml::Table> {
-    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    let text = String::from_utf8(bytes).map_err(|_| Error::data(path, "is not text; settings are TOML"))?;
     text.parse().map_err(|e| toml_error(path, &e))
 }
 

@@ -46,6 +46,28 @@ impl JsonLines {
         Ok(Self { path: path.to_path_buf(), file: BufWriter::new(file), len })
     }
 
+    /// Opens `path` without the lines after its first `len` bytes, except whole ones that `keep`
+    /// wants: those of others that wrote to the file in the meantime.
+    ///
+    /// # Errors
+    /// As [`JsonLines::open`].
+    pub fn reopen(path: &Path, len: u64, keep: impl Fn(&[u8]) -> bool) -> Result<Self> {
+        let mut bytes = match std::fs::read(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            read => read.map_err(Error::io("read", path))?,
+        };
+        let at = usize::try_from(len).unwrap_or(usize::MAX).min(bytes.len());
+        let tail = bytes.split_off(at);
+        let kept: Vec<&[u8]> =
+            tail.split_inclusive(|&b| b == b'\n').filter(|l| l.ends_with(b"\n") && keep(l)).collect();
+        if kept.is_empty() {
+            return Self::open(path, Some(len));
+        }
+        bytes.extend(kept.concat());
+        write_atomic(path, &bytes)?;
+        Self::open(path, None)
+    }
+
     /// Appends one line.
     ///
     /// # Errors

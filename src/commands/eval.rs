@@ -3,8 +3,8 @@
 use crate::cli::{EvalArgs, GlobalArgs, RunArgs, Split};
 use crate::commands::job::{Directory, Job};
 use crate::commands::output::print_result;
-use crate::commands::retrain::load_network;
-use crate::commands::search::{load_smash, stage as search_stage};
+use crate::commands::retrain::{load_network, named};
+use crate::commands::search::{load_smash, winner};
 use crate::error::{Error, Result};
 use crate::nas::arch::Architecture;
 use crate::nas::score::{network_error, smash_score};
@@ -35,8 +35,8 @@ pub fn run(args: &EvalArgs, global: &GlobalArgs) -> Result<()> {
         }
         None => {
             let arch = match &args.network {
-                Some(id) => Architecture::load(job.path(&format!("arch/{id}.json")))?,
-                None => search_stage(&job)?.swap_remove(0).arch,
+                Some(id) => named(&job, id)?,
+                None => winner(&job)?.arch,
             };
             let (network, mut context) = load_network(&job, &arch)?;
             (arch.id(), "trained", network_error(&mut context, &network, &job.gather, batches.into_iter())?)

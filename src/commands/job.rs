@@ -41,6 +41,8 @@ pub struct Job {
     pub global: GlobalArgs,
     /// How progress is shown.
     pub style: Style,
+    /// Delete the run that is there.
+    anew: bool,
     interrupt: Interrupt,
 }
 
@@ -54,12 +56,12 @@ pub enum Directory {
 }
 
 impl Job {
-    /// Opens data and directory for a command with the given arguments.
+    /// Opens data and directory for a command with the given arguments; writes nothing.
     ///
     /// # Errors
     /// Usage, data, directory and device errors, each named.
     pub fn open(args: &RunArgs, global: &GlobalArgs, directory: Directory) -> Result<Self> {
-        open_device(global)?; // fails before anything is written
+        open_device(global)?;
         let (config, dir) = resolve(args, directory)?;
         let dataset = crate::data::open(&DataSpec::parse(&config.data.source))?;
         let (train, validation) =
@@ -68,9 +70,9 @@ impl Job {
         if config.smash.batch.max(config.retrain.batch) > train.len() {
             return Err(Error::config("batch", format!("is larger than the {} training images", train.len())));
         }
-        prepare(&dir, &config, args, directory)?;
+        let anew = directory == Directory::New && check_new(&dir, &config, args)?;
         let style = Style::detect(global.quiet);
-        let job = Self {
+        Ok(Self {
             config,
             dir,
             dataset,
@@ -80,11 +82,36 @@ impl Job {
             shape,
             global: global.clone(),
             style,
+            anew,
             interrupt: Interrupt::install()?,
-        };
-        job.write_environment()?;
-        job.say(&describe_device(global)?);
-        Ok(job)
+        })
+    }
+
+    /// Makes the directory, deletes the run in it if that was asked for, and writes down settings
+    /// and machine. Before this nothing is written.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn begin(&self) -> Result<()> {
+        let (settings, old) = (self.path("config.toml"), self.path(OLD_SETTINGS));
+        if self.anew {
+            // From here on the directory is known as one to be emptied, whatever interrupts that.
+            if settings.is_file() {
+                std::fs::rename(&settings, &old).map_err(Error::io("rename", &settings))?;
+            }
+            for name in RUN_FILES {
+                remove(&self.path(name))?;
+            }
+        }
+        let create = |folder: &Path| std::fs::create_dir_all(folder).map_err(Error::io("create", folder));
+        create(&self.dir)?;
+        crate::checkpoint::write_atomic(&settings, self.config.to_toml().as_bytes())?;
+        remove(&old)?;
+        create(&self.path("ckpt"))?;
+        create(&self.path("arch"))?;
+        self.write_environment()?;
+        self.say(&describe_device(&self.global)?);
+        Ok(())
     }
 
     fn write_environment(&self) -> Result<()> {
@@ -202,16 +229,14 @@ fn resolve(args: &RunArgs, directory: Directory) -> Result<(RunConfig, PathBuf)>
     Ok((now, dir))
 }
 
-fn refuse_differences(dir: &Path, differences: &[String]) -> Result<()> {
+/// An error that names the settings in which a checkpoint or run at `path` differs, if any do.
+pub fn refuse_differences(path: &Path, differences: &[String]) -> Result<()> {
     if differences.is_empty() {
         return Ok(());
     }
-    let message = format!(
-        "{} was started with other settings ({}); repeat them, or use another --out",
-        dir.display(),
-        differences.join("; ")
-    );
-    Err(Error::checkpoint(dir, message))
+    let message =
+        format!("was started with other settings ({}); repeat them, or use another --out", differences.join("; "));
+    Err(Error::checkpoint(path, message))
 }
 
 /// Batches' geometry and what surrounds an architecture.
@@ -239,9 +264,10 @@ fn geometry(config: &RunConfig, dataset: &Dataset) -> Result<(BatchGather, Netwo
     Ok((gather, shape))
 }
 
-/// Files and folders that a run writes: what --overwrite deletes, and nothing else.
-const RUN_FILES: [&str; 10] = [
-    "config.toml",
+/// Settings of a run that --overwrite is deleting.
+const OLD_SETTINGS: &str = "config.toml.old";
+/// Files and folders that a run writes besides its settings: what --overwrite deletes, and nothing else.
+const RUN_FILES: [&str; 9] = [
     "env.json",
     "metrics.jsonl",
     "archs.jsonl",
@@ -253,32 +279,31 @@ const RUN_FILES: [&str; 10] = [
     "report.md",
 ];
 
-/// Creates the directory, or refuses.
-fn prepare(dir: &Path, config: &RunConfig, args: &RunArgs, directory: Directory) -> Result<()> {
+/// May a new run be in `dir`, or this one continue there? True when a run is to be deleted first.
+fn check_new(dir: &Path, config: &RunConfig, args: &RunArgs) -> Result<bool> {
     let path = dir.join("config.toml");
-    if directory == Directory::New && path.is_file() {
-        if args.overwrite {
-            for name in RUN_FILES {
-                remove(&dir.join(name))?;
-            }
-        } else if args.resume {
-            refuse_differences(dir, &config.differences(&RunConfig::load(&path)?))?;
-        } else {
+    if path.is_file() {
+        if !args.overwrite && !args.resume {
             let message =
                 format!("{} already holds a run; --resume continues it, --overwrite deletes it", dir.display());
             return Err(Error::config("--out", message));
         }
-    } else if directory == Directory::New && dir.is_dir() {
-        let mut entries = std::fs::read_dir(dir).map_err(Error::io("read", dir))?;
-        if entries.next().is_some() {
-            let message = format!("{} is not empty and holds no run; name a new directory", dir.display());
-            return Err(Error::config("--out", message));
+        if args.resume {
+            refuse_differences(dir, &config.differences(&RunConfig::load(&path)?))?;
+        }
+        return Ok(args.overwrite);
+    }
+    let half_deleted = dir.join(OLD_SETTINGS).is_file();
+    if dir.is_dir() && !half_deleted {
+        for entry in std::fs::read_dir(dir).map_err(Error::io("read", dir))? {
+            // A run that was killed before it had settings leaves no more than this.
+            if entry.map_err(Error::io("read", dir))?.file_name() != "config.toml.tmp" {
+                let message = format!("{} is not empty and holds no run; name a new directory", dir.display());
+                return Err(Error::config("--out", message));
+            }
         }
     }
-    for folder in [dir.to_path_buf(), dir.join("ckpt"), dir.join("arch")] {
-        std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
-    }
-    crate::checkpoint::write_atomic(&path, config.to_toml().as_bytes())
+    Ok(half_deleted)
 }
 
 /// Removes a file or folder that may not exist.

@@ -5,9 +5,9 @@ use crate::checkpoint::write_atomic;
 use crate::cli::{GlobalArgs, RetrainArgs};
 use crate::commands::job::{Directory, Job, remove};
 use crate::commands::output::print_result;
-use crate::commands::search::{Candidate, stage as search_stage};
+use crate::commands::search::{Candidate, winner};
 use crate::commands::timing::Timing;
-use crate::commands::training::Training;
+use crate::commands::training::{Reached, Training};
 use crate::error::{Error, Result};
 use crate::nas::arch::Architecture;
 use crate::nas::cost::cost;
@@ -68,23 +68,21 @@ pub fn run(args: &RetrainArgs, global: &GlobalArgs) -> Result<()> {
     let (role, arch, score) = match arch {
         Some(arch) => (Role::Chosen, arch, None),
         None => {
-            if !job.path("ranking.jsonl").is_file() {
-                let message = format!(
-                    "{} holds no finished search; `smash-engine search` makes one, or name --arch",
-                    job.dir.display()
-                );
-                return Err(Error::config("--out", message));
-            }
-            let best = search_stage(&job)?.swap_remove(0);
+            let best = winner(&job)?;
             (Role::Winner, best.arch, Some(best.val_err))
         }
     };
     let checkpoint = checkpoint(&job, &arch);
-    if args.run.overwrite {
-        remove(&checkpoint)?;
-    } else if checkpoint.is_file() && !args.run.resume {
+    if checkpoint.is_file() && !args.run.overwrite && !args.run.resume {
         let message = format!("{} was trained here already; --resume continues it, --overwrite repeats it", arch.id());
         return Err(Error::config("--out", message));
+    }
+    if !args.run.overwrite {
+        training(&job, &arch, &ResultingNetwork::new(&arch, job.shape, job.config.retrain.norm)).check(&job)?;
+    }
+    job.begin()?;
+    if args.run.overwrite {
+        remove(&checkpoint)?;
     }
     let trained = train_one(&job, role, &arch, score)?;
     let text = table(std::slice::from_ref(&trained));
@@ -106,6 +104,22 @@ pub fn identity(job: &Job, arch: &Architecture) -> String {
     .to_string()
 }
 
+/// The architecture of the network called `id`.
+///
+/// # Errors
+/// [`Error::Config`] when there is none of that name; whatever reading it reports.
+pub fn named(job: &Job, id: &str) -> Result<Architecture> {
+    let path = job.path(&format!("arch/{id}.json"));
+    if !path.is_file() {
+        return Err(no_network(job, id));
+    }
+    Architecture::load(path)
+}
+
+fn no_network(job: &Job, id: &str) -> Error {
+    Error::config("--network", format!("{} holds no trained network {id}", job.dir.display()))
+}
+
 /// A trained network with its parameters in a context ready for evaluation.
 ///
 /// # Errors
@@ -113,34 +127,23 @@ pub fn identity(job: &Job, arch: &Architecture) -> String {
 pub fn load_network(job: &Job, arch: &Architecture) -> Result<(ResultingNetwork, Context)> {
     let path = checkpoint(job, arch);
     if !path.is_file() {
-        return Err(Error::config(
-            "--network",
-            format!("{} holds no trained network {}", job.dir.display(), arch.id()),
-        ));
+        return Err(no_network(job, &arch.id()));
     }
     let network = ResultingNetwork::new(arch, job.shape, job.config.retrain.norm);
     let planned = crate::nas::train::plan_step(&network, arch, job.batch_shape(job.config.data.eval_batch))?;
     let mut context = job.context(planned)?;
     network.store().reserve(&mut context)?;
-    let _: serde_json::Value = crate::checkpoint::load(&path, network.store(), &mut context, &identity(job, arch))?;
+    let reached: Reached = crate::checkpoint::load(&path, network.store(), &mut context, &identity(job, arch))?;
+    reached.demand_end(job, &format!("network {}", arch.id()), "retrain")?;
     Ok((network, context))
 }
 
-/// Trains one architecture from scratch and evaluates it on validation and test images.
-///
-/// # Errors
-/// As [`Training::run`].
-pub fn train_one(job: &Job, role: Role, arch: &Architecture, smash_val_err: Option<f64>) -> Result<Trained> {
+/// The training of an architecture with the settings of the run.
+fn training<'a>(job: &Job, arch: &'a Architecture, network: &'a ResultingNetwork) -> Training<'a> {
     let config = &job.config.retrain;
-    write_atomic(&job.path(&format!("arch/{}.json", arch.id())), arch.to_json().as_bytes())?;
-    let network = ResultingNetwork::new(arch, job.shape, config.norm);
-    let validate = |context: &mut Context, _epoch: u64| {
-        let outcome = network_error(context, &network, &job.gather, job.validation_batches())?;
-        Ok((outcome.percent(), 0.0))
-    };
-    let training = Training {
+    Training {
         name: arch.id(),
-        network: &network,
+        network,
         arch: Some(arch),
         identity: identity(job, arch),
         checkpoint: checkpoint(job, arch),
@@ -152,7 +155,21 @@ pub fn train_one(job: &Job, role: Role, arch: &Architecture, smash_val_err: Opti
         // One stream for all: the same initial draws, images and crops, so that networks differ
         // in their architecture only.
         stream: 1,
+    }
+}
+
+/// Trains one architecture from scratch and evaluates it on validation and test images.
+///
+/// # Errors
+/// As [`Training::run`].
+pub fn train_one(job: &Job, role: Role, arch: &Architecture, smash_val_err: Option<f64>) -> Result<Trained> {
+    write_atomic(&job.path(&format!("arch/{}.json", arch.id())), arch.to_json().as_bytes())?;
+    let network = ResultingNetwork::new(arch, job.shape, job.config.retrain.norm);
+    let validate = |context: &mut Context, _epoch: u64| {
+        let outcome = network_error(context, &network, &job.gather, job.validation_batches())?;
+        Ok((outcome.percent(), 0.0))
     };
+    let training = training(job, arch, &network);
     let mut trained = Timing::measure(job, "retrain", || training.run(job, &validate))?;
     let validation = network_error(&mut trained.context, &network, &job.gather, job.validation_batches())?;
     let test = network_error(&mut trained.context, &network, &job.gather, job.test_batches().into_iter())?;

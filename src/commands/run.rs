@@ -18,6 +18,7 @@ use std::fmt::Write;
 /// Those of the stages; after an interruption the same command with `--resume` continues.
 pub fn run(args: &RunArgs, global: &GlobalArgs) -> Result<()> {
     let job = Job::open(args, global, Directory::New)?;
+    job.begin()?;
     job.say(&format!(
         "{}: {} training, {} validation, {} test images of {} classes; results go to {}",
         job.dataset.name,

@@ -3,10 +3,12 @@
 use crate::backend::Context;
 use crate::checkpoint::{self, write_atomic};
 use crate::cli::{GlobalArgs, RunArgs};
-use crate::commands::job::{Directory, Job, interrupted, remove};
+use crate::commands::job::{Directory, Job, interrupted, refuse_differences, remove};
 use crate::commands::output::print_result;
 use crate::commands::timing::Timing;
 use crate::commands::train::{identity, network};
+use crate::commands::training::Reached;
+use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::nas::arch::Architecture;
 use crate::nas::cost::cost;
@@ -57,14 +59,20 @@ struct State {
 pub fn run(args: &RunArgs, global: &GlobalArgs) -> Result<()> {
     let job = Job::open(args, global, Directory::Existing)?;
     let state = job.path("ckpt/search.json");
+    if state.is_file() && !args.overwrite {
+        if !args.resume {
+            let message =
+                format!("{} already holds a search; --resume continues it, --overwrite repeats it", job.dir.display());
+            return Err(Error::config("--out", message));
+        }
+        saved(&job)?;
+    }
+    job.begin()?;
     if args.overwrite {
-        for name in ["ckpt/search.json", "archs.jsonl", "ranking.jsonl"] {
+        // The ranking first: without it the rest is a search to be continued, or started.
+        for name in ["ranking.jsonl", "ckpt/search.json", "archs.jsonl"] {
             remove(&job.path(name))?;
         }
-    } else if state.is_file() && !args.resume {
-        let message =
-            format!("{} already holds a search; --resume continues it, --overwrite repeats it", job.dir.display());
-        return Err(Error::config("--out", message));
     }
     let ranking = stage(&job)?;
     let best = &ranking[0];
@@ -115,8 +123,25 @@ pub fn load_smash(job: &Job) -> Result<(SmashNetwork, Context)> {
     // Address space only: pages are used as they are touched.
     let mut context = job.context(4 * largest)?;
     network.store().reserve(&mut context)?;
-    let _: serde_json::Value = checkpoint::load(&path, network.store(), &mut context, &identity(job))?;
+    let reached: Reached = checkpoint::load(&path, network.store(), &mut context, &identity(job))?;
+    reached.demand_end(job, "a SMASH network", "train")?;
     Ok((network, context))
+}
+
+/// The best architecture of a finished search; nothing is scored.
+///
+/// # Errors
+/// [`Error::Config`] when there is none; whatever reading it reports.
+pub fn winner(job: &Job) -> Result<Candidate> {
+    let ranking = job.path("ranking.jsonl");
+    if !ranking.is_file() {
+        let message = format!(
+            "{} holds no finished search; `smash-engine search` makes one, or name an architecture",
+            job.dir.display()
+        );
+        return Err(Error::config("--out", message));
+    }
+    Ok(read(&ranking)?.swap_remove(0))
 }
 
 /// Runs the search, from its checkpoint if there is one; returns all candidates, best first.
@@ -126,8 +151,9 @@ pub fn load_smash(job: &Job) -> Result<(SmashNetwork, Context)> {
 pub fn stage(job: &Job) -> Result<Vec<Candidate>> {
     let archs = job.path("archs.jsonl");
     let ranking = job.path("ranking.jsonl");
+    let saved = saved(job)?;
     if !ranking.is_file() {
-        Timing::measure(job, "search", || score_all(job, &archs))?;
+        Timing::measure(job, "search", || score_all(job, &archs, saved))?;
         let mut candidates = read(&archs)?;
         // Equal scores: the cheaper one first, then the earlier one.
         candidates
@@ -142,22 +168,35 @@ pub fn stage(job: &Job) -> Result<Vec<Candidate>> {
     read(&ranking)
 }
 
-fn score_all(job: &Job, archs: &Path) -> Result<()> {
+/// The search of the run directory, if there is one.
+fn saved(job: &Job) -> Result<Option<State>> {
+    let path = job.path("ckpt/search.json");
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+    let state: State = serde_json::from_slice(&bytes)
+        .map_err(|e| Error::checkpoint(&path, format!("is damaged ({e}); repeat the search with --overwrite")))?;
+    let (space, search) = (state.search.space().clone(), state.search.config());
+    refuse_differences(&path, &job.config.differences(&RunConfig { space, search, ..job.config.clone() }))?;
+    Ok(Some(state))
+}
+
+fn score_all(job: &Job, archs: &Path, saved: Option<State>) -> Result<()> {
     let (network, mut context) = load_smash(job)?;
     let path = job.path("ckpt/search.json");
-    let mut state = if path.is_file() {
-        let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-        serde_json::from_str(&text)
-            .map_err(|e| Error::checkpoint(&path, format!("is damaged ({e}); repeat the search with --overwrite")))?
-    } else {
-        let search = Search::new(job.config.space.clone(), job.config.search, job.config.seed)?;
-        State { search, archs_len: 0, done: 0 }
+    let mut state = match saved {
+        Some(state) => state,
+        None => {
+            let search = Search::new(job.config.space.clone(), job.config.search, job.config.seed)?;
+            State { search, archs_len: 0, done: 0 }
+        }
     };
     let mut lines = JsonLines::open(archs, Some(state.archs_len))?;
     let total = state.search.total() as u64;
     job.say(&format!("search: {total} architectures, {} validation images each", job.validation.len()));
     let mut progress = Progress::new(job.style, "search", state.done, total);
-    let mut saved = Instant::now();
+    let mut last_save = Instant::now();
     while let Some(proposal) = state.search.propose() {
         let candidate = score(job, &network, &mut context, proposal)?;
         state.search.report(candidate.val_err);
@@ -166,11 +205,11 @@ fn score_all(job: &Job, archs: &Path) -> Result<()> {
         let best = state.search.best().and_then(|b| b.score).unwrap_or(f64::NAN);
         progress.update(state.done, &format!("best val_err {best:.2} %"));
         let signal = job.interrupted();
-        let due = saved.elapsed() >= Duration::from_secs(job.config.checkpoint_seconds);
+        let due = last_save.elapsed() >= Duration::from_secs(job.config.checkpoint_seconds);
         if due || signal.is_some() || state.done == total {
             state.archs_len = lines.sync()?;
             write_json(&path, &state)?;
-            saved = Instant::now();
+            last_save = Instant::now();
         }
         if let Some(signal) = signal {
             progress.finish();
@@ -199,12 +238,17 @@ fn score(job: &Job, network: &SmashNetwork, context: &mut Context, proposal: Pro
 
 /// Reads candidates, one per line.
 fn read(path: &Path) -> Result<Vec<Candidate>> {
-    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-    let parse = |(i, line): (usize, &str)| {
-        serde_json::from_str(line)
-            .map_err(|e| Error::data(path, format!("line {}: {e}; repeat the search with --overwrite", i + 1)))
+    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    let parse = |(i, line): (usize, &[u8])| {
+        let wrong = |e: &dyn std::fmt::Display| {
+            Error::data(path, format!("line {}: {e}; repeat the search with --overwrite", i + 1))
+        };
+        let candidate: Candidate = serde_json::from_slice(line).map_err(|e| wrong(&e))?;
+        candidate.arch.validate().map_err(|e| wrong(&e))?;
+        Ok(candidate)
     };
-    let candidates: Vec<Candidate> = text.lines().enumerate().map(parse).collect::<Result<_>>()?;
+    let lines = bytes.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+    let candidates: Vec<Candidate> = lines.enumerate().map(parse).collect::<Result<_>>()?;
     if candidates.is_empty() {
         return Err(Error::data(path, "holds no architecture; repeat the search with --overwrite"));
     }

@@ -18,6 +18,7 @@ use crate::rng::{Rng, Stream};
 /// As [`stage`].
 pub fn run(args: &RunArgs, global: &GlobalArgs) -> Result<()> {
     let job = Job::open(args, global, Directory::New)?;
+    job.begin()?;
     let (_, trained) = stage(&job)?;
     print_result(
         global,

@@ -24,6 +24,9 @@ use std::time::{Duration, Instant};
 struct State {
     /// Steps done.
     step: u64,
+    /// Steps and learning rate of the whole training: its schedule.
+    total: u64,
+    lr: f32,
     order: OrderState,
     augment: RngState,
     arch: RngState,
@@ -31,6 +34,32 @@ struct State {
     metrics_len: u64,
     /// Sums over the current epoch: loss, errors, images.
     epoch_sums: (f64, usize, usize),
+}
+
+/// How far a checkpoint's training came.
+#[derive(Deserialize)]
+pub struct Reached {
+    step: u64,
+    total: u64,
+}
+
+impl Reached {
+    /// Refuses a network that is still in training: its errors would mean nothing.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the command that finishes it.
+    pub fn demand_end(&self, job: &Job, name: &str, command: &str) -> Result<()> {
+        if self.step == self.total {
+            return Ok(());
+        }
+        let message = format!(
+            "{} holds {name} after {} of {} steps; `smash-engine {command} --resume` trains it to the end",
+            job.dir.display(),
+            self.step,
+            self.total
+        );
+        Err(Error::config("--out", message))
+    }
 }
 
 /// What to train and how.
@@ -87,11 +116,8 @@ impl Training<'_> {
     pub fn run(&self, job: &Job, validate: &Validate<'_>) -> Result<Trained> {
         let started = Instant::now();
         let mut streams = self.fresh_streams(job)?;
-        let per_epoch = streams.order.batches_per_epoch() as u64;
-        let total = match self.max_steps {
-            0 => self.epochs * per_epoch,
-            limit => limit.min(self.epochs * per_epoch),
-        };
+        let per_epoch = self.steps_per_epoch(job);
+        let total = self.total(job);
         let planned = self.plan(job, total)?;
         // The plan looks at the architectures that seem largest; room above it costs nothing
         // until it is touched.
@@ -100,13 +126,18 @@ impl Training<'_> {
         let metrics_path = job.path("metrics.jsonl");
         let (mut state, mut metrics) = if self.checkpoint.is_file() {
             let state: State = checkpoint::load(&self.checkpoint, self.network.store(), &mut context, &self.identity)?;
+            self.check_schedule(&state, total)?;
             streams = self.restore_streams(job, &state)?;
-            let len = (state.step < total).then_some(state.metrics_len);
-            (state, JsonLines::open(&metrics_path, len)?)
+            let metrics = if state.step < total {
+                JsonLines::reopen(&metrics_path, state.metrics_len, |line| self.is_of_another(line))?
+            } else {
+                JsonLines::open(&metrics_path, None)?
+            };
+            (state, metrics)
         } else {
             self.network.store().initialise(&mut context, job.config.seed.wrapping_add(u64::from(self.stream)));
             let mut metrics = JsonLines::open(&metrics_path, None)?;
-            let state = streams.state(0, metrics.sync()?, (0.0, 0, 0));
+            let state = self.state(&streams, 0, total, metrics.sync()?, (0.0, 0, 0));
             self.save(&context, &state)?;
             (state, metrics)
         };
@@ -126,7 +157,7 @@ impl Training<'_> {
                 self.end_epoch(job, &mut context, &mut metrics, epoch, step, sums, validate)?;
             }
             let kept = if epoch_ends { (0.0, 0, 0) } else { (sums.loss, sums.errors, sums.images) };
-            state = streams.state(step, 0, kept);
+            state = self.state(&streams, step, total, 0, kept);
             let signal = job.interrupted();
             let due = saved.elapsed() >= Duration::from_secs(job.config.checkpoint_seconds);
             if due || signal.is_some() || step == total {
@@ -144,6 +175,32 @@ impl Training<'_> {
         Ok(Trained { context, seconds: started.elapsed().as_secs_f64(), steps: total - first })
     }
 
+    fn steps_per_epoch(&self, job: &Job) -> u64 {
+        (job.train.len() / self.batch) as u64
+    }
+
+    /// Steps of the whole training.
+    fn total(&self, job: &Job) -> u64 {
+        let total = self.epochs * self.steps_per_epoch(job);
+        if self.max_steps == 0 { total } else { total.min(self.max_steps) }
+    }
+
+    /// Would this training go on from its checkpoint, if there is one?
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when that one is of another schedule, or damaged.
+    pub fn check(&self, job: &Job) -> Result<()> {
+        if !self.checkpoint.is_file() {
+            return Ok(());
+        }
+        self.check_schedule(&checkpoint::peek(&self.checkpoint)?, self.total(job))
+    }
+
+    /// Is this line of metrics about another network, trained here while this one was interrupted?
+    fn is_of_another(&self, line: &[u8]) -> bool {
+        serde_json::from_slice::<serde_json::Value>(line).is_ok_and(|line| line["network"] != self.name.as_str())
+    }
+
     fn fresh_streams(&self, job: &Job) -> Result<Streams> {
         let seed = job.config.seed;
         Ok(Streams {
@@ -151,6 +208,39 @@ impl Training<'_> {
             augment: Augment::new(job.augment(), Rng::sub(seed, Stream::Augment, self.stream)),
             arch: Rng::sub(seed, Stream::Arch, self.stream),
         })
+    }
+
+    fn state(
+        &self,
+        streams: &Streams,
+        step: u64,
+        total: u64,
+        metrics_len: u64,
+        epoch_sums: (f64, usize, usize),
+    ) -> State {
+        State {
+            step,
+            total,
+            lr: self.lr,
+            order: streams.order.state(),
+            augment: streams.augment.state(),
+            arch: streams.arch.state(),
+            metrics_len,
+            epoch_sums,
+        }
+    }
+
+    /// Continuing on another schedule would be neither the one training nor the other.
+    fn check_schedule(&self, state: &State, total: u64) -> Result<()> {
+        if (state.total, state.lr) == (total, self.lr) {
+            return Ok(());
+        }
+        let message = format!(
+            "was started for {} steps from learning rate {}, not {total} from {}; repeat its settings, or start again \
+             with --overwrite",
+            state.total, state.lr, self.lr
+        );
+        Err(Error::checkpoint(&self.checkpoint, message))
     }
 
     fn restore_streams(&self, job: &Job, state: &State) -> Result<Streams> {
@@ -306,17 +396,4 @@ fn stored_elements(arch: &Architecture) -> u64 {
         op.bottleneck_channels(placed.block, space) + (1 + inner) * op.output_channels(space) + written
     };
     arch.placed_ops().map(|placed| (channels(&placed) as u64) << (2 * (2 - placed.index))).sum()
-}
-
-impl Streams {
-    fn state(&self, step: u64, metrics_len: u64, epoch_sums: (f64, usize, usize)) -> State {
-        State {
-            step,
-            order: self.order.state(),
-            augment: self.augment.state(),
-            arch: self.arch.state(),
-            metrics_len,
-            epoch_sums,
-        }
-    }
 }

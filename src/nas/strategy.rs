@@ -117,6 +117,16 @@ impl Search {
         Ok(Self { space, config, rng, next: 0, pending: None, base: None, best: None })
     }
 
+    /// The space it searches.
+    pub fn space(&self) -> &Space {
+        &self.space
+    }
+
+    /// What it was started with.
+    pub fn config(&self) -> SearchConfig {
+        self.config
+    }
+
     /// Candidates of the whole search.
     pub fn total(&self) -> usize {
         self.config.random + self.config.perturb + self.config.markov

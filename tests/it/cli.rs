@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The program, without the settings of whoever runs the tests.
-fn program(args: &[&str]) -> Command {
+pub fn program(args: &[&str]) -> Command {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("smash-engine"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SMASH_") {
