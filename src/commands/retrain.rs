@@ -192,7 +192,8 @@ pub fn choose(ranking: &[Candidate], rivals: usize) -> Vec<(Role, &Candidate)> {
     let mut chosen = vec![(Role::Winner, winner)];
     let mut random: Vec<&Candidate> =
         ranking.iter().filter(|c| c.origin == Origin::Random && c.id != winner.id).collect();
-    random.sort_by_key(|c| (c.macs.abs_diff(winner.macs), c.index));
+    random.sort_by_key(|c| (c.macs.abs_diff(winner.macs), &c.id, c.index));
+    random.dedup_by_key(|c| &c.id); // a small space draws the same architecture twice
     chosen.extend(random.iter().take(rivals).map(|&c| (Role::Rival, c)));
     if let Some(largest) = ranking.iter().max_by_key(|c| (c.macs, std::cmp::Reverse(c.index)))
         && chosen.iter().all(|(_, c)| c.id != largest.id)

@@ -395,5 +395,5 @@ fn stored_elements(arch: &Architecture) -> u64 {
         let written = op.write.len() * placed.block.bank_size * space.unit;
         op.bottleneck_channels(placed.block, space) + (1 + inner) * op.output_channels(space) + written
     };
-    arch.placed_ops().map(|placed| (channels(&placed) as u64) << (2 * (2 - placed.index))).sum()
+    arch.placed_ops().map(|placed| (channels(&placed) as u64) << (2 * (2 - placed.block_index))).sum()
 }

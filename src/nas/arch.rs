@@ -76,7 +76,7 @@ pub struct Conv {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlacedOp<'a> {
     /// Number of its block.
-    pub index: usize,
+    pub block_index: usize,
     /// Its block.
     pub block: &'a Block,
     /// The op itself.
@@ -180,7 +180,7 @@ impl Architecture {
         ops.map(move |(index, block, op)| {
             let start = next;
             next += op.slices(block, &self.space);
-            PlacedOp { index, block, op, columns: start..next }
+            PlacedOp { block_index: index, block, op, columns: start..next }
         })
     }
 

@@ -161,8 +161,8 @@ pub fn encode(arch: &Architecture, options: EncodeOptions<'_>) -> Encoding {
             data[start + columns.start..start + columns.end].fill(1.0);
         }
     };
-    for PlacedOp { index, block, op, columns } in arch.placed_ops() {
-        for fact in layout.facts(space, index, op) {
+    for PlacedOp { block_index, block, op, columns } in arch.placed_ops() {
+        for fact in layout.facts(space, block_index, op) {
             fill(fact, op.width, columns.clone());
         }
         for (position, carrying) in bank_columns(op, block, space) {

@@ -13,11 +13,11 @@
 //! The same code runs the SMASH network and the resulting network; they differ in their
 //! [`WeightSource`] only.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::nas::arch::{Architecture, Block, PlacedOp};
 use crate::nas::space::Space;
 use crate::nas::weights::{FilterVar, OpWeights, WeightSource};
-use crate::nn::norm::Mode;
+use crate::nn::norm::{Mode, Norm};
 use crate::ops::add::add;
 use crate::ops::avg_pool::avg_pool;
 use crate::ops::concat::concat;
@@ -34,7 +34,8 @@ const RELU: Option<f32> = Some(0.0);
 /// Logits [classes, 1, 1, N] of `images` [C, H, W, N]; H and W divisible by 4. Releases `images`.
 ///
 /// # Errors
-/// [`crate::Error::Shape`] when the images do not fit the network.
+/// [`Error::Shape`] when the images do not fit the network; [`Error::Architecture`] when an op
+/// reads a bank that nothing wrote.
 pub fn forward(
     tape: &mut Tape<'_>,
     arch: &Architecture,
@@ -43,20 +44,22 @@ pub fn forward(
     mode: Mode,
 ) -> Result<Var> {
     let space = &arch.space;
+    let pass = Pass { space, weights, mode };
     let stem = weights.stem(tape, arch.blocks[0].input_channels(0, space));
     let mut x = convolve(tape, images, &stem, [1, 1], None, Output::New)?;
     tape.release(images);
     let ops: Vec<PlacedOp<'_>> = arch.placed_ops().collect();
     for (b, block) in arch.blocks.iter().enumerate() {
-        let ops = ops.iter().enumerate().filter(|(_, op)| op.index == b);
-        let banks = run_block(tape, arch, block, b, ops, weights, x, mode)?;
-        x = if b + 1 < arch.blocks.len() {
-            let outputs = arch.blocks[b + 1].input_channels(b + 1, space);
-            transition(tape, weights, b, &banks, outputs, mode)?
-        } else {
-            head(tape, weights, &banks, mode)?
+        let mut banks = fill_banks(tape, block, b, space, x);
+        for (index, placed) in ops.iter().enumerate().filter(|(_, op)| op.block_index == b) {
+            pass.op(tape, index, placed, &mut banks)?;
+        }
+        let written: Vec<Var> = banks.into_iter().flatten().collect();
+        x = match arch.blocks.get(b + 1) {
+            Some(next) => pass.transition(tape, b, &written, next.input_channels(b + 1, space))?,
+            None => pass.head(tape, &written)?,
         };
-        for bank in banks {
+        for bank in written {
             tape.release(bank);
         }
     }
@@ -75,33 +78,15 @@ fn convolve(
     conv2d(tape, x, weights.w, weights.scale, config)
 }
 
-/// Runs the ops of a block on its input; returns the written banks in order.
-#[allow(clippy::too_many_arguments)] // each is a different thing; a struct would be used once
-fn run_block<'a>(
-    tape: &mut Tape<'_>,
-    arch: &Architecture,
-    block: &Block,
-    b: usize,
-    ops: impl Iterator<Item = (usize, &'a PlacedOp<'a>)>,
-    weights: &dyn WeightSource,
-    x: Var,
-    mode: Mode,
-) -> Result<Vec<Var>> {
-    let space = &arch.space;
+/// The banks of a block: the first hold its input, the rest are empty. Releases x.
+fn fill_banks(tape: &mut Tape<'_>, block: &Block, b: usize, space: &Space, x: Var) -> Vec<Option<Var>> {
     let width = block.bank_size * space.unit;
-    let mut banks: Vec<Option<Var>> = vec![None; block.n_banks];
+    let mut banks = vec![None; block.n_banks];
     for (i, bank) in banks.iter_mut().take(block.initial_banks(b, space)).enumerate() {
         *bank = Some(tape.channels(x, i * width..(i + 1) * width));
     }
     tape.release(x);
-    for (index, placed) in ops {
-        let views: Vec<Var> = placed.op.read.iter().filter_map(|&i| banks[i]).collect();
-        let op_weights = weights.op(tape, index, placed)?;
-        let h = op_input(tape, weights, &op_weights, &views, mode)?;
-        let y = body(tape, weights, &op_weights, placed, h, mode)?;
-        write_banks(tape, placed, space, y, &mut banks)?;
-    }
-    Ok(banks.into_iter().flatten().collect())
+    banks
 }
 
 /// Adds the channel groups of `y` to the banks the op writes; an empty bank becomes a view of
@@ -137,107 +122,108 @@ fn write_banks(
     Ok(())
 }
 
-/// relu(h): the rectified result of the op's 1x1 convolution, which only the body reads.
-fn op_input(
-    tape: &mut Tape<'_>,
-    source: &dyn WeightSource,
-    weights: &OpWeights,
-    views: &[Var],
+/// One forward pass: where its weights come from and how they are used.
+struct Pass<'a> {
+    space: &'a Space,
+    weights: &'a dyn WeightSource,
     mode: Mode,
-) -> Result<Var> {
-    let FilterVar { w, filter, scale } = weights.input;
-    let slope = if weights.norm_mid.is_some() { None } else { RELU };
-    let h = match weights.norm_in {
-        None => pointwise(tape, views, w, scale, Pointwise { filter, relu: true, slope })?,
-        Some(norm) => {
-            let x = norm.relu(tape, source.store(), views, mode)?;
-            let h = pointwise(tape, &[x], w, scale, Pointwise { filter, relu: false, slope })?;
-            tape.release(x);
-            h
-        }
-    };
-    // A factor computed for this batch would otherwise stay until the tape ends.
-    for var in [Some(w), scale].into_iter().flatten() {
-        tape.release(var);
-    }
-    match weights.norm_mid {
-        None => Ok(h),
-        Some(norm) => normalise(tape, source, norm, h, mode),
-    }
 }
 
-/// relu(norm(x)); releases x.
-fn normalise(
-    tape: &mut Tape<'_>,
-    source: &dyn WeightSource,
-    norm: crate::nn::norm::Norm,
-    x: Var,
-    mode: Mode,
-) -> Result<Var> {
-    let y = norm.relu(tape, source.store(), &[x], mode)?;
-    tape.release(x);
-    Ok(y)
-}
+impl Pass<'_> {
+    /// One op: reads banks, writes banks.
+    fn op(&self, tape: &mut Tape<'_>, index: usize, placed: &PlacedOp<'_>, banks: &mut [Option<Var>]) -> Result<()> {
+        let read = |&i: &usize| {
+            let place = || format!("blocks[{}].ops read", placed.block_index);
+            banks.get(i).copied().flatten().ok_or_else(|| Error::architecture(place(), format!("bank {i} is empty")))
+        };
+        let views: Vec<Var> = placed.op.read.iter().map(read).collect::<Result<_>>()?;
+        let weights = self.weights.op(tape, index, placed)?;
+        let h = self.op_input(tape, &weights, &views)?;
+        let y = self.body(tape, &weights, placed, h)?;
+        write_banks(tape, placed, self.space, y, banks)
+    }
 
-/// y = w1(relu(w0 h)) + w3(relu(w2 h)), as far as the convolutions are active; releases h.
-fn body(
-    tape: &mut Tape<'_>,
-    source: &dyn WeightSource,
-    weights: &OpWeights,
-    placed: &PlacedOp<'_>,
-    h: Var,
-    mode: Mode,
-) -> Result<Var> {
-    let dilation = |i: usize| placed.op.body[i].map_or([1, 1], |conv| conv.dilation);
-    let mut sum: Option<Var> = None;
-    for (path, [first, second]) in [[0, 1], [2, 3]].into_iter().enumerate() {
-        let Some(filter) = &weights.body[first] else { continue };
-        let output = sum.map_or(Output::New, Output::AddTo);
-        sum = Some(match &weights.body[second] {
-            None => convolve(tape, h, filter, dilation(first), None, output)?,
-            Some(last) => {
-                let norm = weights.norm_body[path];
-                let slope = if norm.is_some() { None } else { RELU };
-                let mut t = convolve(tape, h, filter, dilation(first), slope, Output::New)?;
-                if let Some(norm) = norm {
-                    t = normalise(tape, source, norm, t, mode)?;
-                }
-                let y = convolve(tape, t, last, dilation(second), None, output)?;
-                tape.release(t);
-                y
+    /// relu(h): the rectified result of the op's 1x1 convolution, which only the body reads.
+    fn op_input(&self, tape: &mut Tape<'_>, weights: &OpWeights, views: &[Var]) -> Result<Var> {
+        let FilterVar { w, filter, scale } = weights.input;
+        let slope = if weights.norm_mid.is_some() { None } else { RELU };
+        let h = match weights.norm_in {
+            None => pointwise(tape, views, w, scale, Pointwise { filter, relu: true, slope })?,
+            Some(norm) => {
+                let x = self.norm_relu(tape, norm, views)?;
+                let h = pointwise(tape, &[x], w, scale, Pointwise { filter, relu: false, slope })?;
+                tape.release(x);
+                h
             }
-        });
+        };
+        // A factor computed for this batch would otherwise stay until the tape ends.
+        for var in [Some(w), scale].into_iter().flatten() {
+            tape.release(var);
+        }
+        match weights.norm_mid {
+            None => Ok(h),
+            Some(norm) => self.normalise(tape, norm, h),
+        }
     }
-    tape.release(h);
-    sum.ok_or_else(|| crate::Error::architecture("body", "no convolution is active"))
-}
 
-/// BN, ReLU, 1x1 convolution, 2x2 average pooling: [C, H, W, N] -> [outputs, H/2, W/2, N].
-fn transition(
-    tape: &mut Tape<'_>,
-    weights: &dyn WeightSource,
-    t: usize,
-    banks: &[Var],
-    outputs: usize,
-    mode: Mode,
-) -> Result<Var> {
-    let inputs = banks.iter().map(|&bank| tape.shape(bank).c).sum();
-    let (norm, FilterVar { w, filter, scale }) = weights.transition(tape, t, inputs, outputs);
-    let x = norm.relu(tape, weights.store(), banks, mode)?;
-    let z = pointwise(tape, &[x], w, scale, Pointwise { filter, relu: false, slope: None })?;
-    tape.release(x);
-    let y = avg_pool(tape, z)?;
-    tape.release(z);
-    Ok(y)
-}
+    /// relu(norm(concat(views))).
+    fn norm_relu(&self, tape: &mut Tape<'_>, norm: Norm, views: &[Var]) -> Result<Var> {
+        norm.relu(tape, self.weights.store(), views, self.mode)
+    }
 
-/// BN, ReLU, global average pooling, fully connected: logits [classes, 1, 1, N].
-fn head(tape: &mut Tape<'_>, weights: &dyn WeightSource, banks: &[Var], mode: Mode) -> Result<Var> {
-    let (norm, w, b) = weights.head(tape);
-    let x = norm.relu(tape, weights.store(), banks, mode)?;
-    let pooled = global_avg_pool(tape, x)?;
-    tape.release(x);
-    let logits = linear(tape, pooled, w, b)?;
-    tape.release(pooled);
-    Ok(logits)
+    /// relu(norm(x)); releases x.
+    fn normalise(&self, tape: &mut Tape<'_>, norm: Norm, x: Var) -> Result<Var> {
+        let y = self.norm_relu(tape, norm, &[x])?;
+        tape.release(x);
+        Ok(y)
+    }
+
+    /// y = w1(relu(w0 h)) + w3(relu(w2 h)), as far as the convolutions are active; releases h.
+    fn body(&self, tape: &mut Tape<'_>, weights: &OpWeights, placed: &PlacedOp<'_>, h: Var) -> Result<Var> {
+        let dilation = |i: usize| placed.op.body[i].map_or([1, 1], |conv| conv.dilation);
+        let mut sum: Option<Var> = None;
+        for (path, [first, second]) in [[0, 1], [2, 3]].into_iter().enumerate() {
+            let Some(filter) = &weights.body[first] else { continue };
+            let output = sum.map_or(Output::New, Output::AddTo);
+            sum = Some(match &weights.body[second] {
+                None => convolve(tape, h, filter, dilation(first), None, output)?,
+                Some(last) => {
+                    let norm = weights.norm_body[path];
+                    let slope = if norm.is_some() { None } else { RELU };
+                    let mut t = convolve(tape, h, filter, dilation(first), slope, Output::New)?;
+                    if let Some(norm) = norm {
+                        t = self.normalise(tape, norm, t)?;
+                    }
+                    let y = convolve(tape, t, last, dilation(second), None, output)?;
+                    tape.release(t);
+                    y
+                }
+            });
+        }
+        tape.release(h);
+        sum.ok_or_else(|| Error::architecture("body", "no convolution is active"))
+    }
+
+    /// BN, ReLU, 1x1 convolution, 2x2 average pooling: [C, H, W, N] -> [outputs, H/2, W/2, N].
+    fn transition(&self, tape: &mut Tape<'_>, t: usize, banks: &[Var], outputs: usize) -> Result<Var> {
+        let inputs = banks.iter().map(|&bank| tape.shape(bank).c).sum();
+        let (norm, FilterVar { w, filter, scale }) = self.weights.transition(tape, t, inputs, outputs);
+        let x = self.norm_relu(tape, norm, banks)?;
+        let z = pointwise(tape, &[x], w, scale, Pointwise { filter, relu: false, slope: None })?;
+        tape.release(x);
+        let y = avg_pool(tape, z)?;
+        tape.release(z);
+        Ok(y)
+    }
+
+    /// BN, ReLU, global average pooling, fully connected: logits [classes, 1, 1, N].
+    fn head(&self, tape: &mut Tape<'_>, banks: &[Var]) -> Result<Var> {
+        let (norm, w, b) = self.weights.head(tape);
+        let x = self.norm_relu(tape, norm, banks)?;
+        let pooled = global_avg_pool(tape, x)?;
+        tape.release(x);
+        let logits = linear(tape, pooled, w, b)?;
+        tape.release(pooled);
+        Ok(logits)
+    }
 }

@@ -70,8 +70,8 @@ impl ResultingNetwork {
         let ops = arch
             .placed_ops()
             .map(|placed| {
-                if placed.index != block {
-                    (block, in_block) = (placed.index, 0);
+                if placed.block_index != block {
+                    (block, in_block) = (placed.block_index, 0);
                 }
                 let name = format!("block{block}.op{in_block}");
                 in_block += 1;

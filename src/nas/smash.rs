@@ -206,7 +206,7 @@ impl WeightSource for SmashWeights<'_> {
                 let inputs = if j % 2 == 0 { n_b } else { outputs };
                 let filter =
                     Filter::centre(body_dims(space, j), outputs, inputs / conv.groups, conv.kernel, conv.groups);
-                body[j] = Some(self.param(tape, self.network.blocks[placed.index][j], filter));
+                body[j] = Some(self.param(tape, self.network.blocks[placed.block_index][j], filter));
             }
         }
         Ok(OpWeights { norm_in: None, input, norm_mid: None, body, norm_body: [None; 2] })

@@ -47,9 +47,9 @@ fn derived_sizes_follow_the_definitions() {
 #[test]
 fn placed_ops_occupy_all_slices_in_order() {
     let arch = example();
-    let places: Vec<_> = arch.placed_ops().map(|placed| (placed.index, placed.columns)).collect();
+    let places: Vec<_> = arch.placed_ops().map(|placed| (placed.block_index, placed.columns)).collect();
     assert_eq!(places, [(0, 0..2), (0, 2..3), (1, 3..6), (2, 6..12)]);
-    assert!(arch.placed_ops().all(|placed| arch.blocks[placed.index].ops.contains(placed.op)));
+    assert!(arch.placed_ops().all(|placed| arch.blocks[placed.block_index].ops.contains(placed.op)));
 }
 
 #[test]

@@ -169,7 +169,7 @@ fn reads_writes_and_widths_can_be_read_back() {
 /// The names of all facts about an op, put together without the layout.
 fn facts_by_name(placed: &PlacedOp) -> Vec<String> {
     let op = placed.op;
-    let mut names = vec![format!("block {}", placed.index), format!("width {}", op.width)];
+    let mut names = vec![format!("block {}", placed.block_index), format!("width {}", op.width)];
     names.extend(op.read.iter().map(|bank| format!("read bank {bank}")));
     names.extend(op.write.iter().map(|bank| format!("write bank {bank}")));
     for (i, conv) in op.body.iter().enumerate() {
