@@ -122,7 +122,7 @@ impl RunConfig {
         let (space, epochs, search, retrain_epochs, retrain_batch) = match preset {
             Preset::V1 => (Space::v1(), 300, paper, 30, 50),
             Preset::V2 => (Space::v2(), 100, paper, 300, 50),
-            Preset::Small => (Space::small(), 6, SearchConfig { random: 200, perturb: 50, markov: 50, ..paper }, 4, 50),
+            Preset::Small => (Space::small(), 5, SearchConfig { random: 150, perturb: 50, markov: 50, ..paper }, 3, 50),
         };
         Self {
             preset: preset.name().into(),

@@ -16,7 +16,7 @@ pub mod pointwise;
 pub mod sgd;
 pub mod weightnorm;
 
-use crate::backend::cpu::Filter;
+use crate::backend::cpu::{Filter, gate_leaky};
 use crate::backend::{Claims, Span};
 use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
@@ -24,6 +24,16 @@ use crate::tape::{Tape, Var};
 /// The value of an optional scale factor: 1 without.
 fn scale_of(claims: &Claims<'_>, scale: Option<Span>) -> f32 {
     scale.map_or(1.0, |span| claims.read(span)[0])
+}
+
+/// The gradient of `y` before its (leaky) ReLU of slope `slope`, in place.
+fn output_gradient(tape: &mut Tape<'_>, y: Var, slope: Option<f32>) -> Result<Span> {
+    let gy = tape.grad(y)?;
+    if let Some(slope) = slope {
+        let y = tape.tensor(y).span;
+        tape.compute(|claims, cpu| gate_leaky(cpu, claims.write(gy), claims.read(y), slope));
+    }
+    Ok(gy)
 }
 
 /// Checks that the stored filter `w` holds the window `filter`, and that its scale, whose

@@ -39,13 +39,8 @@ unsafe fn chains<S: Simd>(seed: f32) -> f32 {
 
 /// Peak f32 arithmetic in GFLOP/s over all threads (one multiply-add is two), best of 5.
 pub fn fma_gflops(cpu: &Cpu) -> f64 {
-    let lanes = match cpu.isa.name() {
-        "avx512" => 16,
-        "avx2" => 8,
-        _ => 4,
-    };
     let tasks = 8 * cpu.pool.threads();
-    let flops = (2 * lanes * CHAINS * LENGTH * tasks) as f64;
+    let flops = (2 * cpu.isa.lanes() * CHAINS * LENGTH * tasks) as f64;
     best_of_5(flops, || {
         // SAFETY: the instruction set of a `Cpu` was detected.
         cpu.pool.run(tasks, |i| unsafe {

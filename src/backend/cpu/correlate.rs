@@ -11,13 +11,14 @@
 use super::Cpu;
 use super::filter::PackedFilter;
 use super::pool::SharedSlice;
-use super::simd::{Isa, Simd, TILE_VECTORS, isolated, on_isa};
+use super::simd::{Simd, TILE_VECTORS, isolated, on_isa};
 
 /// Tiles per task: 16 tiles of 48 pixels are about 100 us of work for 64 channels 3x3.
 const TILES_PER_TASK: usize = 16;
 
-/// Input of one correlation.
-pub struct Correlation<'a> {
+/// The planes a convolution reads, and how its taps lie on them.
+#[derive(Clone, Copy, Debug)]
+pub struct Planes<'a> {
     /// Rows of a plane (H; 1 for a pointwise convolution).
     pub rows: usize,
     /// Elements of a row (W*N; the whole plane for a pointwise convolution).
@@ -30,7 +31,25 @@ pub struct Correlation<'a> {
     pub channels: &'a [&'a [f32]],
     /// Apply ReLU to the input as it is loaded.
     pub relu: bool,
-    /// The weights; `groups * depth == channels.len()`.
+}
+
+impl<'a> Planes<'a> {
+    /// Planes as one long row each: a single tap has no neighbours.
+    pub fn pixels(plane: usize, channels: &'a [&'a [f32]], relu: bool) -> Self {
+        Self { rows: 1, row_len: plane, pixel: 1, dilation: [1, 1], channels, relu }
+    }
+
+    /// Elements of a plane.
+    pub fn plane(&self) -> usize {
+        self.rows * self.row_len
+    }
+}
+
+/// Input of one correlation.
+pub struct Correlation<'a> {
+    /// What is read.
+    pub planes: Planes<'a>,
+    /// The weights; `groups * depth == planes.channels.len()`.
     pub filter: &'a PackedFilter<'a>,
 }
 
@@ -70,10 +89,10 @@ struct Target<'a> {
 
 /// Runs the correlation; `slope` is that of a leaky ReLU applied to the result (0 is the ReLU).
 pub fn correlate(cpu: &Cpu, input: &Correlation<'_>, outputs: Vec<OutChannel<'_>>, slope: Option<f32>) {
-    let plane = input.rows * input.row_len;
-    assert_eq!(input.channels.len(), input.filter.groups * input.filter.depth);
+    let plane = input.planes.plane();
+    assert_eq!(input.planes.channels.len(), input.filter.groups * input.filter.depth);
     assert_eq!(outputs.len(), input.filter.groups * input.filter.rows);
-    assert!(input.channels.iter().all(|c| c.len() == plane));
+    assert!(input.planes.channels.iter().all(|c| c.len() == plane));
     let outputs: Vec<Target<'_>> = outputs
         .into_iter()
         .map(|o| {
@@ -82,10 +101,10 @@ pub fn correlate(cpu: &Cpu, input: &Correlation<'_>, outputs: Vec<OutChannel<'_>
         })
         .collect();
     // The task size is the same on every instruction set, whatever its tile width.
-    let segments = input.row_len.div_ceil(TILES_PER_TASK * 48);
+    let segments = input.planes.row_len.div_ceil(TILES_PER_TASK * 48);
     let job = Job { input, outputs: &outputs, slope, segments };
     // SAFETY: planes were checked above; a task writes only its own row segment.
-    cpu.pool.run(input.rows * segments, |i| unsafe { task_on(cpu.isa, &job, i) });
+    cpu.pool.run(input.planes.rows * segments, |i| unsafe { task_on(cpu.isa, &job, i) });
 }
 
 on_isa!(
@@ -100,7 +119,7 @@ unsafe fn task<S: Blocks>(job: &Job<'_>, index: usize) {
     let (row, segment) = (index / job.segments, index % job.segments);
     let width = TILE_VECTORS * S::LANES;
     let start = segment * TILES_PER_TASK * 48;
-    let end = input.row_len.min(start + TILES_PER_TASK * 48);
+    let end = input.planes.row_len.min(start + TILES_PER_TASK * 48);
     let mut taps: Vec<Tap<S>> = Vec::with_capacity(input.filter.kernel[0] * input.filter.kernel[1]);
     let mut x0 = start;
     while x0 < end {
@@ -109,7 +128,7 @@ unsafe fn task<S: Blocks>(job: &Job<'_>, index: usize) {
         unsafe {
             let edge = find_taps::<S>(input, row, x0, len, &mut taps);
             for g in 0..input.filter.groups {
-                match (input.relu, edge) {
+                match (input.planes.relu, edge) {
                     (false, false) => group::<S, false, false>(job, g, row, x0, len, &taps),
                     (false, true) => group::<S, false, true>(job, g, row, x0, len, &taps),
                     (true, false) => group::<S, true, false>(job, g, row, x0, len, &taps),
@@ -133,17 +152,18 @@ unsafe fn find_taps<S: Simd>(
 ) -> bool {
     let filter = input.filter;
     let [r_len, s_len] = filter.kernel;
-    let row_len = input.row_len as isize;
+    let row_len = input.planes.row_len as isize;
     let mut edge = len < TILE_VECTORS * S::LANES;
     taps.clear();
     for r in 0..r_len {
-        let dr = (r * input.dilation[0]) as isize - ((r_len - 1) * input.dilation[0] / 2) as isize;
-        if !(0..input.rows as isize).contains(&(row as isize + dr)) {
+        let dr = (r * input.planes.dilation[0]) as isize - ((r_len - 1) * input.planes.dilation[0] / 2) as isize;
+        if !(0..input.planes.rows as isize).contains(&(row as isize + dr)) {
             continue;
         }
         for s in 0..s_len {
-            let pixels = (s * input.dilation[1]) as isize - ((s_len - 1) * input.dilation[1] / 2) as isize;
-            let shift = pixels * input.pixel as isize;
+            let pixels =
+                (s * input.planes.dilation[1]) as isize - ((s_len - 1) * input.planes.dilation[1] / 2) as isize;
+            let shift = pixels * input.planes.pixel as isize;
             // Outputs lo..hi of the row find their input inside the row.
             let (lo, hi) = ((-shift).max(0), row_len - shift.max(0));
             let (first, last) = (lo.max(x0 as isize), hi.min((x0 + len) as isize));
@@ -175,8 +195,8 @@ unsafe fn group<S: Blocks, const RELU: bool, const EDGE: bool>(
     let filter = job.input.filter;
     let blocks = filter.rows.div_ceil(filter.mr);
     let block_len = filter.depth * filter.kernel[0] * filter.kernel[1] * filter.mr;
-    let channels = &job.input.channels[g * filter.depth..][..filter.depth];
-    let position = row * job.input.row_len + x0;
+    let channels = &job.input.planes.channels[g * filter.depth..][..filter.depth];
+    let position = row * job.input.planes.row_len + x0;
     for block in 0..blocks {
         let weights = &filter.data[(g * blocks + block) * block_len..][..block_len];
         let first = g * filter.rows + block * filter.mr;
@@ -315,16 +335,5 @@ unsafe fn finish<S: Simd, const MR: usize, const EDGE: bool>(
                 }
             }
         }
-    }
-}
-
-/// Most rows of a block on `isa`.
-pub fn max_rows(isa: Isa) -> usize {
-    match isa {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => super::simd::Avx512::ROWS,
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => super::simd::Avx2::ROWS,
-        Isa::Portable => super::simd::Portable::ROWS,
     }
 }

@@ -11,7 +11,7 @@
 //! padded: for each tap the stretch is cut to the positions whose input exists.
 
 use super::Cpu;
-use super::correlate::Correlation;
+use super::correlate::Planes;
 use super::dots::{DotRows, DotTiles, dots};
 use super::filter::Filter;
 use super::pool::SharedSlice;
@@ -28,20 +28,10 @@ const DOT_STRETCH: usize = 2048;
 /// Lanes are filled up to this many output channels per group on every instruction set.
 const LANE_PADDING: usize = 16;
 
-/// Operands of a weight gradient. `input.filter` is not used.
+/// Operands of a weight gradient.
 pub struct FilterGradient<'a> {
-    /// Rows of a plane, elements of a row and of a pixel, as in [`Correlation`].
-    pub rows: usize,
-    /// Elements of a row.
-    pub row_len: usize,
-    /// Elements of a pixel.
-    pub pixel: usize,
-    /// Distance of taps in rows and pixels.
-    pub dilation: [usize; 2],
-    /// One plane per input channel.
-    pub channels: &'a [&'a [f32]],
-    /// The forward pass applied ReLU to the input as it was loaded.
-    pub relu: bool,
+    /// What the forward pass read.
+    pub planes: Planes<'a>,
     /// Gradient of the output, `outputs` planes.
     pub gy: &'a [f32],
     /// Which elements of the stored filter receive the gradient.
@@ -51,21 +41,6 @@ pub struct FilterGradient<'a> {
 }
 
 impl FilterGradient<'_> {
-    /// The geometry of `input`, for gradient `gy` into `filter`.
-    pub fn of<'a>(input: &Correlation<'a>, gy: &'a [f32], filter: Filter, scale: f32) -> FilterGradient<'a> {
-        FilterGradient {
-            rows: input.rows,
-            row_len: input.row_len,
-            pixel: input.pixel,
-            dilation: input.dilation,
-            channels: input.channels,
-            relu: input.relu,
-            gy,
-            filter,
-            scale,
-        }
-    }
-
     /// k lanes per group.
     fn lanes(&self) -> usize {
         self.filter.out_len.next_multiple_of(LANE_PADDING)
@@ -100,13 +75,13 @@ pub fn filter_gradient(
     gw: &mut [f32],
     workspace: &mut [f32],
 ) -> f32 {
-    let plane = job.rows * job.row_len;
-    assert_eq!(job.channels.len(), job.filter.inputs());
+    let plane = job.planes.plane();
+    assert_eq!(job.planes.channels.len(), job.filter.inputs());
     assert_eq!(job.gy.len(), job.filter.outputs() * plane);
-    assert!(job.channels.iter().all(|c| c.len() == plane));
+    assert!(job.planes.channels.iter().all(|c| c.len() == plane));
     let part_len = job.part_len();
-    let stretches = job.row_len.div_ceil(job.stretch());
-    let units = job.rows * stretches;
+    let stretches = job.planes.row_len.div_ceil(job.stretch());
+    let units = job.planes.rows * stretches;
     let parts = SharedSlice::new(&mut workspace[..PARTS * part_len]);
     cpu.pool.run(PARTS, |part| {
         // SAFETY: each part is a range of its own, and each task runs once.
@@ -158,11 +133,11 @@ unsafe fn accumulate<S: Columns + DotTiles>(job: &FilterGradient<'_>, units: std
     let mut spill =
         if !job.by_dots() && lanes * stretch > STRETCH_LEN { vec![0.0; lanes * stretch] } else { Vec::new() };
     let transposed = if spill.is_empty() { &mut transposed[..] } else { &mut spill[..] };
-    let stretches = job.row_len.div_ceil(stretch);
+    let stretches = job.planes.row_len.div_ceil(stretch);
     let group_len = filter.taps() * filter.in_len * lanes;
     for unit in units {
         let (row, x0) = (unit / stretches, unit % stretches * stretch);
-        let x1 = job.row_len.min(x0 + stretch);
+        let x1 = job.planes.row_len.min(x0 + stretch);
         for g in 0..filter.groups {
             if !job.by_dots() {
                 transpose(job, g, row, x0..x1, transposed);
@@ -177,9 +152,9 @@ unsafe fn accumulate<S: Columns + DotTiles>(job: &FilterGradient<'_>, units: std
 #[inline(always)]
 fn transpose(job: &FilterGradient<'_>, g: usize, row: usize, range: std::ops::Range<usize>, out: &mut [f32]) {
     let lanes = job.lanes();
-    let plane = job.rows * job.row_len;
+    let plane = job.planes.plane();
     for k in 0..job.filter.out_len {
-        let source = &job.gy[(g * job.filter.out_len + k) * plane + row * job.row_len..][range.clone()];
+        let source = &job.gy[(g * job.filter.out_len + k) * plane + row * job.planes.row_len..][range.clone()];
         for (slot, &value) in out[k..].iter_mut().step_by(lanes).zip(source) {
             *slot = value;
         }
@@ -199,37 +174,39 @@ unsafe fn group<S: Columns + DotTiles>(
     let filter = job.filter;
     let [r_len, s_len] = filter.kernel;
     let lanes = job.lanes();
-    let channels = &job.channels[g * filter.in_len..][..filter.in_len];
+    let channels = &job.planes.channels[g * filter.in_len..][..filter.in_len];
     for r in 0..r_len {
-        let dr = (r * job.dilation[0]) as isize - ((r_len - 1) * job.dilation[0] / 2) as isize;
+        let dr = (r * job.planes.dilation[0]) as isize - ((r_len - 1) * job.planes.dilation[0] / 2) as isize;
         let input_row = row as isize + dr;
-        if !(0..job.rows as isize).contains(&input_row) {
+        if !(0..job.planes.rows as isize).contains(&input_row) {
             continue;
         }
         for s in 0..s_len {
-            let pixels = (s * job.dilation[1]) as isize - ((s_len - 1) * job.dilation[1] / 2) as isize;
-            let shift = pixels * job.pixel as isize;
+            let pixels = (s * job.planes.dilation[1]) as isize - ((s_len - 1) * job.planes.dilation[1] / 2) as isize;
+            let shift = pixels * job.planes.pixel as isize;
             // Outputs whose input lies inside the row.
             let first = range.start.max((-shift).max(0) as usize);
-            let last = range.end.min((job.row_len as isize - shift.max(0)).max(0) as usize);
+            let last = range.end.min((job.planes.row_len as isize - shift.max(0)).max(0) as usize);
             if first >= last {
                 continue;
             }
-            let input = (input_row * job.row_len as isize + first as isize + shift) as usize;
+            let input = (input_row * job.planes.row_len as isize + first as isize + shift) as usize;
             let tap = &mut sums[(r * s_len + s) * filter.in_len * lanes..][..filter.in_len * lanes];
             let len = last - first;
             if job.by_dots() {
-                let plane = job.rows * job.row_len;
+                let plane = job.planes.plane();
                 let gy = &job.gy[g * filter.out_len * plane..];
-                let output = row * job.row_len + first;
+                let output = row * job.planes.row_len + first;
                 let rows = DotRows { channels, input, gy, plane, output, outputs: filter.out_len, len, lanes };
                 // SAFETY: `len` positions exist from `input` and from `output` in this row.
-                unsafe { if job.relu { dots::<S, true>(&rows, tap) } else { dots::<S, false>(&rows, tap) } }
+                unsafe { if job.planes.relu { dots::<S, true>(&rows, tap) } else { dots::<S, false>(&rows, tap) } }
             } else {
                 let gy = gy[(first - range.start) * lanes..].as_ptr();
                 let operands = Stretch { channels, input, gy, len, lanes };
                 // SAFETY: `operands` stays inside the planes and the transposed stretch.
-                unsafe { if job.relu { tiles::<S, true>(&operands, tap) } else { tiles::<S, false>(&operands, tap) } }
+                unsafe {
+                    if job.planes.relu { tiles::<S, true>(&operands, tap) } else { tiles::<S, false>(&operands, tap) }
+                }
             }
         }
     }

@@ -20,7 +20,7 @@ mod filter_gradient;
 mod pool;
 mod simd;
 
-pub use correlate::{Correlation, OutChannel, correlate, max_rows};
+pub use correlate::{Correlation, OutChannel, Planes, correlate};
 pub use elementwise::{dot_shifted, gate_leaky, map, sum, zip_map};
 pub use filter::{Direction, Filter, PackedFilter};
 pub use filter_gradient::{FilterGradient, filter_gradient, filter_gradient_workspace};

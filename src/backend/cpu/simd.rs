@@ -43,6 +43,28 @@ impl Isa {
         Self::available()[0]
     }
 
+    /// f32 per vector.
+    pub fn lanes(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => Avx512::LANES,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => Avx2::LANES,
+            Self::Portable => Portable::LANES,
+        }
+    }
+
+    /// Most rows of a tile.
+    pub fn tile_rows(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => Avx512::ROWS,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => Avx2::ROWS,
+            Self::Portable => Portable::ROWS,
+        }
+    }
+
     /// Name as the user types and reads it.
     pub fn name(self) -> &'static str {
         match self {

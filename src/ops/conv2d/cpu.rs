@@ -2,7 +2,7 @@
 
 use super::Conv2d;
 use crate::backend::cpu::{
-    Correlation, Cpu, Direction, FilterGradient, OutChannel, PackedFilter, correlate, filter_gradient, max_rows,
+    Correlation, Cpu, Direction, FilterGradient, OutChannel, PackedFilter, Planes, correlate, filter_gradient,
 };
 use crate::backend::{Claims, Span};
 use crate::ops::scale_of;
@@ -29,20 +29,16 @@ impl Operands<'_> {
             direction,
             self.claims.read(self.w.span),
             scale_of(self.claims, self.scale),
-            max_rows(cpu.isa),
+            cpu.isa.tile_rows(),
             self.claims.write(self.workspace),
         )
     }
 }
 
-fn correlation<'a>(
-    shape: Shape,
-    config: &Conv2d,
-    channels: &'a [&'a [f32]],
-    filter: &'a PackedFilter<'a>,
-) -> Correlation<'a> {
+/// Planes of `shape` as the kernels take them.
+fn planes<'a>(shape: Shape, config: &Conv2d, channels: &'a [&'a [f32]]) -> Planes<'a> {
     let (rows, row_len, pixel) = (shape.h, shape.w * shape.n, shape.n);
-    Correlation { rows, row_len, pixel, dilation: config.dilation, channels, relu: false, filter }
+    Planes { rows, row_len, pixel, dilation: config.dilation, channels, relu: false }
 }
 
 /// y = act(scale * w * x), or y += scale * w * x.
@@ -51,7 +47,8 @@ pub fn conv2d_forward(cpu: &Cpu, operands: &Operands<'_>, config: &Conv2d, y: &m
     let packed = operands.pack(cpu, config, Direction::Forward);
     let channels: Vec<&[f32]> = operands.claims.read(operands.x.span).chunks(shape.plane()).collect();
     let outputs = y.chunks_mut(shape.plane()).map(|data| OutChannel { data, add, gate: None }).collect();
-    correlate(cpu, &correlation(shape, config, &channels, &packed), outputs, config.slope);
+    let input = Correlation { planes: planes(shape, config, &channels), filter: &packed };
+    correlate(cpu, &input, outputs, config.slope);
 }
 
 /// gx (+)= scale * mirrored w * gy.
@@ -67,24 +64,16 @@ pub fn conv2d_backward_data(
     let packed = operands.pack(cpu, config, Direction::Backward);
     let channels: Vec<&[f32]> = gy.chunks(shape.plane()).collect();
     let outputs = gx.chunks_mut(shape.plane()).map(|data| OutChannel { data, add, gate: None }).collect();
-    correlate(cpu, &correlation(shape, config, &channels, &packed), outputs, None);
+    let input = Correlation { planes: planes(shape, config, &channels), filter: &packed };
+    correlate(cpu, &input, outputs, None);
 }
 
 /// gw += scale * gy * x in the filter's window; returns the gradient of `scale`.
 pub fn conv2d_backward_weight(cpu: &Cpu, operands: &Operands<'_>, config: &Conv2d, gy: &[f32], gw: &mut [f32]) -> f32 {
     let shape = operands.x.shape;
     let channels: Vec<&[f32]> = operands.claims.read(operands.x.span).chunks(shape.plane()).collect();
-    let job = FilterGradient {
-        rows: shape.h,
-        row_len: shape.w * shape.n,
-        pixel: shape.n,
-        dilation: config.dilation,
-        channels: &channels,
-        relu: false,
-        gy,
-        filter: config.filter,
-        scale: scale_of(operands.claims, operands.scale),
-    };
+    let scale = scale_of(operands.claims, operands.scale);
+    let job = FilterGradient { planes: planes(shape, config, &channels), gy, filter: config.filter, scale };
     let weights = operands.claims.read(operands.w.span);
     filter_gradient(cpu, &job, weights, gw, operands.claims.write(operands.workspace))
 }

@@ -18,7 +18,7 @@ mod tests;
 
 use crate::backend::cpu::{Direction, Filter, PackedFilter, filter_gradient_workspace};
 use crate::error::{Error, Result};
-use crate::ops::check_filter;
+use crate::ops::{check_filter, output_gradient};
 use crate::tape::{Backward, Tape, Var};
 
 const OP: &str = "conv2d";
@@ -96,13 +96,7 @@ impl Backward for Conv2dNode {
 
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
         let (config, filter) = (&self.config, self.config.filter);
-        let gy = tape.grad(self.y)?;
-        if let Some(slope) = config.slope {
-            let y = tape.tensor(self.y).span;
-            tape.compute(|claims, device| {
-                crate::backend::cpu::gate_leaky(device, claims.write(gy), claims.read(y), slope);
-            });
-        }
+        let gy = output_gradient(tape, self.y, config.slope)?;
         let (x, w) = (tape.tensor(self.x), tape.tensor(self.w));
         let scale = self.scale.map(|s| tape.tensor(s).span);
         if let Some(gw) = tape.grad_accumulator(self.w)? {

@@ -2,7 +2,7 @@
 
 use super::{Operands, Pointwise};
 use crate::backend::cpu::{
-    Correlation, Cpu, Direction, FilterGradient, OutChannel, PackedFilter, correlate, filter_gradient, max_rows,
+    Correlation, Cpu, Direction, FilterGradient, OutChannel, PackedFilter, Planes, correlate, filter_gradient,
 };
 use crate::backend::{Claims, Span};
 use crate::ops::scale_of;
@@ -18,7 +18,7 @@ fn pack<'a>(
 ) -> PackedFilter<'a> {
     let scale = scale_of(claims, operands.scale.map(|t| t.span));
     let weights = claims.read(operands.w.span);
-    PackedFilter::pack(config.filter, direction, weights, scale, max_rows(cpu.isa), claims.write(workspace))
+    PackedFilter::pack(config.filter, direction, weights, scale, cpu.isa.tile_rows(), claims.write(workspace))
 }
 
 /// The plane of every channel of every view, in order.
@@ -38,15 +38,7 @@ pub fn pointwise_forward(
     let packed = pack(cpu, claims, operands, config, Direction::Forward, workspace);
     let channels = planes(claims, operands);
     let plane = operands.views[0].shape.plane();
-    let input = Correlation {
-        rows: 1,
-        row_len: plane,
-        pixel: 1,
-        dilation: [1, 1],
-        channels: &channels,
-        relu: config.relu,
-        filter: &packed,
-    };
+    let input = Correlation { planes: Planes::pixels(plane, &channels, config.relu), filter: &packed };
     let outputs = y.chunks_mut(plane).map(|data| OutChannel { data, add: false, gate: None }).collect();
     correlate(cpu, &input, outputs, config.slope);
 }
@@ -71,15 +63,7 @@ pub fn pointwise_backward_data(
         let gated = x.zip(gx).map(|(x, data)| OutChannel { data, add: target.add, gate: config.relu.then_some(x) });
         outputs.extend(gated);
     }
-    let input = Correlation {
-        rows: 1,
-        row_len: plane,
-        pixel: 1,
-        dilation: [1, 1],
-        channels: &channels,
-        relu: false,
-        filter: &packed,
-    };
+    let input = Correlation { planes: Planes::pixels(plane, &channels, false), filter: &packed };
     correlate(cpu, &input, outputs, None);
 }
 
@@ -94,16 +78,8 @@ pub fn pointwise_backward_weight(
     gw: &mut [f32],
 ) -> f32 {
     let channels = planes(claims, operands);
-    let job = FilterGradient {
-        rows: 1,
-        row_len: operands.views[0].shape.plane(),
-        pixel: 1,
-        dilation: [1, 1],
-        channels: &channels,
-        relu: config.relu,
-        gy,
-        filter: config.filter,
-        scale: scale_of(claims, operands.scale.map(|t| t.span)),
-    };
+    let planes = Planes::pixels(operands.views[0].shape.plane(), &channels, config.relu);
+    let scale = scale_of(claims, operands.scale.map(|t| t.span));
+    let job = FilterGradient { planes, gy, filter: config.filter, scale };
     filter_gradient(cpu, &job, claims.read(operands.w.span), gw, claims.write(workspace))
 }

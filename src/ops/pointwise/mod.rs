@@ -17,7 +17,7 @@ mod tests;
 
 use crate::backend::cpu::{Direction, Filter, PackedFilter, filter_gradient_workspace};
 use crate::error::{Error, Result};
-use crate::ops::{check_filter, common_channels};
+use crate::ops::{check_filter, common_channels, output_gradient};
 use crate::tape::{Backward, GradTarget, Tape, Var};
 use crate::tensor::Tensor;
 
@@ -94,13 +94,7 @@ impl Backward for PointwiseNode {
 
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
         let (config, filter) = (&self.config, self.config.filter);
-        let gy = tape.grad(self.y)?;
-        if let Some(slope) = config.slope {
-            let y = tape.tensor(self.y).span;
-            tape.compute(|claims, device| {
-                crate::backend::cpu::gate_leaky(device, claims.write(gy), claims.read(y), slope);
-            });
-        }
+        let gy = output_gradient(tape, self.y, config.slope)?;
         let tensors = self.tensors(tape);
         if let Some(gw) = tape.grad_accumulator(self.w)? {
             let gscale = self.scale.map(|s| tape.grad_accumulator(s)).transpose()?.flatten();
