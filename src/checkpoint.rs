@@ -197,7 +197,7 @@ mod tests {
 
     fn saved(dir: &Path) -> std::path::PathBuf {
         let (store, mut context) = network();
-        store.initialise(&mut context, 3);
+        store.initialise(&mut context, 3, 0);
         context.memory_mut().region_mut(Region::Moment1)[20] = 0.25;
         let path = dir.join("x.safetensors");
         save(&path, &store, &context, "net", &vec![1, 2, 3]).unwrap();
@@ -212,7 +212,7 @@ mod tests {
         let progress: Vec<i32> = load(&path, &store, &mut context, "net").unwrap();
         assert_eq!(progress, [1, 2, 3]);
         let (_, mut original) = network();
-        store.initialise(&mut original, 3);
+        store.initialise(&mut original, 3, 0);
         assert_eq!(context.memory().region(Region::Params)[..22], original.memory().region(Region::Params)[..22]);
         assert_eq!(context.memory().region(Region::Moment1)[20], 0.25);
         assert_eq!(context.memory().region(Region::State)[..4], [1.0; 4]);

@@ -16,6 +16,9 @@ use crate::nn::optim::Optimizer;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
+/// Bound on counts: far above any use, far below overflow.
+const MOST: u64 = 1_000_000_000;
+
 /// All settings of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -252,9 +255,34 @@ impl RunConfig {
             ("hyper.layers", self.hyper.layers.len() as u64),
             ("random", self.search.random as u64),
         ];
-        if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
-            return Err(Error::config(*name, "must be at least 1"));
+        if let Some((name, value)) = positive.iter().find(|(_, value)| !(1..=MOST).contains(value)) {
+            return Err(Error::config(*name, format!("{value} is not between 1 and {MOST}")));
         }
+        let counts = [
+            ("perturb", self.search.perturb as u64),
+            ("markov", self.search.markov as u64),
+            ("rivals", self.retrain.rivals as u64),
+            ("max-steps", self.smash.max_steps),
+            ("checkpoint-seconds", self.checkpoint_seconds),
+        ];
+        if let Some((name, value)) = counts.iter().find(|(_, value)| *value > MOST) {
+            return Err(Error::config(*name, format!("{value} is more than {MOST}")));
+        }
+        if self.seed > i64::MAX as u64 {
+            return Err(Error::config("seed", format!("{} is more than {}", self.seed, i64::MAX)));
+        }
+        let layers = &self.hyper.layers;
+        if self.hyper.growth.max(self.hyper.stem) > 4096 || layers.len() > 64 || layers.iter().any(|&n| n > 1024) {
+            return Err(Error::config("hyper", "at most 64 blocks of 1024 layers, growth and stem at most 4096"));
+        }
+        if !(0.0..=1.0).contains(&self.search.probability) {
+            return Err(Error::config("search.probability", format!("{} is outside 0 to 1", self.search.probability)));
+        }
+        if !self.smash.empty.is_finite() {
+            return Err(Error::config("smash.empty", "is not a number"));
+        }
+        self.smash.optimizer.validate("smash.optimizer")?;
+        self.retrain.optimizer.validate("retrain.optimizer")?;
         for (name, lr) in [("lr", self.smash.lr), ("retrain-lr", self.retrain.lr)] {
             if !(lr.is_finite() && lr > 0.0) {
                 return Err(Error::config(name, format!("{lr} is not a positive number")));
@@ -305,7 +333,12 @@ fn toml_error(path: &Path, error: &toml::de::Error) -> Error {
 fn merge(base: &mut toml::Table, over: toml::Table) {
     for (key, value) in over {
         match (base.get_mut(&key), value) {
-            (Some(toml::Value::Table(base)), toml::Value::Table(over)) => merge(base, over),
+            // A table of another kind has other keys: it replaces the preset's whole.
+            (Some(toml::Value::Table(base)), toml::Value::Table(over))
+                if over.get("kind").is_none_or(|kind| base.get("kind") == Some(kind)) =>
+            {
+                merge(base, over);
+            }
             (_, value) => {
                 base.insert(key, value);
             }
@@ -349,6 +382,14 @@ mod tests {
     }
 
     #[test]
+    fn an_optimizer_of_another_kind_replaces_the_presets() {
+        let adam = "[retrain.optimizer]\nkind = \"adam\"\nbeta1 = 0.9\nbeta2 = 0.99\nepsilon = 1e-8\ndecay = 0.0\n";
+        let (_dir, path) = write(adam);
+        let config = RunConfig::resolve(&RunArgs { config: Some(path), ..RunArgs::default() }).unwrap();
+        assert_eq!(config.retrain.optimizer, Optimizer::Adam { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, decay: 0.0 });
+    }
+
+    #[test]
     fn the_written_form_reads_back_equal() {
         for preset in [Preset::V1, Preset::V2, Preset::Small] {
             let config = RunConfig::preset(preset);
@@ -372,6 +413,19 @@ mod tests {
         let error = RunConfig::resolve(&RunArgs { config: Some(path), ..RunArgs::default() }).unwrap_err();
         assert!(error.to_string().contains("batchsize"), "{error}");
         assert_eq!(error.exit_code(), 3);
+        for (key, text) in [
+            ("search.probability", "[search]\nprobability = 7.0\n"),
+            ("hyper", "[hyper]\nstem = 9000000000\n"),
+            ("smash.optimizer", "[smash.optimizer]\nbeta2 = 5.0\n"),
+            ("space", "[space]\nwidening = 4096\n"),
+        ] {
+            let (_dir, path) = write(text);
+            let error = RunConfig::resolve(&RunArgs { config: Some(path), ..RunArgs::default() }).unwrap_err();
+            assert!(error.to_string().starts_with(key), "{error}");
+            assert_eq!(error.exit_code(), 2, "{error}");
+        }
+        let huge = RunArgs { epochs: Some(u64::MAX), ..RunArgs::default() };
+        assert_eq!(RunConfig::resolve(&huge).unwrap_err().exit_code(), 2);
         let error = RunConfig::resolve(&RunArgs { lr: Some(-1.0), ..RunArgs::default() }).unwrap_err();
         assert_eq!(error.to_string(), "lr: -1 is not a positive number");
         assert_eq!(error.exit_code(), 2);

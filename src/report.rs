@@ -131,6 +131,11 @@ impl Style {
     }
 }
 
+/// Writes a line to stderr. When nobody reads it any more the work goes on without.
+pub fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// Time between plain progress lines.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -180,7 +185,7 @@ impl Progress {
                 self.bar.set_message(message);
             }
             _ if self.last_line.elapsed() >= LINE_INTERVAL || done == self.total => {
-                eprintln!("{} {done}/{} {message}", self.what, self.total);
+                say(&format!("{} {done}/{} {message}", self.what, self.total));
                 self.last_line = Instant::now();
             }
             _ => {}

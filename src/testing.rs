@@ -116,7 +116,7 @@ impl Outcome {
 
 /// A context of `len` f32, filled with NaN.
 pub fn poisoned_context(isa: Isa, threads: usize, len: usize) -> Context {
-    let mut context = Context::cpu(Cpu { isa, ..Cpu::new(threads) }, len).expect("memory for a test");
+    let mut context = Context::cpu(Cpu::with_isa(threads, isa), len).expect("memory for a test");
     context.memory_mut().region_mut(Region::Step).fill(f32::NAN);
     context
 }

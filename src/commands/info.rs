@@ -48,7 +48,7 @@ struct Memory {
 impl Info {
     fn gather(global: &GlobalArgs) -> Result<Self> {
         let cpu = open_device(global)?;
-        let one = Cpu { isa: cpu.isa, ..Cpu::new(1) };
+        let one = Cpu::with_isa(1, cpu.isa());
         let set = data::open(&DataSpec::Embedded)?;
         Ok(Self {
             reason: match global.device.as_str() {
@@ -58,7 +58,7 @@ impl Info {
             processor: field_of("/proc/cpuinfo", "model name"),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             threads: cpu.pool.threads(),
-            isa: cpu.isa,
+            isa: cpu.isa(),
             gflops: [fma_gflops(&one), fma_gflops(&cpu)],
             copy: copy_gbytes(&cpu),
             memory: Memory::of_this_machine(),

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::nas::cost::NetworkShape;
 use crate::nas::train::Batch;
 use crate::ops::batch_gather::BatchGather;
-use crate::report::{Style, write_json};
+use crate::report::{Style, say, write_json};
 use crate::tensor::Shape;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -72,6 +72,9 @@ impl Job {
         }
         let anew = directory == Directory::New && check_new(&dir, &config, args)?;
         let style = Style::detect(global.quiet);
+        if args.resume && directory == Directory::New && !dir.join("config.toml").is_file() && style != Style::Quiet {
+            say(&format!("{} holds no run to resume: starting one", dir.display()));
+        }
         Ok(Self {
             config,
             dir,
@@ -83,16 +86,18 @@ impl Job {
             global: global.clone(),
             style,
             anew,
-            interrupt: Interrupt::install()?,
+            interrupt: Interrupt::default(),
         })
     }
 
     /// Makes the directory, deletes the run in it if that was asked for, and writes down settings
-    /// and machine. Before this nothing is written.
+    /// and machine. Before this nothing is written, and a signal simply ends the program; from here
+    /// on it is noticed where work can be saved.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn begin(&self) -> Result<()> {
+        self.interrupt.install()?;
         let (settings, old) = (self.path("config.toml"), self.path(OLD_SETTINGS));
         if self.anew {
             // From here on the directory is known as one to be emptied, whatever interrupts that.
@@ -122,7 +127,7 @@ impl Job {
             "arch": std::env::consts::ARCH,
             "device": "cpu",
             "threads": cpu.pool.threads(),
-            "simd": cpu.isa.name(),
+            "simd": cpu.isa().name(),
             "command": std::env::args().collect::<Vec<_>>(),
         });
         write_json(&self.dir.join("env.json"), &record)
@@ -152,7 +157,7 @@ impl Job {
     /// Prints a line of progress to stderr unless quiet.
     pub fn say(&self, text: &str) {
         if self.style != Style::Quiet {
-            eprintln!("{text}");
+            say(text);
         }
     }
 
@@ -190,7 +195,7 @@ impl Job {
 fn describe_device(global: &GlobalArgs) -> Result<String> {
     let cpu = open_device(global)?;
     let why = if global.device == "auto" { " (auto: this build has no CUDA kernels)" } else { "" };
-    Ok(format!("device: cpu, {} threads, {}{why}", cpu.pool.threads(), cpu.isa.name()))
+    Ok(format!("device: cpu, {} threads, {}{why}", cpu.pool.threads(), cpu.isa().name()))
 }
 
 /// Unvaried images with their labels.
@@ -202,16 +207,22 @@ pub fn gather_batch<'a>(images: &'a Images, indices: &[u32]) -> Batch<'a> {
     }
 }
 
+/// The directory a command works in: what `--out` says, or what its settings say.
+///
+/// # Errors
+/// As [`RunConfig::resolve`].
+pub fn directory_of(args: &RunArgs) -> Result<PathBuf> {
+    match &args.out {
+        Some(dir) => Ok(dir.clone()),
+        None => Ok(RunConfig::resolve(args)?.default_out()),
+    }
+}
+
 /// Settings and directory of a command.
 fn resolve(args: &RunArgs, directory: Directory) -> Result<(RunConfig, PathBuf)> {
-    let fresh = RunConfig::resolve(args);
-    let dir = match (&args.out, &fresh) {
-        (Some(dir), _) => dir.clone(),
-        (None, Ok(config)) => config.default_out(),
-        (None, Err(_)) => return fresh.map(|config| (config, PathBuf::new())),
-    };
+    let dir = directory_of(args)?;
     if directory == Directory::New {
-        return Ok((fresh?, dir));
+        return Ok((RunConfig::resolve(args)?, dir));
     }
     let path = dir.join("config.toml");
     if !path.is_file() {
@@ -223,7 +234,10 @@ fn resolve(args: &RunArgs, directory: Directory) -> Result<(RunConfig, PathBuf)>
     let settled: Vec<String> = now
         .differences(&before)
         .into_iter()
-        .filter(|line| !line.starts_with("search.") && !line.starts_with("retrain."))
+        // Another norm would leave the networks trained here before without their settings.
+        .filter(|line| {
+            line.starts_with("retrain.norm") || !line.starts_with("search.") && !line.starts_with("retrain.")
+        })
         .collect();
     refuse_differences(&dir, &settled)?;
     Ok((now, dir))
@@ -316,22 +330,22 @@ pub fn remove(path: &Path) -> Result<()> {
 }
 
 /// SIGINT or SIGTERM once: finish the step, save, exit; twice: exit at once.
+#[derive(Default)]
 struct Interrupt {
     signal: Arc<AtomicUsize>,
 }
 
 impl Interrupt {
-    fn install() -> Result<Self> {
-        let signal = Arc::new(AtomicUsize::new(0));
+    fn install(&self) -> Result<()> {
         for number in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
             let asked = Arc::new(std::sync::atomic::AtomicBool::new(false));
             // Order matters: the first signal finds `asked` unset, the second one does not.
             signal_hook::flag::register_conditional_shutdown(number, 128 + number, Arc::clone(&asked))
                 .and_then(|_| signal_hook::flag::register(number, asked))
-                .and_then(|_| signal_hook::flag::register_usize(number, Arc::clone(&signal), number as usize))
+                .and_then(|_| signal_hook::flag::register_usize(number, Arc::clone(&self.signal), number as usize))
                 .map_err(|e| Error::Run(format!("cannot watch for signals: {e}")))?;
         }
-        Ok(Self { signal })
+        Ok(())
     }
 
     fn signal(&self) -> Option<i32> {

@@ -74,5 +74,5 @@ pub fn open_device(global: &GlobalArgs) -> Result<Cpu> {
         None => Isa::detect(),
         Some(name) => name.parse().map_err(|message: String| Error::config("--simd", message))?,
     };
-    Ok(Cpu { isa, ..Cpu::new(threads) })
+    Ok(Cpu::with_isa(threads, isa))
 }

@@ -3,7 +3,7 @@
 use crate::backend::Context;
 use crate::checkpoint::write_atomic;
 use crate::cli::{GlobalArgs, RetrainArgs};
-use crate::commands::job::{Directory, Job, remove};
+use crate::commands::job::{Directory, Job, directory_of, remove};
 use crate::commands::output::print_result;
 use crate::commands::search::{Candidate, winner};
 use crate::commands::timing::Timing;
@@ -58,7 +58,8 @@ pub struct Trained {
 /// As [`train_one`]; usage errors.
 pub fn run(args: &RetrainArgs, global: &GlobalArgs) -> Result<()> {
     let arch = args.arch.as_deref().map(Architecture::load).transpose()?;
-    let directory = if arch.is_some() && !has_run(args) { Directory::New } else { Directory::Existing };
+    let has_run = directory_of(&args.run)?.join("config.toml").is_file();
+    let directory = if arch.is_some() && !has_run { Directory::New } else { Directory::Existing };
     let mut run_args = args.run.clone();
     // In an existing run --resume and --overwrite speak of this network's training only.
     if directory == Directory::Existing {
@@ -87,10 +88,6 @@ pub fn run(args: &RetrainArgs, global: &GlobalArgs) -> Result<()> {
     let trained = train_one(&job, role, &arch, score)?;
     let text = table(std::slice::from_ref(&trained));
     print_result(global, &serde_json::json!({ "dir": job.dir, "network": trained }), &text)
-}
-
-fn has_run(args: &RetrainArgs) -> bool {
-    args.run.out.as_ref().is_some_and(|dir| dir.join("config.toml").is_file())
 }
 
 fn checkpoint(job: &Job, arch: &Architecture) -> std::path::PathBuf {
@@ -186,21 +183,33 @@ pub fn train_one(job: &Job, role: Role, arch: &Architecture, smash_val_err: Opti
     })
 }
 
-/// Chooses what to train: the winner, random architectures closest to it in cost, and the largest.
+/// Chooses what to train: the winner, the largest, and random architectures closest to the winner
+/// in cost. The winner's own ancestors are no rivals: it was bred from them.
 pub fn choose(ranking: &[Candidate], rivals: usize) -> Vec<(Role, &Candidate)> {
     let winner = &ranking[0];
-    let mut chosen = vec![(Role::Winner, winner)];
-    let mut random: Vec<&Candidate> =
-        ranking.iter().filter(|c| c.origin == Origin::Random && c.id != winner.id).collect();
+    let largest = ranking.iter().max_by_key(|c| (c.macs, std::cmp::Reverse(c.index))).unwrap_or(winner);
+    let ancestors = ancestors(ranking, winner);
+    let mut random: Vec<&Candidate> = ranking
+        .iter()
+        .filter(|c| c.origin == Origin::Random && ![&winner.id, &largest.id].contains(&&c.id))
+        .filter(|c| !ancestors.contains(&c.index))
+        .collect();
     random.sort_by_key(|c| (c.macs.abs_diff(winner.macs), &c.id, c.index));
     random.dedup_by_key(|c| &c.id); // a small space draws the same architecture twice
-    chosen.extend(random.iter().take(rivals).map(|&c| (Role::Rival, c)));
-    if let Some(largest) = ranking.iter().max_by_key(|c| (c.macs, std::cmp::Reverse(c.index)))
-        && chosen.iter().all(|(_, c)| c.id != largest.id)
-    {
-        chosen.push((Role::Largest, largest));
+    let rivals = random.into_iter().take(rivals).map(|c| (Role::Rival, c));
+    let largest = (largest.id != winner.id).then_some((Role::Largest, largest));
+    std::iter::once((Role::Winner, winner)).chain(rivals).chain(largest).collect()
+}
+
+/// Indices of the candidates that `candidate` was perturbed from, step by step.
+fn ancestors(ranking: &[Candidate], candidate: &Candidate) -> Vec<usize> {
+    let mut found = Vec::new();
+    let mut origin = candidate.origin;
+    while let Origin::Perturb { of } | Origin::Markov { of } = origin {
+        found.push(of);
+        origin = ranking.iter().find(|c| c.index == of).map_or(Origin::Random, |c| c.origin);
     }
-    chosen
+    found
 }
 
 /// Results as a table.
@@ -222,4 +231,39 @@ pub fn table(networks: &[Trained]) -> String {
         );
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nas::sample::{SampleLimits, sample};
+    use crate::nas::space::Space;
+    use crate::rng::{Rng, Stream};
+
+    #[test]
+    fn rivals_are_random_of_similar_cost_and_no_ancestors_of_the_winner() {
+        let mut rng = Rng::new(1, Stream::Search);
+        let arch = sample(&Space::small(), &SampleLimits::full(&Space::small()), &mut rng);
+        let candidate = |index: usize, origin, macs| Candidate {
+            index,
+            origin,
+            id: format!("id{index}"),
+            val_err: 0.0,
+            val_loss: 0.0,
+            params: 0,
+            macs,
+            arch: arch.clone(),
+        };
+        let ranking = [
+            candidate(5, Origin::Markov { of: 4 }, 100), // the winner, bred from 4, bred from 1
+            candidate(0, Origin::Random, 900),
+            candidate(1, Origin::Random, 100),
+            candidate(2, Origin::Random, 130),
+            candidate(3, Origin::Random, 90),
+            candidate(4, Origin::Perturb { of: 1 }, 100),
+        ];
+        let chosen: Vec<(Role, usize)> = choose(&ranking, 2).into_iter().map(|(role, c)| (role, c.index)).collect();
+        let expected = [(Role::Winner, 5), (Role::Rival, 3), (Role::Rival, 2), (Role::Largest, 0)];
+        assert_eq!(chosen, expected);
+    }
 }

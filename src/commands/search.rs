@@ -13,9 +13,10 @@ use crate::error::{Error, Result};
 use crate::nas::arch::Architecture;
 use crate::nas::cost::cost;
 use crate::nas::sample::{SampleLimits, sample};
-use crate::nas::score::{plan_score, smash_score};
+use crate::nas::score::smash_score;
 use crate::nas::smash::SmashNetwork;
 use crate::nas::strategy::{Origin, Proposal, Search};
+use crate::nas::train::plan_evaluation;
 use crate::report::{JsonLines, Progress, count, write_json};
 use crate::rng::{Rng, Stream};
 use serde::{Deserialize, Serialize};
@@ -118,7 +119,7 @@ pub fn load_smash(job: &Job) -> Result<(SmashNetwork, Context)> {
     let shape = job.batch_shape(job.config.data.eval_batch);
     let mut largest = 0;
     for _ in 0..100 {
-        largest = largest.max(plan_score(&network, &sample(&job.config.space, &limits, &mut rng), shape)?);
+        largest = largest.max(plan_evaluation(&network, &sample(&job.config.space, &limits, &mut rng), shape)?);
     }
     // Address space only: pages are used as they are touched.
     let mut context = job.context(4 * largest)?;

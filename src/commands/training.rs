@@ -10,7 +10,7 @@ use crate::data::{Augment, BatchOrder, OrderState};
 use crate::error::{Error, Result};
 use crate::nas::arch::Architecture;
 use crate::nas::sample::{SampleLimits, sample};
-use crate::nas::train::{Batch, Network, Outcome, Update, plan_step, train_step};
+use crate::nas::train::{Batch, Network, Outcome, Update, plan_evaluation, plan_step, train_step};
 use crate::nn::optim::Optimizer;
 use crate::nn::schedule::cosine;
 use crate::report::{JsonLines, Progress, peak_resident_bytes};
@@ -27,6 +27,8 @@ struct State {
     /// Steps and learning rate of the whole training: its schedule.
     total: u64,
     lr: f32,
+    batch: usize,
+    optimizer: Optimizer,
     order: OrderState,
     augment: RngState,
     arch: RngState,
@@ -115,6 +117,12 @@ impl Training<'_> {
     /// [`Error::Interrupted`] after saving; whatever training, validation and files report.
     pub fn run(&self, job: &Job, validate: &Validate<'_>) -> Result<Trained> {
         let started = Instant::now();
+        let parameters = self.network.store().len();
+        if parameters > MOST_PARAMETERS {
+            let message =
+                format!("its network has {parameters} parameters, more than {MOST_PARAMETERS}; make it smaller");
+            return Err(Error::config("space", message));
+        }
         let mut streams = self.fresh_streams(job)?;
         let per_epoch = self.steps_per_epoch(job);
         let total = self.total(job);
@@ -135,7 +143,7 @@ impl Training<'_> {
             };
             (state, metrics)
         } else {
-            self.network.store().initialise(&mut context, job.config.seed.wrapping_add(u64::from(self.stream)));
+            self.network.store().initialise(&mut context, job.config.seed, self.stream);
             let mut metrics = JsonLines::open(&metrics_path, None)?;
             let state = self.state(&streams, 0, total, metrics.sync()?, (0.0, 0, 0));
             self.save(&context, &state)?;
@@ -181,7 +189,7 @@ impl Training<'_> {
 
     /// Steps of the whole training.
     fn total(&self, job: &Job) -> u64 {
-        let total = self.epochs * self.steps_per_epoch(job);
+        let total = self.epochs.saturating_mul(self.steps_per_epoch(job));
         if self.max_steps == 0 { total } else { total.min(self.max_steps) }
     }
 
@@ -222,6 +230,8 @@ impl Training<'_> {
             step,
             total,
             lr: self.lr,
+            batch: self.batch,
+            optimizer: self.optimizer,
             order: streams.order.state(),
             augment: streams.augment.state(),
             arch: streams.arch.state(),
@@ -232,6 +242,14 @@ impl Training<'_> {
 
     /// Continuing on another schedule would be neither the one training nor the other.
     fn check_schedule(&self, state: &State, total: u64) -> Result<()> {
+        if (state.batch, state.optimizer) != (self.batch, self.optimizer) {
+            let message = format!(
+                "was started with batches of {} and {:?}, not {} and {:?}; repeat its settings, or start again with \
+                 --overwrite",
+                state.batch, state.optimizer, self.batch, self.optimizer
+            );
+            return Err(Error::checkpoint(&self.checkpoint, message));
+        }
         if (state.total, state.lr) == (total, self.lr) {
             return Ok(());
         }
@@ -328,26 +346,35 @@ impl Training<'_> {
         checkpoint::save(&self.checkpoint, self.network.store(), context, &self.identity, state)
     }
 
-    /// Step memory in f32 of the largest step to come.
+    /// Step memory in f32 of the largest step or evaluation to come.
     fn plan(&self, job: &Job, total: u64) -> Result<usize> {
         let shape = job.batch_shape(self.batch);
+        let evaluated = job.batch_shape(job.config.data.eval_batch.min(job.validation.len()));
         if let Some(arch) = self.arch {
-            return plan_step(self.network, arch, shape);
+            return Ok(plan_step(self.network, arch, shape)?.max(plan_evaluation(self.network, arch, evaluated)?));
         }
-        let mut rng = Rng::sub(job.config.seed, Stream::Arch, self.stream);
+        let (space, mut rng) = (&job.config.space, Rng::sub(job.config.seed, Stream::Arch, self.stream));
         let mut largest: Vec<(u64, Architecture)> = Vec::new();
         for step in 0..total.min(FORESEEN) {
             // The very architectures to come; beyond what is foreseen, others from the whole space.
             let progress = if total <= FORESEEN { step as f64 / total as f64 } else { 1.0 };
-            let limits = SampleLimits::at(&job.config.space, progress);
-            let arch = sample(&job.config.space, &limits, &mut rng);
+            let arch = sample(space, &SampleLimits::at(space, progress), &mut rng);
             largest.push((stored_elements(&arch), arch));
             if largest.len() >= 2 * PLANNED {
                 keep_largest(&mut largest);
             }
         }
         keep_largest(&mut largest);
-        largest.iter().map(|(_, arch)| plan_step(self.network, arch, shape)).try_fold(0, |m, n| Ok(m.max(n?)))
+        let mut most = 0;
+        for (_, arch) in &largest {
+            most = most.max(plan_step(self.network, arch, shape)?);
+        }
+        // Validation draws from the whole space from the first epoch on.
+        for _ in 0..PLANNED {
+            let arch = sample(space, &SampleLimits::full(space), &mut rng);
+            most = most.max(plan_evaluation(self.network, &arch, evaluated)?);
+        }
+        Ok(most)
     }
 
     fn state_cost(&self, job: &Job, steps: u64, planned: usize) {
@@ -386,6 +413,8 @@ impl Training<'_> {
 
 /// Steps whose architectures are drawn ahead: a hundred epochs of CIFAR take 3 s.
 const FORESEEN: u64 = 100_000;
+/// Beyond this a network of the method is a mistake in its settings.
+const MOST_PARAMETERS: usize = 1 << 30;
 /// Architectures whose memory is planned exactly, by a dry run.
 const PLANNED: usize = 48;
 

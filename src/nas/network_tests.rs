@@ -60,7 +60,7 @@ impl Batch {
 fn cpu(store: &ParamStore, threads: usize, arena: usize) -> Context {
     let mut context = Context::cpu(Cpu::new(threads), arena).unwrap();
     store.reserve(&mut context).unwrap();
-    store.initialise(&mut context, 3);
+    store.initialise(&mut context, 3, 0);
     context
 }
 
@@ -486,7 +486,7 @@ fn the_options_of_the_encoding_reach_the_network() {
         let network = SmashNetwork::new(&Space::fixture(), SHAPE, &hyper, encoding);
         let mut context = Context::cpu(Cpu::new(1), 1 << 24).unwrap();
         network.store().reserve(&mut context).unwrap();
-        network.store().initialise(&mut context, 1);
+        network.store().initialise(&mut context, 1, 0);
         let mut tape = Tape::new(&mut context);
         let weights = network.generate(&mut tape, &arch, Mode::Eval).unwrap();
         tape.read(weights.filters())

@@ -13,7 +13,6 @@ use crate::nn::norm::Mode;
 use crate::ops::batch_gather::{BatchGather, batch_gather};
 use crate::ops::cross_entropy::cross_entropy;
 use crate::tape::Tape;
-use crate::tensor::Shape;
 
 /// The SMASH score of `arch`: one pass of the HyperNet, then all batches in evaluation mode.
 ///
@@ -63,18 +62,4 @@ fn evaluate<'a>(
         }
     }
     Ok(total)
-}
-
-/// Step memory in f32 that scoring `arch` with batches of `shape` will use.
-///
-/// # Errors
-/// As the evaluation itself.
-pub fn plan_score(network: &SmashNetwork, arch: &Architecture, shape: Shape) -> Result<usize> {
-    let mut context = Context::plan();
-    let mut tape = Tape::new(&mut context);
-    let weights = network.generate(&mut tape, arch, Mode::Eval)?;
-    let images = tape.alloc(shape, false)?;
-    mainnet::forward(&mut tape, arch, &weights, images, Mode::Eval)?;
-    drop(tape);
-    Ok(context.arena().high_water())
 }

@@ -17,7 +17,7 @@ pub const BLOCKS: usize = 3;
 pub const MIN_FRACTION: f64 = 0.3;
 
 /// Bound on every number of a space, far above any use; it keeps the arithmetic from overflowing.
-const LARGEST: usize = 4096;
+const LARGEST: usize = 512;
 
 /// Which facts of an architecture its encoding states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -61,11 +61,11 @@ pub trait Network {
     /// The parameters.
     fn store(&self) -> &ParamStore;
 
-    /// Logits of `images` with the weights of `arch`, recorded for training. Releases `images`.
+    /// Logits of `images` with the weights of `arch`. Releases `images`.
     ///
     /// # Errors
     /// As [`mainnet::forward`].
-    fn logits(&self, tape: &mut Tape<'_>, arch: &Architecture, images: Var) -> Result<Var>;
+    fn logits(&self, tape: &mut Tape<'_>, arch: &Architecture, images: Var, mode: Mode) -> Result<Var>;
 }
 
 impl Network for SmashNetwork {
@@ -73,9 +73,9 @@ impl Network for SmashNetwork {
         self.store()
     }
 
-    fn logits(&self, tape: &mut Tape<'_>, arch: &Architecture, images: Var) -> Result<Var> {
-        let weights = self.generate(tape, arch, Mode::Train)?;
-        mainnet::forward(tape, arch, &weights, images, Mode::Train)
+    fn logits(&self, tape: &mut Tape<'_>, arch: &Architecture, images: Var, mode: Mode) -> Result<Var> {
+        let weights = self.generate(tape, arch, mode)?;
+        mainnet::forward(tape, arch, &weights, images, mode)
     }
 }
 
@@ -84,8 +84,8 @@ impl Network for ResultingNetwork {
         self.store()
     }
 
-    fn logits(&self, tape: &mut Tape<'_>, arch: &Architecture, images: Var) -> Result<Var> {
-        mainnet::forward(tape, arch, &self.weights(Mode::Train), images, Mode::Train)
+    fn logits(&self, tape: &mut Tape<'_>, arch: &Architecture, images: Var, mode: Mode) -> Result<Var> {
+        mainnet::forward(tape, arch, &self.weights(mode), images, mode)
     }
 }
 
@@ -115,7 +115,7 @@ pub fn train_step(
     zero_gradients(context);
     let mut tape = Tape::new(context);
     let images = batch_gather(&mut tape, &batch.images, &batch.placements, gather)?;
-    let logits = network.logits(&mut tape, arch, images)?;
+    let logits = network.logits(&mut tape, arch, images, Mode::Train)?;
     let loss = cross_entropy(&mut tape, logits, &batch.labels)?;
     let outcome = read_outcome(&mut tape, loss.result, batch.labels.len());
     if !outcome.loss.is_finite() {
@@ -148,10 +148,23 @@ pub fn plan_step(network: &dyn Network, arch: &Architecture, shape: Shape) -> Re
     let mut context = Context::plan();
     let mut tape = Tape::new(&mut context);
     let images = tape.alloc(shape, false)?;
-    let logits = network.logits(&mut tape, arch, images)?;
+    let logits = network.logits(&mut tape, arch, images, Mode::Train)?;
     let loss = cross_entropy(&mut tape, logits, &vec![0; shape.n])?;
     tape.release(logits);
     tape.backward(loss.loss)?;
+    drop(tape);
+    Ok(context.arena().high_water())
+}
+
+/// Step memory in f32 that evaluating `arch` with batches of `shape` will use.
+///
+/// # Errors
+/// As the evaluation itself.
+pub fn plan_evaluation(network: &dyn Network, arch: &Architecture, shape: Shape) -> Result<usize> {
+    let mut context = Context::plan();
+    let mut tape = Tape::new(&mut context);
+    let images = tape.alloc(shape, false)?;
+    network.logits(&mut tape, arch, images, Mode::Eval)?;
     drop(tape);
     Ok(context.arena().high_water())
 }

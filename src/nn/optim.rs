@@ -1,6 +1,7 @@
 //! Optimisers: which update, with which constants, over which ranges.
 
 use crate::backend::{Context, Region};
+use crate::error::{Error, Result};
 use crate::nn::params::ParamStore;
 use crate::ops::adam::{Adam, adam};
 use crate::ops::sgd::{Sgd, sgd};
@@ -36,6 +37,28 @@ impl Optimizer {
     pub const SMASH: Self = Self::Adam { beta1: 0.5, beta2: 0.999, epsilon: 1e-4, decay: 1e-4 };
     /// Nesterov momentum as the paper trains resulting networks.
     pub const RESULTING: Self = Self::Sgd { momentum: 0.9, decay: 1e-4 };
+
+    /// Checks the constants; `name` is the setting they come from.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the constant.
+    pub fn validate(self, name: &str) -> Result<()> {
+        let (fractions, weights) = match self {
+            Self::Adam { beta1, beta2, epsilon, decay } => {
+                (vec![("beta1", beta1), ("beta2", beta2)], [("epsilon", epsilon), ("decay", decay)])
+            }
+            Self::Sgd { momentum, decay } => (vec![("momentum", momentum)], [("decay", decay); 2]),
+        };
+        if let Some((key, value)) = fractions.into_iter().find(|(_, value)| !(0.0..1.0).contains(value)) {
+            return Err(Error::config(format!("{name}.{key}"), format!("{value} is not in 0 to 1, 1 excluded")));
+        }
+        match weights.into_iter().find(|(_, value)| !(value.is_finite() && *value >= 0.0)) {
+            Some((key, value)) => {
+                Err(Error::config(format!("{name}.{key}"), format!("{value} is negative or no number")))
+            }
+            None => Ok(()),
+        }
+    }
 
     /// One update with learning rate `lr`; `step` counts from 1.
     pub fn step(self, context: &mut Context, store: &ParamStore, lr: f32, step: u64) {

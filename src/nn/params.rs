@@ -123,10 +123,11 @@ impl ParamStore {
         Ok(())
     }
 
-    /// Draws all initial values, each parameter from a stream of its own.
-    pub fn initialise(&self, context: &mut Context, seed: u64) {
+    /// Draws all initial values, each parameter from a stream of its own; `network` keeps the
+    /// networks of a run apart.
+    pub fn initialise(&self, context: &mut Context, seed: u64, network: u32) {
         for (i, param) in self.params.iter().enumerate() {
-            let mut rng = Rng::sub(seed, Stream::Init, i as u32);
+            let mut rng = Rng::sub(seed, Stream::Init, network << 16 | i as u32);
             param.init.fill(&param.dims, context.memory_mut().slice_mut(param.span), &mut rng);
         }
     }

@@ -275,7 +275,7 @@ struct Run<'g> {
 
 impl<'g> Run<'g> {
     fn new(golden: &'g Golden, what: String, isa: Isa, threads: usize) -> Self {
-        let mut context = Context::cpu(Cpu { isa, ..Cpu::new(threads) }, ARENA).expect("memory");
+        let mut context = Context::cpu(Cpu::with_isa(threads, isa), ARENA).expect("memory");
         context.memory_mut().region_mut(Region::Step).fill(f32::NAN);
         let network = golden.network();
         network.store().reserve(&mut context).expect("memory");

@@ -320,10 +320,12 @@ fn a_search_is_continued_with_its_own_settings_only() {
 fn settings_that_cannot_be_are_refused_before_anything_is_written() {
     let scene = Scene::new();
     for (flags, part) in [
-        ("--batch 0", "batch: must be at least 1"),
+        ("--batch 0", "batch: 0 is not between 1 and"),
         ("--batch 241", "batch: is larger than the 240 training images"),
+        ("--epochs 18446744073709551615", "epochs: 18446744073709551615 is not between"),
+        ("--seed 18446744073709551615", "seed: 18446744073709551615 is more than"),
         ("--lr nan", "lr: NaN is not a positive number"),
-        ("--random 0", "random: must be at least 1"),
+        ("--random 0", "random: 0 is not between 1 and"),
         ("--device cuda:9", "device cuda:9"),
         ("--threads 0", "--threads: 0 is not"),
     ] {
@@ -332,4 +334,54 @@ fn settings_that_cannot_be_are_refused_before_anything_is_written() {
         assert!(message.contains(part), "{flags}: {part:?} is missing from: {message}");
         assert!(!scene.path("run").exists(), "{flags}");
     }
+}
+
+#[test]
+fn retraining_a_file_in_the_default_directory_leaves_the_run_there() {
+    let scene = Scene::new();
+    let run = RUN.replace("--out run", "");
+    assert!(!run.contains("--out"));
+    scene.stdout(&run);
+    let directory = "runs/data-small-s1";
+    let before = scene.files(directory);
+    let network = before.keys().find(|name| name.starts_with("arch/")).unwrap();
+    std::fs::copy(scene.path(directory).join(network), scene.path("mine.json")).unwrap();
+    let flags = run.trim_start_matches("run ");
+    scene.stdout(&format!("retrain {flags} --arch mine.json --overwrite"));
+    let after = scene.files(directory);
+    for name in ["ckpt/smash.safetensors", "ranking.jsonl", "results.json"] {
+        assert_eq!(before[name], after[name], "{name}");
+    }
+}
+
+#[test]
+fn another_norm_does_not_take_the_settings_of_networks_trained_before() {
+    let scene = Scene::finished();
+    let before = scene.files("run");
+    let message = scene.complaint("retrain --out run --norm full --overwrite", 5);
+    assert!(message.contains("retrain.norm"), "{message}");
+    assert_eq!(scene.files("run"), before);
+}
+
+#[test]
+fn evaluation_batches_larger_than_training_batches_fit_the_memory() {
+    let scene = Scene::new();
+    scene.stdout("train --config settings.toml --data data --out run --batch 1 --max-steps 2");
+}
+
+/// The space of the paper's second network at full size on 32x32 pixels; a batch of 4 keeps it short.
+#[test]
+fn the_papers_space_trains_within_the_memory_it_states() {
+    let scene = Scene::new();
+    std::fs::write(scene.path("v2.toml"), "preset = \"v2\"\n[data]\naugment = false\neval_batch = 20\n").unwrap();
+    let output = scene.output("train --data data --out v2 --batch 4 --max-steps 6 --config v2.toml -v");
+    let log = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{log}");
+    let line = log.lines().find(|line| line.contains("peak resident memory")).unwrap_or_else(|| panic!("{log}"));
+    let numbers: Vec<f64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    let [peak, stated] = numbers[..] else { panic!("{line}") };
+    assert!((peak - stated).abs() <= 0.1 * stated, "{line}");
+    assert!(peak < 1536.0, "{line}");
+    let losses = lines(&std::fs::read(scene.path("v2/metrics.jsonl")).unwrap());
+    assert!(losses.iter().all(|line| line["train_loss"].as_f64().is_some_and(f64::is_finite)), "{losses:?}");
 }

@@ -131,7 +131,7 @@ mod tests {
     fn sums_agree_with_f64_for_every_length_and_instruction_set() {
         let mut rng = crate::rng::Rng::new(11, crate::rng::Stream::Init);
         for isa in Isa::available() {
-            let cpu = Cpu { isa, ..Cpu::new(1) };
+            let cpu = Cpu::with_isa(1, isa);
             for len in [0, 1, 3, 4, 15, 16, 17, 63, 511, 512, 513, 2049] {
                 let mut draw = || (0..len).map(|_| rng.normal() as f32).collect::<Vec<_>>();
                 let (a, b) = (draw(), draw());

@@ -32,13 +32,27 @@ pub use simd::Isa;
 pub struct Cpu {
     /// The threads.
     pub pool: Pool,
-    /// The instruction set of the kernels.
-    pub isa: Isa,
+    /// The instruction set of the kernels; private, because the kernels rely on its presence.
+    isa: Isa,
 }
 
 impl Cpu {
     /// `threads` threads (at least one) with the best instruction set of this machine.
     pub fn new(threads: usize) -> Self {
         Self { pool: Pool::new(threads), isa: Isa::detect() }
+    }
+
+    /// The same on the instruction set `isa`.
+    ///
+    /// # Panics
+    /// When this machine does not have it ([`Isa::available`]).
+    pub fn with_isa(threads: usize, isa: Isa) -> Self {
+        assert!(Isa::available().contains(&isa), "this machine has no {}", isa.name());
+        Self { pool: Pool::new(threads), isa }
+    }
+
+    /// The instruction set of the kernels.
+    pub fn isa(&self) -> Isa {
+        self.isa
     }
 }

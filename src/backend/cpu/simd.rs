@@ -353,7 +353,7 @@ macro_rules! on_isa {
             unsafe fn avx2($($arg: $ty),*) $(-> $ret)? {
                 unsafe { $generic::<$crate::backend::cpu::simd::Avx2>($($arg),*) }
             }
-            // SAFETY: an `Isa` is only made for an instruction set that was detected.
+            // SAFETY: the caller promises that the machine has `isa`.
             unsafe {
                 match isa {
                     #[cfg(target_arch = "x86_64")]

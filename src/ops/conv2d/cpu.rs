@@ -29,7 +29,7 @@ impl Operands<'_> {
             direction,
             self.claims.read(self.w.span),
             scale_of(self.claims, self.scale),
-            cpu.isa.tile_rows(),
+            cpu.isa().tile_rows(),
             self.claims.write(self.workspace),
         )
     }
