@@ -9,8 +9,6 @@
 //! Start with [`nas`] for what is computed, [`tape`] for how gradients flow, [`backend`] for what
 //! computes. `ARCHITECTURE.md` tells the whole story.
 
-#![allow(clippy::needless_range_loop)] // kernels index several register tiles with one variable
-
 pub mod backend;
 pub mod checkpoint;
 pub mod cli;

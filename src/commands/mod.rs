@@ -5,6 +5,7 @@ mod eval;
 mod info;
 mod job;
 mod output;
+mod planning;
 mod retrain;
 mod run;
 mod search;

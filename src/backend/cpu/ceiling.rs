@@ -1,8 +1,9 @@
 //! What this machine can do at most, measured: the yardsticks every speed is compared with.
 
 use super::Cpu;
+use super::dispatch::on_isa;
 use super::pool::SharedSlice;
-use super::simd::{Simd, on_isa};
+use super::simd::Simd;
 use std::time::Instant;
 
 /// Independent multiply-adds in flight: 12 hide a latency of 4 cycles at up to 3 per cycle.

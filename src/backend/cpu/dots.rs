@@ -4,7 +4,8 @@
 //! A tile of KR x CR accumulators loads KR + CR vectors for KR * CR multiply-adds; at 4 x 4 with
 //! 16 lanes it is bound by the multiply-adds even when every load crosses a cache line.
 
-use super::simd::{Simd, isolated};
+use super::dispatch::isolated;
+use super::simd::Simd;
 
 /// Rows of gy and x over one stretch of positions.
 pub struct DotRows<'a> {

@@ -1,7 +1,8 @@
 //! Single passes over memory: what is bound by bandwidth, not by arithmetic.
 
 use super::Cpu;
-use super::simd::{Simd, on_isa};
+use super::dispatch::on_isa;
+use super::simd::Simd;
 
 /// Elements per task: 64 KiB of f32, a fraction of a second-level cache.
 const PIECE: usize = 16 << 10;

@@ -12,10 +12,11 @@
 
 use super::Cpu;
 use super::correlate::Planes;
+use super::dispatch::{isolated, on_isa};
 use super::dots::{DotRows, DotTiles, dots};
 use super::filter::Filter;
 use super::pool::SharedSlice;
-use super::simd::{Simd, isolated, on_isa};
+use super::simd::Simd;
 
 /// Partial sums: enough for 8 threads; each costs a filter's size of workspace.
 const PARTS: usize = 8;

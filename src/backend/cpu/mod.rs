@@ -1,9 +1,10 @@
-//! The CPU: threads, SIMD and the two micro-kernels everything heavy runs on.
+//! The CPU: threads, SIMD and the micro-kernels everything heavy runs on.
 //!
 //! | file | what |
 //! |---|---|
 //! | `pool.rs` | a fixed set of threads that work through numbered tasks |
 //! | `simd.rs` | one vector type per instruction set, chosen at run time |
+//! | `dispatch.rs` | from a generic micro-kernel to a function per instruction set |
 //! | `filter.rs` | windows of filters, packed for the kernels |
 //! | `correlate.rs` | y += w * x, the forward pass and the data gradient of every convolution |
 //! | `filter_gradient.rs` | gw += gy * x, the weight gradient of every convolution |
@@ -11,8 +12,11 @@
 //! | `elementwise.rs` | passes over memory: maps, sums, dot products |
 //! | `ceiling.rs` | what this machine can do at most: multiply-adds and copies per second |
 
+#![allow(clippy::needless_range_loop)] // register tiles are indexed, several with one variable
+
 pub mod ceiling;
 mod correlate;
+mod dispatch;
 mod dots;
 mod elementwise;
 mod filter;

@@ -1,4 +1,4 @@
-//! conv2d on the CPU: three calls of the two micro-kernels of `backend::cpu`.
+//! conv2d on the CPU: three calls of the micro-kernels of `backend::cpu`.
 
 use super::Conv2d;
 use crate::backend::cpu::{
