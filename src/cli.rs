@@ -187,6 +187,9 @@ pub struct ShowArgs {
     /// Number of classes
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub classes: usize,
+    /// Filter size of the stem
+    #[arg(long, value_name = "N", default_value_t = 7)]
+    pub stem_kernel: usize,
 }
 
 /// Arguments of `data`.

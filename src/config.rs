@@ -29,6 +29,8 @@ pub struct RunConfig {
     pub seed: u64,
     /// Seconds between checkpoints; does not affect results.
     pub checkpoint_seconds: u64,
+    /// Filter size of the stem: 7, or 3 as in the paper's smaller networks.
+    pub stem_kernel: usize,
     /// Images.
     pub data: DataConfig,
     /// Training of the SMASH network.
@@ -131,6 +133,7 @@ impl RunConfig {
             preset: preset.name().into(),
             seed: 1,
             checkpoint_seconds: 30,
+            stem_kernel: 7,
             data: DataConfig {
                 source: "embedded".into(),
                 size: 32,
@@ -267,6 +270,9 @@ impl RunConfig {
         ];
         if let Some((name, value)) = counts.iter().find(|(_, value)| *value > MOST) {
             return Err(Error::config(*name, format!("{value} is more than {MOST}")));
+        }
+        if !matches!(self.stem_kernel, 1 | 3 | 5 | 7 | 9 | 11) {
+            return Err(Error::config("stem_kernel", format!("{} is not an odd number up to 11", self.stem_kernel)));
         }
         if self.seed > i64::MAX as u64 {
             return Err(Error::config("seed", format!("{} is more than {}", self.seed, i64::MAX)));
@@ -414,6 +420,7 @@ mod tests {
         assert!(error.to_string().contains("batchsize"), "{error}");
         assert_eq!(error.exit_code(), 3);
         for (key, text) in [
+            ("stem_kernel", "stem_kernel = 4\n"),
             ("search.probability", "[search]\nprobability = 7.0\n"),
             ("hyper", "[hyper]\nstem = 9000000000\n"),
             ("smash.optimizer", "[smash.optimizer]\nbeta2 = 5.0\n"),

@@ -16,8 +16,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Filter size of the stem.
-const STEM_KERNEL: usize = 7;
 /// Pixels of padding a random crop moves in.
 const CROP_PAD: u32 = 4;
 
@@ -273,7 +271,7 @@ fn geometry(config: &RunConfig, dataset: &Dataset) -> Result<(BatchGather, Netwo
         image_channels: image.channels,
         image_size: size,
         classes: dataset.class_names.len(),
-        stem_kernel: STEM_KERNEL,
+        stem_kernel: config.stem_kernel,
     };
     Ok((gather, shape))
 }

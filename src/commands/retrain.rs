@@ -97,7 +97,7 @@ fn checkpoint(job: &Job, arch: &Architecture) -> std::path::PathBuf {
 /// What a resulting network's checkpoint belongs to.
 pub fn identity(job: &Job, arch: &Architecture) -> String {
     serde_json::json!({ "kind": "resulting", "arch": arch, "norm": job.config.retrain.norm,
-        "classes": job.shape.classes, "image_channels": job.shape.image_channels })
+        "classes": job.shape.classes, "stem_kernel": job.shape.stem_kernel, "image_channels": job.shape.image_channels })
     .to_string()
 }
 

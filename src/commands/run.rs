@@ -78,10 +78,11 @@ fn report(job: &Job, ranking: &[Candidate], networks: &[Trained], timing: &Timin
     let _ = writeln!(
         text,
         "\nTest errors are on {} images the search never saw, +- the 95 % interval of that sample; one training each, \
-         so seeds add to it.\nEverything is in {}; `smash-engine show {}` prints the winner.",
+         so seeds add to it.\nEverything is in {}; `smash-engine show {} --image-channels {}` prints the winner.",
         networks.first().map_or(0, |n| n.test_images),
         job.dir.display(),
-        job.path(&format!("arch/{}.json", ranking[0].id)).display()
+        job.path(&format!("arch/{}.json", ranking[0].id)).display(),
+        job.shape.image_channels
     );
     text
 }

@@ -11,9 +11,6 @@ use crate::nas::cost::{NetworkShape, Part, cost, rows};
 use crate::nas::describe;
 use serde_json::{Value, json};
 
-/// Filter size of the stem (Brock et al. 2018, section 3.1).
-const STEM_KERNEL: usize = 7;
-
 /// Prints the architecture.
 ///
 /// # Errors
@@ -42,7 +39,7 @@ fn network_shape(args: &ShowArgs) -> Result<NetworkShape> {
         image_channels: between("--image-channels", args.image_channels, 4096)?,
         image_size,
         classes: between("--classes", args.classes, 1 << 20)?,
-        stem_kernel: STEM_KERNEL,
+        stem_kernel: between("--stem-kernel", args.stem_kernel, 11)?,
     })
 }
 

@@ -38,7 +38,7 @@ pub fn network(job: &Job) -> SmashNetwork {
 pub fn identity(job: &Job) -> String {
     let config = &job.config;
     serde_json::json!({ "kind": "smash", "space": config.space, "hyper": config.hyper, "empty": config.smash.empty, "noise": config.smash.noise,
-        "classes": job.shape.classes, "image_channels": job.shape.image_channels })
+        "classes": job.shape.classes, "stem_kernel": job.shape.stem_kernel, "image_channels": job.shape.image_channels })
     .to_string()
 }
 

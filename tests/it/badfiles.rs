@@ -275,3 +275,26 @@ fn an_architecture_that_is_none_is_refused_before_anything_is_written() {
     let message = scene.complaint("eval --out run --arch other.json", 3);
     assert!(message.contains("other.json: belongs to another search space than the run"), "{message}");
 }
+
+#[test]
+fn damaged_cifar_files_are_refused_by_name() {
+    let scene = Scene::new();
+    let folder = scene.path("cifar");
+    std::fs::create_dir(&folder).unwrap();
+    // 20 records of one label and 3 x 32 x 32 pixels, as in the official files of 10,000.
+    let records: Vec<u8> = (0..20).flat_map(|i| [vec![i % 10], vec![i * 7; 3072]].concat()).collect();
+    let names = [1, 2, 3, 4, 5].map(|i| format!("data_batch_{i}.bin"));
+    for name in names.iter().map(String::as_str).chain(["test_batch.bin"]) {
+        std::fs::write(folder.join(name), &records).unwrap();
+    }
+    let stats = scene.stdout("data stats cifar");
+    assert!(stats.contains("3 x 32 x 32"), "{stats}");
+    let mut wrong_label = records.clone();
+    wrong_label[3073 * 4] = 10;
+    for (bytes, part) in [(&records[..records.len() - 1], "3073"), (&wrong_label[..], "label 10")] {
+        std::fs::write(folder.join("data_batch_3.bin"), bytes).unwrap();
+        let message = scene.complaint("train --data cifar --out run", 3);
+        assert!(message.contains("data_batch_3.bin") && message.contains(part), "{part}: {message}");
+        assert!(!scene.path("run").exists());
+    }
+}
