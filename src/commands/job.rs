@@ -169,7 +169,13 @@ impl Job {
         Shape::new(self.shape.image_channels, self.shape.image_size, self.shape.image_size, n)
     }
 
-    /// Evaluation batches over the given training images.
+    /// Shape of the largest evaluation batch, of validation or test images.
+    pub fn evaluation_shape(&self) -> Shape {
+        let most = self.validation.len().max(self.dataset.test.len());
+        self.batch_shape(self.config.data.eval_batch.min(most))
+    }
+
+    /// Evaluation batches over the validation images.
     pub fn validation_batches(&self) -> impl Iterator<Item = Batch<'_>> {
         sequential_batches(&self.validation, self.config.data.eval_batch)
             .map(|indices| gather_batch(&self.dataset.train, indices))

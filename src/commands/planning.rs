@@ -19,7 +19,7 @@ impl Training<'_> {
     /// Step memory in f32 of the largest step or evaluation to come.
     pub(super) fn plan(&self, job: &Job, total: u64) -> Result<usize> {
         let shape = job.batch_shape(self.batch);
-        let evaluated = job.batch_shape(job.config.data.eval_batch.min(job.validation.len()));
+        let evaluated = job.evaluation_shape();
         if let Some(arch) = self.arch {
             return Ok(plan_step(self.network, arch, shape)?.max(plan_evaluation(self.network, arch, evaluated)?));
         }

@@ -14,6 +14,7 @@ use crate::nas::cost::cost;
 use crate::nas::resulting::ResultingNetwork;
 use crate::nas::score::network_error;
 use crate::nas::strategy::Origin;
+use crate::nas::train::plan_evaluation;
 use crate::report::count;
 use serde::{Deserialize, Serialize};
 
@@ -127,8 +128,8 @@ pub fn load_network(job: &Job, arch: &Architecture) -> Result<(ResultingNetwork,
         return Err(no_network(job, &arch.id()));
     }
     let network = ResultingNetwork::new(arch, job.shape, job.config.retrain.norm);
-    let planned = crate::nas::train::plan_step(&network, arch, job.batch_shape(job.config.data.eval_batch))?;
-    let mut context = job.context(planned)?;
+    let planned = plan_evaluation(&network, arch, job.evaluation_shape())?;
+    let mut context = job.context(2 * planned)?; // untouched room costs nothing
     network.store().reserve(&mut context)?;
     let reached: Reached = crate::checkpoint::load(&path, network.store(), &mut context, &identity(job, arch))?;
     reached.demand_end(job, &format!("network {}", arch.id()), "retrain")?;

@@ -116,7 +116,7 @@ pub fn load_smash(job: &Job) -> Result<(SmashNetwork, Context)> {
     let network = network(job);
     let mut rng = Rng::sub(job.config.seed, Stream::Search, 0);
     let limits = SampleLimits::full(&job.config.space);
-    let shape = job.batch_shape(job.config.data.eval_batch);
+    let shape = job.evaluation_shape();
     let mut largest = 0;
     for _ in 0..100 {
         largest = largest.max(plan_evaluation(&network, &sample(&job.config.space, &limits, &mut rng), shape)?);

@@ -5,7 +5,7 @@ use super::dispatch::on_isa;
 use super::simd::Simd;
 
 /// Elements per task: 64 KiB of f32, a fraction of a second-level cache.
-const PIECE: usize = 16 << 10;
+pub const PIECE: usize = 16 << 10;
 
 /// g *= 1 where y > 0, `slope` elsewhere: the gradient of a (leaky) ReLU from its output,
 /// whose sign is that of its input.

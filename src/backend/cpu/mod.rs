@@ -25,7 +25,7 @@ mod pool;
 mod simd;
 
 pub use correlate::{Correlation, OutChannel, Planes, correlate};
-pub use elementwise::{dot_shifted, gate_leaky, map, sum, zip_map};
+pub use elementwise::{PIECE, dot_shifted, gate_leaky, map, sum, zip_map};
 pub use filter::{Direction, Filter, PackedFilter};
 pub use filter_gradient::{FilterGradient, filter_gradient, filter_gradient_workspace};
 pub use pool::{Pool, SharedSlice};

@@ -8,6 +8,7 @@
 #[cfg(test)]
 mod tests;
 
+use crate::backend::cpu::{PIECE, SharedSlice};
 use crate::backend::{Context, Region, Span};
 
 /// Constants of one update.
@@ -33,9 +34,8 @@ pub fn adam(context: &mut Context, span: Span, config: Adam, decay: f32) {
     let (c1, c2) = (correction(beta1), correction(beta2));
     context.compute(|claims, cpu| {
         let grads = claims.read(span.in_region(Region::Grads));
-        let first = crate::backend::cpu::SharedSlice::new(claims.write(span.in_region(Region::Moment1)));
-        let second = crate::backend::cpu::SharedSlice::new(claims.write(span.in_region(Region::Moment2)));
-        const PIECE: usize = 16 << 10;
+        let first = SharedSlice::new(claims.write(span.in_region(Region::Moment1)));
+        let second = SharedSlice::new(claims.write(span.in_region(Region::Moment2)));
         cpu.pool.pieces(claims.write(span), PIECE, |i, w| {
             // SAFETY: the same disjoint pieces as those of `w`.
             let (m, v) = unsafe { (first.range(i * PIECE, w.len()), second.range(i * PIECE, w.len())) };

@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod tests;
 
+use crate::backend::cpu::{PIECE, SharedSlice};
 use crate::backend::{Context, Region, Span};
 
 /// Constants of one update.
@@ -23,8 +24,7 @@ pub fn sgd(context: &mut Context, span: Span, config: Sgd, decay: f32) {
     let Sgd { lr, momentum } = config;
     context.compute(|claims, cpu| {
         let grads = claims.read(span.in_region(Region::Grads));
-        let velocity = crate::backend::cpu::SharedSlice::new(claims.write(span.in_region(Region::Moment1)));
-        const PIECE: usize = 16 << 10;
+        let velocity = SharedSlice::new(claims.write(span.in_region(Region::Moment1)));
         cpu.pool.pieces(claims.write(span), PIECE, |i, w| {
             // SAFETY: the same disjoint pieces as those of `w`.
             let v = unsafe { velocity.range(i * PIECE, w.len()) };
