@@ -87,11 +87,6 @@ impl SmashNetwork {
         &self.store
     }
 
-    /// The space the network was made for.
-    pub fn space(&self) -> &Space {
-        &self.space
-    }
-
     /// Generates all weights of `arch` in one pass of the HyperNet.
     ///
     /// # Errors

@@ -32,9 +32,6 @@ pub struct Var(u32);
 
 /// The backward half of an op.
 pub trait Backward {
-    /// Name of the op, as everywhere.
-    fn op(&self) -> &'static str;
-
     /// Reads the gradient of the output and writes those of the inputs.
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()>;
 }

@@ -57,10 +57,6 @@ struct Spy {
 type Seen = Rc<RefCell<Vec<Vec<f32>>>>;
 
 impl Backward for Spy {
-    fn op(&self) -> &'static str {
-        "spy"
-    }
-
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
         let gy = tape.grad(self.y)?;
         let target = tape.grad_target(self.x)?;

@@ -81,10 +81,6 @@ struct ActivationNode {
 }
 
 impl Backward for ActivationNode {
-    fn op(&self) -> &'static str {
-        OP
-    }
-
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
         let (gy, y, kind) = (tape.grad(self.y)?, tape.tensor(self.y).span, self.kind);
         if let Some(gx) = tape.grad_target(self.x)? {

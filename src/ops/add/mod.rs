@@ -32,10 +32,6 @@ struct AddNode {
 }
 
 impl Backward for AddNode {
-    fn op(&self) -> &'static str {
-        OP
-    }
-
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
         let gy = tape.grad(self.y)?;
         for x in [self.a, self.b] {

@@ -47,10 +47,6 @@ struct AvgPoolNode {
 }
 
 impl Backward for AvgPoolNode {
-    fn op(&self) -> &'static str {
-        OP
-    }
-
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
         let gy = tape.grad(self.y)?;
         let shape = tape.shape(self.x);

@@ -97,10 +97,6 @@ impl BatchnormNode {
 }
 
 impl Backward for BatchnormNode {
-    fn op(&self) -> &'static str {
-        OP
-    }
-
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
         let gy = tape.grad(self.y)?;
         let operands = self.operands(tape);

@@ -40,10 +40,6 @@ struct ConcatNode {
 }
 
 impl Backward for ConcatNode {
-    fn op(&self) -> &'static str {
-        OP
-    }
-
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
         let gy = tape.grad(self.y)?;
         let mut start = 0;

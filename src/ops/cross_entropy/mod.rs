@@ -89,10 +89,6 @@ struct CrossEntropyNode {
 }
 
 impl Backward for CrossEntropyNode {
-    fn op(&self) -> &'static str {
-        OP
-    }
-
     /// gx[k][n] (+)= gloss / N * (softmax(x[:, n])[k] - [k = label n]).
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
         let gy = tape.grad(self.result)?;

@@ -86,10 +86,6 @@ struct GatherFiltersNode {
 }
 
 impl Backward for GatherFiltersNode {
-    fn op(&self) -> &'static str {
-        OP
-    }
-
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
         let gy = tape.grad(self.y)?;
         let shape = tape.shape(self.x);

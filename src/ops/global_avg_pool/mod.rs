@@ -7,8 +7,6 @@ use crate::error::Result;
 use crate::tape::{Backward, Tape, Var};
 use crate::tensor::Shape;
 
-const OP: &str = "global_avg_pool";
-
 /// The average over the picture; see the module documentation.
 pub fn global_avg_pool(tape: &mut Tape<'_>, x: Var) -> Result<Var> {
     let shape = tape.shape(x);
@@ -37,10 +35,6 @@ struct GlobalAvgPoolNode {
 }
 
 impl Backward for GlobalAvgPoolNode {
-    fn op(&self) -> &'static str {
-        OP
-    }
-
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
         let gy = tape.grad(self.y)?;
         let shape = tape.shape(self.x);

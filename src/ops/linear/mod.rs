@@ -54,10 +54,6 @@ struct LinearNode {
 }
 
 impl Backward for LinearNode {
-    fn op(&self) -> &'static str {
-        OP
-    }
-
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
         let gy = tape.grad(self.y)?;
         let (xt, wt) = (tape.tensor(self.x), tape.tensor(self.w).span);

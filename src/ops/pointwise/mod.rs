@@ -88,10 +88,6 @@ impl PointwiseNode {
 }
 
 impl Backward for PointwiseNode {
-    fn op(&self) -> &'static str {
-        OP
-    }
-
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
         let (config, filter) = (&self.config, self.config.filter);
         let gy = output_gradient(tape, self.y, config.slope)?;

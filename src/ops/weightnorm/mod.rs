@@ -44,10 +44,6 @@ struct WeightnormNode {
 }
 
 impl Backward for WeightnormNode {
-    fn op(&self) -> &'static str {
-        OP
-    }
-
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
         let gscale = tape.grad(self.scale)?;
         let (w, scale) = (tape.tensor(self.w).span, tape.tensor(self.scale).span);
