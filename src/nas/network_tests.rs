@@ -334,7 +334,7 @@ fn cost_counts_exactly_the_parameters_of_the_resulting_network() {
 fn a_dry_run_finds_exactly_the_memory_of_the_real_step() {
     let (network, batch) = (small_smash(), Batch::random(3, 2));
     for arch in drawn(20, 4) {
-        let mut plan = Context::plan();
+        let mut plan = Context::plan(Kind::Cpu);
         smash_step(&mut plan, &network, &arch, &batch);
         let planned = plan.arena().high_water();
         // An arena of this size: one more f32 would be an error.
@@ -367,9 +367,9 @@ fn evaluating_batch_after_batch_leaves_nothing_behind() {
         let network = ResultingNetwork::new(arch, SHAPE, norm);
         let weights = network.weights(Mode::Eval);
         let logits = |tape: &mut Tape<'_>, images: Var| forward(tape, arch, &weights, images, Mode::Eval).unwrap();
-        let one = memory_after(&mut Context::plan(), 1, &logits);
+        let one = memory_after(&mut Context::plan(Kind::Cpu), 1, &logits);
         assert_eq!(one[0], 0, "{norm:?}: memory left after a batch");
-        assert_eq!(memory_after(&mut Context::plan(), 5, &logits), one, "{norm:?}");
+        assert_eq!(memory_after(&mut Context::plan(Kind::Cpu), 5, &logits), one, "{norm:?}");
     }
 }
 
@@ -378,7 +378,7 @@ fn one_set_of_generated_weights_evaluates_any_number_of_batches_in_the_memory_of
     let network = small_smash();
     for arch in drawn(6, 7) {
         let [one, five] = [1, 5].map(|batches| {
-            let mut context = Context::plan();
+            let mut context = Context::plan(Kind::Cpu);
             let batch = Batch::random(3, 5);
             let mut tape = Tape::new(&mut context);
             let weights = network.generate(&mut tape, &arch, Mode::Eval).unwrap();

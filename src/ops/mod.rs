@@ -31,7 +31,7 @@ fn output_gradient(tape: &mut Tape<'_>, y: Var, slope: Option<f32>) -> Result<Sp
     let gy = tape.grad(y)?;
     if let Some(slope) = slope {
         let y = tape.tensor(y).span;
-        tape.compute(|claims, cpu| gate_leaky(cpu, claims.write(gy), claims.read(y), slope));
+        tape.compute(|claims, cpu| gate_leaky(cpu, claims.write(gy), claims.read(y), slope), |_cuda| todo!("cuda"))?;
     }
     Ok(gy)
 }

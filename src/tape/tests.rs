@@ -425,7 +425,7 @@ fn step(context: &mut Context) -> Vec<f32> {
 
 #[test]
 fn a_dry_run_finds_the_exact_peak_of_the_real_one_on_every_instruction_set() {
-    let mut plan = Context::plan();
+    let mut plan = Context::plan(Kind::Cpu);
     assert!(plan.is_plan() && step(&mut plan).is_empty());
     let planned = plan.arena().high_water();
     for isa in Isa::available() {

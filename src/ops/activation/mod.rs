@@ -69,7 +69,10 @@ pub fn activation_into(tape: &mut Tape<'_>, x: Var, y: Var, kind: Activation) ->
         return Err(Error::shape(OP, tape.shape(x), tape.shape(y)));
     }
     let (xt, yt) = (tape.tensor(x).span, tape.tensor(y).span);
-    tape.compute(|claims, cpu| map(cpu, claims.write(yt), claims.read(xt), false, |x| kind.apply(x)));
+    tape.compute(
+        |claims, cpu| map(cpu, claims.write(yt), claims.read(xt), false, |x| kind.apply(x)),
+        |_cuda| todo!("cuda"),
+    )?;
     tape.record(ActivationNode { x, y, kind }, y, &[y]);
     Ok(y)
 }
@@ -84,10 +87,13 @@ impl Backward for ActivationNode {
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
         let (gy, y, kind) = (tape.grad(self.y)?, tape.tensor(self.y).span, self.kind);
         if let Some(gx) = tape.grad_target(self.x)? {
-            tape.compute(|claims, cpu| {
-                let (gy, y) = (claims.read(gy), claims.read(y));
-                zip_map(cpu, claims.write(gx.span), gy, y, gx.add, |g, y| g * kind.derivative(y));
-            });
+            tape.compute(
+                |claims, cpu| {
+                    let (gy, y) = (claims.read(gy), claims.read(y));
+                    zip_map(cpu, claims.write(gx.span), gy, y, gx.add, |g, y| g * kind.derivative(y));
+                },
+                |_cuda| todo!("cuda"),
+            )?;
         }
         Ok(())
     }

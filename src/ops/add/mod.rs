@@ -20,7 +20,10 @@ pub fn add(tape: &mut Tape<'_>, a: Var, b: Var) -> Result<Var> {
     }
     let y = tape.alloc(shape, tape.needs_grad(a) || tape.needs_grad(b))?;
     let (at, bt, yt) = (tape.tensor(a).span, tape.tensor(b).span, tape.tensor(y).span);
-    tape.compute(|claims, cpu| zip_map(cpu, claims.write(yt), claims.read(at), claims.read(bt), false, |a, b| a + b));
+    tape.compute(
+        |claims, cpu| zip_map(cpu, claims.write(yt), claims.read(at), claims.read(bt), false, |a, b| a + b),
+        |_cuda| todo!("cuda"),
+    )?;
     tape.record(AddNode { a, b, y }, y, &[]);
     Ok(y)
 }
@@ -36,7 +39,10 @@ impl Backward for AddNode {
         let gy = tape.grad(self.y)?;
         for x in [self.a, self.b] {
             if let Some(gx) = tape.grad_target(x)? {
-                tape.compute(|claims, cpu| map(cpu, claims.write(gx.span), claims.read(gy), gx.add, |g| g));
+                tape.compute(
+                    |claims, cpu| map(cpu, claims.write(gx.span), claims.read(gy), gx.add, |g| g),
+                    |_cuda| todo!("cuda"),
+                )?;
             }
         }
         Ok(())

@@ -22,14 +22,17 @@ pub fn concat(tape: &mut Tape<'_>, views: &[Var]) -> Result<Var> {
     let y = tape.alloc(shape, views.iter().any(|&v| tape.needs_grad(v)))?;
     let target = tape.tensor(y).span;
     let sources: Vec<_> = views.iter().map(|&v| tape.tensor(v).span).collect();
-    tape.compute(|claims, _| {
-        let mut rest = claims.write(target);
-        for source in sources {
-            let (piece, after) = rest.split_at_mut(source.len);
-            piece.copy_from_slice(claims.read(source));
-            rest = after;
-        }
-    });
+    tape.compute(
+        |claims, _| {
+            let mut rest = claims.write(target);
+            for source in sources {
+                let (piece, after) = rest.split_at_mut(source.len);
+                piece.copy_from_slice(claims.read(source));
+                rest = after;
+            }
+        },
+        |_cuda| todo!("cuda"),
+    )?;
     tape.record(ConcatNode { views: views.to_vec(), y }, y, &[]);
     Ok(y)
 }
@@ -47,9 +50,12 @@ impl Backward for ConcatNode {
             let len = tape.shape(view).len();
             if let Some(gx) = tape.grad_target(view)? {
                 let piece = gy.sub(start, len);
-                tape.compute(|claims, cpu| {
-                    crate::backend::cpu::map(cpu, claims.write(gx.span), claims.read(piece), gx.add, |g| g);
-                });
+                tape.compute(
+                    |claims, cpu| {
+                        crate::backend::cpu::map(cpu, claims.write(gx.span), claims.read(piece), gx.add, |g| g);
+                    },
+                    |_cuda| todo!("cuda"),
+                )?;
             }
             start += len;
         }
