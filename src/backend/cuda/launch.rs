@@ -42,6 +42,11 @@ impl Grid {
         Self { blocks: [len.div_ceil(threads as usize) as u32, 1, 1], threads }
     }
 
+    /// The grid of an elementwise kernel: `each_element` of `kernels/common.cuh`, 4 elements a thread.
+    pub fn elementwise(len: usize) -> Self {
+        Self::cover(len.div_ceil(4), 256)
+    }
+
     /// True when it has no block.
     pub fn is_empty(self) -> bool {
         self.blocks.contains(&0)

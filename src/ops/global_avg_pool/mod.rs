@@ -1,11 +1,14 @@
 //! `y[c]` = mean over all pixels of `x[c]`, image by image: [C, H, W, N] -> [C, 1, 1, N].
 
+mod cuda;
 #[cfg(test)]
 mod tests;
 
 use crate::error::Result;
 use crate::tape::{Backward, Tape, Var};
 use crate::tensor::Shape;
+
+const OP: &str = "global_avg_pool";
 
 /// The average over the picture; see the module documentation.
 pub fn global_avg_pool(tape: &mut Tape<'_>, x: Var) -> Result<Var> {
@@ -26,7 +29,7 @@ pub fn global_avg_pool(tape: &mut Tape<'_>, x: Var) -> Result<Var> {
                 out.iter_mut().for_each(|out| *out *= scale);
             });
         },
-        |_cuda| todo!("cuda"),
+        |device| cuda::global_avg_pool_forward(device, xt, yt, shape),
     )?;
     tape.record(GlobalAvgPoolNode { x, y }, y, &[]);
     Ok(y)
@@ -54,7 +57,7 @@ impl Backward for GlobalAvgPoolNode {
                         }
                     });
                 },
-                |_cuda| todo!("cuda"),
+                |device| cuda::global_avg_pool_backward(device, gy, gx, shape),
             )?;
         }
         Ok(())
