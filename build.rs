@@ -54,7 +54,6 @@ fn build() -> Result<()> {
         println!("cargo::rerun-if-env-changed={variable}");
     }
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed=kernels"); // also tells of files that come and go
     if let Ok(script) = env::current_exe() {
         println!("cargo::rustc-env=SMASH_BUILD_SCRIPT={}", script.display()); // for its tests
     }
@@ -64,6 +63,7 @@ fn build() -> Result<()> {
         return write_images(&out, &[], "no nvcc");
     };
     println!("cargo::rerun-if-changed={}", nvcc.display());
+    println!("cargo::rerun-if-changed=kernels"); // also tells of files that come and go
     let compiler = Compiler::new(nvcc, &root)?;
     // OUT_DIR is target/PROFILE/build/PACKAGE-HASH/out.
     let cache = out.ancestors().nth(4).unwrap_or(&out).join("kernel-cache");

@@ -57,8 +57,8 @@ if [ -x "$nvcc" ]; then
 else
     echo "installing nvcc 13.0 into $PWD/.cuda ..."
     install
-    # Cargo watches this folder: the next build looks for nvcc again.
-    touch kernels
+    # Cargo watches this file: the next build looks for nvcc again.
+    touch build.rs
 fi
 verify
 echo "ready: $("$nvcc" --version | sed -n 's/.*, V\([0-9.]*\).*/nvcc \1/p'); \`cargo build --release\` now compiles the kernels"

@@ -108,6 +108,7 @@ fn a_build_without_nvcc_warns_once_and_has_no_kernels() {
     assert!(warning.contains("looked at NVCC=/nowhere/nvcc)"), "{warning}");
     assert!(warning.contains("tools/setup-cuda.sh"), "{warning}");
     assert!(said.contains("cargo::rerun-if-env-changed=PATH\n"), "{said}");
+    assert!(!said.contains("=kernels"), "an edited kernel changes nothing here:\n{said}");
     assert!(tree.images("release").contains("IMAGES: &[(&str, &[u8])] = &[\n];"));
     assert!(tree.images("release").contains("BUILT_WITH: &str = \"no nvcc\""));
 }
@@ -160,7 +161,8 @@ fn what_was_asked_for_comes_before_what_lies_about() {
 #[test]
 fn every_kernel_becomes_code_for_each_architecture_and_ptx_of_the_last() {
     let tree = Tree::new();
-    tree.build(&[]);
+    let said = tree.build(&[]);
+    assert!(said.contains("cargo::rerun-if-changed=kernels\n"), "{said}");
     let calls = tree.calls();
     assert_eq!(calls.len(), 3);
     for call in &calls {
@@ -246,6 +248,15 @@ fn errors_of_kernels_reach_the_person_who_builds() {
     assert!(tree.fail(&[]).contains("SMASH_CUDA_ARCHS=80,90"));
     // b is in the cache, failures are not.
     assert_eq!(tree.compiled(), ["a.cu", "c.cu"]);
+}
+
+#[test]
+fn warnings_of_kernels_are_seen_once() {
+    let tree = Tree::new();
+    tree.write("kernels/b.cu", "b.cu(1): warning: unused\nb.cu(2): warning: odd");
+    let expected = ["cargo::warning=b.cu(1): warning: unused", "cargo::warning=b.cu(2): warning: odd"];
+    assert_eq!(warnings(&tree.build(&[])), expected);
+    assert!(warnings(&tree.build(&[])).is_empty(), "from the cache");
 }
 
 #[test]
