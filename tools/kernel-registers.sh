@@ -25,7 +25,7 @@ awk '
         printf "%-44s %6s %9d %6d %5d %6d%s\n", name, arch, substr($0, RSTART + 5), shared, stack, spills,
             spills ? "  <- spills" : ""
     }
-' "$log" | sort -b -k1,1 -k2,2bV | awk '
+' "$log" | sort -b -k1,1 -k2b,2V | awk '
     { print; rows++; if (/<- spills$/) bad++ }
     END {
         if (!rows) { print "error: the log names no kernel" > "/dev/stderr"; exit 1 }
