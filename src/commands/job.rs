@@ -2,7 +2,7 @@
 
 use crate::backend::{Context, Cpu};
 use crate::cli::{GlobalArgs, RunArgs};
-use crate::commands::open_device;
+use crate::commands::{open_device, profiling};
 use crate::config::RunConfig;
 use crate::data::augment::centred;
 use crate::data::{AugmentKind, DataSpec, Dataset, Images, channel_stats, sequential_batches, validation_split};
@@ -37,6 +37,8 @@ pub struct Job {
     pub shape: NetworkShape,
     /// Flags of every command.
     pub global: GlobalArgs,
+    /// Training steps that a profiler records.
+    pub profiled: std::ops::Range<u64>,
     /// How progress is shown.
     pub style: Style,
     /// Delete the run that is there.
@@ -59,7 +61,12 @@ impl Job {
     /// # Errors
     /// Usage, data, directory and device errors, each named.
     pub fn open(args: &RunArgs, global: &GlobalArgs, directory: Directory) -> Result<Self> {
+        let profiled = profiling::parse(args.profile_steps.as_deref())?;
         open_device(global)?;
+        if !profiled.is_empty() {
+            let message = "is for profilers of CUDA, and this runs on the CPU; add --device cuda:N";
+            return Err(Error::config("--profile-steps", message));
+        }
         let (config, dir) = resolve(args, directory)?;
         let dataset = crate::data::open(&DataSpec::parse(&config.data.source))?;
         let (train, validation) =
@@ -82,6 +89,7 @@ impl Job {
             gather,
             shape,
             global: global.clone(),
+            profiled,
             style,
             anew,
             interrupt: Interrupt::default(),

@@ -6,6 +6,7 @@
 use crate::backend::Context;
 use crate::checkpoint;
 use crate::commands::job::{Job, interrupted};
+use crate::commands::profiling;
 use crate::data::{Augment, BatchOrder, OrderState};
 use crate::error::{Error, Result};
 use crate::nas::arch::Architecture;
@@ -15,6 +16,7 @@ use crate::nn::optim::Optimizer;
 use crate::nn::schedule::cosine;
 use crate::report::{JsonLines, Progress};
 use crate::rng::{Rng, RngState, Stream};
+use crate::trace::{self, Kind};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -113,6 +115,11 @@ struct Streams {
     arch: Rng,
 }
 
+/// Switches the profiler of a CUDA device. A CPU has none, and --profile-steps is refused there.
+fn switch_profiler(_context: &mut Context, _on: bool) -> Result<()> {
+    Ok(())
+}
+
 impl Training<'_> {
     /// Trains to the end, from the checkpoint if there is one.
     ///
@@ -158,14 +165,21 @@ impl Training<'_> {
         }
         let mut progress = Progress::new(job.style, &self.name, first, total);
         let mut saved = Instant::now();
+        let recorded = profiling::recorded(&job.profiled, first + 1..total + 1);
+        let mut epoch_range = None;
         while state.step < total {
-            let sums = self.step(job, &mut context, &mut streams, &mut metrics, &state, total)?;
             let step = state.step + 1;
+            epoch_range
+                .get_or_insert_with(|| trace::range_with(Kind::Epoch, c"epoch", || (step - 1) / per_epoch + 1));
+            let work =
+                |context: &mut Context| self.step(job, context, &mut streams, &mut metrics, &state, total);
+            let sums = profiling::bracket(&recorded, step, &mut context, switch_profiler, work)?;
             let epoch_ends = step.is_multiple_of(per_epoch) || step == total;
             progress.update(step, &format!("loss {:.3}, err {:.1} %", sums.mean_loss(), sums.percent()));
             if epoch_ends {
                 let epoch = (step - 1) / per_epoch;
                 self.end_epoch(job, &mut context, &mut metrics, epoch, step, sums, validate)?;
+                epoch_range = None;
             }
             let kept = if epoch_ends { (0.0, 0, 0) } else { (sums.loss, sums.errors, sums.images) };
             state = self.state(&streams, step, total, 0, kept);
@@ -297,6 +311,7 @@ impl Training<'_> {
                 &drawn
             }
         };
+        let _range = trace::range_with(Kind::Step, c"step", || arch.number());
         let images = &job.dataset.train;
         let indices = streams.order.next_batch();
         let batch = Batch {

@@ -14,6 +14,7 @@ use crate::ops::batch_gather::{BatchGather, batch_gather};
 use crate::ops::cross_entropy::cross_entropy;
 use crate::tape::{Tape, Var};
 use crate::tensor::Shape;
+use crate::trace::{Kind, within};
 
 /// Images of one step with their windows and labels.
 #[derive(Clone, Debug, Default)]
@@ -112,12 +113,15 @@ pub fn train_step(
     batch: &Batch<'_>,
     update: Update,
 ) -> Result<Outcome> {
-    zero_gradients(context);
+    within(Kind::Phase, c"zero", || zero_gradients(context));
     let mut tape = Tape::new(context);
-    let images = batch_gather(&mut tape, &batch.images, &batch.placements, gather)?;
-    let logits = network.logits(&mut tape, arch, images, Mode::Train)?;
-    let loss = cross_entropy(&mut tape, logits, &batch.labels)?;
-    let outcome = read_outcome(&mut tape, loss.result, batch.labels.len());
+    let images = within(Kind::Phase, c"gather", || batch_gather(&mut tape, &batch.images, &batch.placements, gather))?;
+    let logits = within(Kind::Phase, c"forward", || network.logits(&mut tape, arch, images, Mode::Train))?;
+    let (loss, outcome) = within(Kind::Phase, c"loss", || -> Result<_> {
+        let loss = cross_entropy(&mut tape, logits, &batch.labels)?;
+        let outcome = read_outcome(&mut tape, loss.result, batch.labels.len());
+        Ok((loss, outcome))
+    })?;
     if !outcome.loss.is_finite() {
         return Err(Error::Run(format!(
             "the loss of step {} is {}; lower the learning rate, or look at architecture {}",
@@ -127,8 +131,8 @@ pub fn train_step(
         )));
     }
     tape.release(logits);
-    tape.backward(loss.loss)?;
-    update.optimizer.step(context, network.store(), update.lr, update.step);
+    within(Kind::Phase, c"backward", || tape.backward(loss.loss))?;
+    within(Kind::Phase, c"update", || update.optimizer.step(context, network.store(), update.lr, update.step));
     Ok(outcome)
 }
 

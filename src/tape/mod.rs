@@ -24,6 +24,8 @@ use crate::backend::cpu::map;
 use crate::backend::{Claims, Context, Cpu, Region, Span};
 use crate::error::Result;
 use crate::tensor::{Shape, Tensor};
+use crate::trace::{self, Kind};
+use std::ffi::CStr;
 use std::ops::Range;
 
 /// A value of the current step.
@@ -211,6 +213,16 @@ impl<'c> Tape<'c> {
     /// Runs a kernel; `None` when the device only plans.
     pub fn compute<R>(&mut self, kernel: impl FnOnce(&Claims<'_>, &Cpu) -> R) -> Option<R> {
         self.context.compute(kernel)
+    }
+
+    /// A range for profilers around one pass of an op; none when the device only plans.
+    pub fn op_range(&self, name: &'static CStr) -> Option<trace::Range> {
+        (!self.context.is_plan()).then(|| trace::range(Kind::Op, name))
+    }
+
+    /// A range with a number; none when the device only plans.
+    pub fn range_with(&self, kind: Kind, name: &'static CStr, payload: impl FnOnce() -> u64) -> Option<trace::Range> {
+        (!self.context.is_plan()).then(|| trace::range_with(kind, name, payload))
     }
 
     /// Records how gradients flow back from `output`; `saved` values stay until then.

@@ -28,6 +28,7 @@ pub struct Adam {
 
 /// Updates the parameters in `span` (region `Params`) with weight decay `decay`.
 pub fn adam(context: &mut Context, span: Span, config: Adam, decay: f32) {
+    let _range = crate::trace::range(crate::trace::Kind::Op, c"adam_update");
     let Adam { lr, beta1, beta2, epsilon, step } = config;
     // In f64: 1 - 0.999^t loses half its digits in f32.
     let correction = |beta: f32| (1.0 - f64::from(beta).powf(step as f64)) as f32;

@@ -43,6 +43,7 @@ pub fn batch_gather(
     placements: &[Placement],
     config: &BatchGather,
 ) -> Result<Var> {
+    let _range = tape.op_range(c"batch_gather_forward");
     let [c, h, w] = config.image;
     let fits = images.len() == placements.len() && config.mean.len() == c && config.std.len() == c;
     if !fits || images.iter().any(|i| i.len() != c * h * w) {

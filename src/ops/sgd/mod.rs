@@ -21,6 +21,7 @@ pub struct Sgd {
 /// Updates the parameters in `span` (region `Params`) with weight decay `decay`; the velocity
 /// lies in region `Moment1`.
 pub fn sgd(context: &mut Context, span: Span, config: Sgd, decay: f32) {
+    let _range = crate::trace::range(crate::trace::Kind::Op, c"sgd_update");
     let Sgd { lr, momentum } = config;
     context.compute(|claims, cpu| {
         let grads = claims.read(span.in_region(Region::Grads));
