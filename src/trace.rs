@@ -11,6 +11,7 @@
 //! Numbers and layouts: NVTX 3 headers, nvtxTypes.h and nvtxInit.h for the protocol, nvToolsExt.h for
 //! [`Event`].
 
+use std::error::Error;
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
 use std::io::Write;
 use std::marker::PhantomData;
@@ -172,19 +173,19 @@ const VERSION: u32 = 3;
 
 /// Loads the profiler's library and lets it write its callbacks.
 fn attach(path: &OsStr) -> Result<Tool, String> {
-    for (table, slots) in TABLES.iter().zip(&SLOTS) {
-        // Slot 0 is none, and the table has a null behind its end.
-        for (entry, slot) in table.iter().zip(slots).skip(1) {
+    for ((table, slots), size) in TABLES.iter().zip(&SLOTS).zip(SIZES) {
+        // Slot 0 is none, and a null stands behind the end.
+        for (entry, slot) in table.iter().zip(slots).take(size).skip(1) {
             entry.store(std::ptr::from_ref(slot).cast_mut(), Relaxed);
         }
     }
     // SAFETY: runs the code of a library that the user named in order to have it run.
-    let library = unsafe { libloading::Library::new(path) }.map_err(|e| e.to_string())?;
+    let library = unsafe { libloading::Library::new(path) }.map_err(reason)?;
     // Never unloaded: it may have threads, and we keep its callbacks.
     let library: &'static libloading::Library = Box::leak(Box::new(library));
     type Initialize = unsafe extern "system" fn(extern "system" fn(u32) -> *const c_void) -> c_int;
     // SAFETY: NVTX gives this symbol this type.
-    let initialize = unsafe { library.get::<Initialize>(c"InitializeInjectionNvtx2") }.map_err(|e| e.to_string())?;
+    let initialize = unsafe { library.get::<Initialize>(c"InitializeInjectionNvtx2") }.map_err(reason)?;
     // SAFETY: `export_table` answers as the protocol says, with data that lives as long as the program.
     if unsafe { initialize(export_table) } == 0 {
         return Err(format!("{} refuses to profile", path.display()));
@@ -201,6 +202,11 @@ fn attach(path: &OsStr) -> Result<Tool, String> {
         }
     }
     Ok(Tool { domain: AtomicPtr::new(domain) })
+}
+
+/// What the system says went wrong; the error itself names only the call that failed.
+fn reason(error: libloading::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// A place for one callback. A profiler may change it at any time, so it is read at every call.

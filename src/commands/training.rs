@@ -169,10 +169,8 @@ impl Training<'_> {
         let mut epoch_range = None;
         while state.step < total {
             let step = state.step + 1;
-            epoch_range
-                .get_or_insert_with(|| trace::range_with(Kind::Epoch, c"epoch", || (step - 1) / per_epoch + 1));
-            let work =
-                |context: &mut Context| self.step(job, context, &mut streams, &mut metrics, &state, total);
+            epoch_range.get_or_insert_with(|| trace::range_with(Kind::Epoch, c"epoch", || (step - 1) / per_epoch + 1));
+            let work = |context: &mut Context| self.step(job, context, &mut streams, &mut metrics, &state, total);
             let sums = profiling::bracket(&recorded, step, &mut context, switch_profiler, work)?;
             let epoch_ends = step.is_multiple_of(per_epoch) || step == total;
             progress.update(step, &format!("loss {:.3}, err {:.1} %", sums.mean_loss(), sums.percent()));
