@@ -83,8 +83,7 @@ mod tests {
 
     #[test]
     fn without_the_flag_the_profiler_is_left_alone() {
-        assert_eq!(recorded(&parse(None).unwrap(), 1..10), 1..0);
-        assert!(!recorded(&parse(None).unwrap(), 1..10).contains(&1));
+        assert!(recorded(&parse(None).unwrap(), 1..10).is_empty());
     }
 
     #[test]

@@ -13,14 +13,15 @@ const STEPS: u64 = 3;
 /// Architectures scored by the search.
 const SCORED: u64 = 4;
 
-/// Steps of each training from scratch: one epoch of 240 images.
-const RETRAIN_STEPS: u64 = 24;
+/// Epochs and steps of each training from scratch, on 240 images.
+const RETRAIN_EPOCHS: u64 = 2;
+const RETRAIN_STEPS: u64 = 24 * RETRAIN_EPOCHS;
 
 /// A short run of all three stages.
 fn short_run() -> String {
     format!(
         "run --config settings.toml --out run --max-steps {STEPS} --random {SCORED} --perturb 0 --markov 0 \
-         --retrain-epochs 1 --rivals 1"
+         --retrain-epochs {RETRAIN_EPOCHS} --rivals 1"
     )
 }
 
@@ -109,9 +110,9 @@ fn a_profiler_sees_every_step_phase_and_op_and_changes_nothing() {
     let steps = STEPS + RETRAIN_STEPS * networks;
     // 240 training images, 60 to validate, 100 to test; in batches of 30 where nothing is learned.
     let validated = 2;
-    let evaluated = validated + validated + 4;
+    let evaluated = (RETRAIN_EPOCHS + 1) * validated + 4;
     for (path, expected) in [
-        ("-/epoch", 1 + networks),
+        ("-/epoch", 1 + RETRAIN_EPOCHS * networks),
         ("epoch/step", steps),
         ("step/zero", steps),
         ("step/gather", steps),
@@ -131,7 +132,7 @@ fn a_profiler_sees_every_step_phase_and_op_and_changes_nothing() {
         ("epoch/score", validated),
         ("-/score", SCORED),
         ("score/hypernet", validated + SCORED),
-        ("epoch/evaluate", networks),
+        ("epoch/evaluate", RETRAIN_EPOCHS * networks),
         ("-/evaluate", 2 * networks),
         ("score/block", 3 * (validated + validated * SCORED)),
         ("evaluate/block", 3 * evaluated * networks),
@@ -147,8 +148,8 @@ fn a_profiler_sees_every_step_phase_and_op_and_changes_nothing() {
     let repeated = |times: u64| trained.iter().flat_map(|&id| vec![id; times as usize]).collect::<Vec<_>>();
     assert_eq!(step_ids[STEPS as usize..], repeated(RETRAIN_STEPS));
     assert_eq!(counts.payloads["score"][validated as usize..], numbers(&lines(&files["archs.jsonl"])));
-    assert_eq!(counts.payloads["evaluate"], repeated(3));
-    assert_eq!(counts.payloads["epoch"], vec![1; 1 + trained.len()]);
+    assert_eq!(counts.payloads["evaluate"], repeated(RETRAIN_EPOCHS + 2));
+    assert_eq!(counts.payloads["epoch"], [vec![1], [1, 2].repeat(trained.len())].concat());
     assert_eq!(counts.payloads["block"][..6], [0, 1, 2, 0, 1, 2]);
 }
 
