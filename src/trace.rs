@@ -3,13 +3,13 @@
 //! This is the application's half of NVTX, NVIDIA's protocol between a program and a profiler such as
 //! Nsight Systems, without any library of theirs. A profiler names its library in the variable
 //! `NVTX_INJECTION64_PATH`. At the first range it is loaded, its `InitializeInjectionNvtx2` is called
-//! with [`export_table`], and through that it finds a table of slots per module and writes its
+//! with `export_table`, and through that it finds a table of slots per module and writes its
 //! callbacks into them. We call two of those per range: push and pop, which nest per thread.
 //!
 //! Without a profiler a range costs one relaxed load and a branch; payloads are not even computed.
 //!
 //! Numbers and layouts: NVTX 3 headers, nvtxTypes.h and nvtxInit.h for the protocol, nvToolsExt.h for
-//! [`Event`].
+//! `Event`.
 
 use std::error::Error;
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
