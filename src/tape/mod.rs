@@ -23,6 +23,8 @@ mod tests;
 use crate::backend::{Claims, Context, Cpu, Cuda, Kind, Recording, Region, Span, cpu, cuda};
 use crate::error::Result;
 use crate::tensor::{Shape, Tensor};
+use crate::trace::{self, Level};
+use std::ffi::CStr;
 use std::ops::Range;
 
 /// A value of the current step.
@@ -242,6 +244,16 @@ impl<'c> Tape<'c> {
             |claims, device| cpu::map(device, claims.write(to), claims.read(from), add, |x| x),
             |device| cuda::accumulate(device, to, from, add),
         )
+    }
+
+    /// A range for profilers around one pass of an op; none when the device only plans.
+    pub fn op_range(&self, name: &'static CStr) -> Option<trace::Range> {
+        (!self.context.is_plan()).then(|| trace::range(Level::Op, name))
+    }
+
+    /// A range with a number; none when the device only plans.
+    pub fn range_with(&self, level: Level, name: &'static CStr, payload: impl FnOnce() -> u64) -> Option<trace::Range> {
+        (!self.context.is_plan()).then(|| trace::range_with(level, name, payload))
     }
 
     /// Records how gradients flow back from `output`; `saved` values stay until then.

@@ -7,6 +7,8 @@ mod cli;
 mod golden;
 #[cfg(unix)] // signals, kill and bash
 mod interrupt;
+#[cfg(unix)] // g++ and shared libraries
+mod profile;
 mod run;
 mod scene;
 mod tree;

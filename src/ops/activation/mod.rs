@@ -66,6 +66,7 @@ pub fn activation(tape: &mut Tape<'_>, x: Var, kind: Activation) -> Result<Var> 
 /// # Errors
 /// [`Error::Shape`] when the shapes differ.
 pub fn activation_into(tape: &mut Tape<'_>, x: Var, y: Var, kind: Activation) -> Result<Var> {
+    let _range = tape.op_range(c"activation_forward");
     if tape.shape(x) != tape.shape(y) {
         return Err(Error::shape(OP, tape.shape(x), tape.shape(y)));
     }
@@ -86,6 +87,7 @@ struct ActivationNode {
 
 impl Backward for ActivationNode {
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let _range = tape.op_range(c"activation_backward");
         let (gy, y, kind) = (tape.grad(self.y)?, tape.tensor(self.y).span, self.kind);
         if let Some(gx) = tape.grad_target(self.x)? {
             tape.compute(

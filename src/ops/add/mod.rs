@@ -15,6 +15,7 @@ const OP: &str = "add";
 /// # Errors
 /// [`Error::Shape`] when the shapes differ.
 pub fn add(tape: &mut Tape<'_>, a: Var, b: Var) -> Result<Var> {
+    let _range = tape.op_range(c"add_forward");
     let shape = tape.shape(a);
     if tape.shape(b) != shape {
         return Err(Error::shape(OP, shape, tape.shape(b)));
@@ -37,6 +38,7 @@ struct AddNode {
 
 impl Backward for AddNode {
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let _range = tape.op_range(c"add_backward");
         let gy = tape.grad(self.y)?;
         for x in [self.a, self.b] {
             if let Some(gx) = tape.grad_target(x)? {

@@ -17,6 +17,7 @@ const OP: &str = "avg_pool";
 /// # Errors
 /// [`Error::Shape`] when H or W is odd.
 pub fn avg_pool(tape: &mut Tape<'_>, x: Var) -> Result<Var> {
+    let _range = tape.op_range(c"avg_pool_forward");
     let shape = tape.shape(x);
     if shape.h % 2 == 1 || shape.w % 2 == 1 {
         return Err(Error::shape(OP, "even height and width", shape));
@@ -57,6 +58,7 @@ struct AvgPoolNode {
 
 impl Backward for AvgPoolNode {
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let _range = tape.op_range(c"avg_pool_backward");
         let gy = tape.grad(self.y)?;
         let (shape, pooled) = (tape.shape(self.x), tape.shape(self.y));
         if let Some(gx) = tape.grad_target(self.x)? {

@@ -17,6 +17,7 @@ const OP: &str = "concat";
 /// # Errors
 /// [`crate::Error::Shape`] when the views differ in size or batch.
 pub fn concat(tape: &mut Tape<'_>, views: &[Var]) -> Result<Var> {
+    let _range = tape.op_range(c"concat_forward");
     let channels = common_channels(tape, OP, views)?;
     let shape = tape.shape(views[0]).with_channels(channels);
     let y = tape.alloc(shape, views.iter().any(|&v| tape.needs_grad(v)))?;
@@ -37,6 +38,7 @@ struct ConcatNode {
 
 impl Backward for ConcatNode {
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let _range = tape.op_range(c"concat_backward");
         let gy = tape.grad(self.y)?;
         let mut start = 0;
         for &view in &self.views {

@@ -12,6 +12,7 @@ const OP: &str = "global_avg_pool";
 
 /// The average over the picture; see the module documentation.
 pub fn global_avg_pool(tape: &mut Tape<'_>, x: Var) -> Result<Var> {
+    let _range = tape.op_range(c"global_avg_pool_forward");
     let shape = tape.shape(x);
     let y = tape.alloc(Shape { h: 1, w: 1, ..shape }, tape.needs_grad(x))?;
     let (xt, yt) = (tape.tensor(x).span, tape.tensor(y).span);
@@ -42,6 +43,7 @@ struct GlobalAvgPoolNode {
 
 impl Backward for GlobalAvgPoolNode {
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let _range = tape.op_range(c"global_avg_pool_backward");
         let gy = tape.grad(self.y)?;
         let shape = tape.shape(self.x);
         let scale = 1.0 / (shape.h * shape.w) as f32;
