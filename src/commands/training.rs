@@ -116,11 +116,6 @@ struct Streams {
     arch: Rng,
 }
 
-/// Switches the profiler of a CUDA device. A CPU has none, and --profile-steps is refused there.
-fn switch_profiler(_context: &mut Context, _on: bool) -> Result<()> {
-    Ok(())
-}
-
 impl Training<'_> {
     /// Trains to the end, from the checkpoint if there is one.
     ///
