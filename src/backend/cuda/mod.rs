@@ -46,6 +46,8 @@ pub struct Cuda {
     readback: Readback,
     /// The step being captured or replayed.
     script: Option<Script>,
+    /// Kernels queued so far.
+    launches: u64,
     info: DeviceInfo,
     stream: Arc<CudaStream>,
     context: Arc<CudaContext>,
@@ -76,6 +78,7 @@ impl Cuda {
             staging: Staging::new(&context, &stream).map_err(open)?,
             readback: Readback::new(&context).map_err(open)?,
             script: None,
+            launches: 0,
             info,
             stream,
             context,
@@ -85,6 +88,11 @@ impl Cuda {
     /// What the driver says about this GPU.
     pub fn info(&self) -> &DeviceInfo {
         &self.info
+    }
+
+    /// Kernels queued so far, those of replayed graphs included.
+    pub fn launches(&self) -> u64 {
+        self.launches
     }
 
     /// The stream, with the context current on this thread.
@@ -151,6 +159,7 @@ impl Cuda {
         }
         let stream = self.stream()?;
         let function = self.kernels.function::<P>(op, pass)?;
+        self.launches += 1;
         if let Some(script) = &mut self.script {
             script.note(function as usize, grid, launch::bytes(params));
             if script.is_replay() {
