@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# One step of tools/gpu-check.sh, which says what they are: `gpu-steps.sh NAME`, in the folder of the
+# pack, with WORK, a folder for results. Exit code 77: a tool is not there.
+set -uo pipefail
+
+device=${GPU_CHECK_DEVICE:-cuda:0}
+tables=(python3 tools/gpu_tables.py)
+kernels=(--samples 15)
+v2=(--preset v2 --count 12 --rounds 7)
+small=(--preset small --count 12 --rounds 7)
+one=(--preset v2 --count 1 --rounds 1)
+pytorch=(--preset v2 --count 8 --rounds 5 --steps 5)
+short=(--preset small --epochs 1)
+run=(--preset small)
+long=(--preset v2 --epochs 100 --max-steps 1500)
+tests=(--skip data:: --skip config::) # those of data read files where they were built
+if [ -n "${GPU_CHECK_QUICK:-}" ]; then
+    kernels=(--quick --samples 1)
+    v2=(--preset small --count 1 --rounds 1 --batch 2 --size 8)
+    small=("${v2[@]}")
+    one=("${v2[@]}")
+    pytorch=("${v2[@]}" --steps 1)
+    short=(--preset small --max-steps 2 --batch 2)
+    run=("${short[@]}")
+    long=("${short[@]}")
+    tests=(ops::add ops::sgd)
+fi
+
+have() { command -v "$1" >/dev/null || { echo "$1 is not installed"; exit 77; }; }
+
+sanitize() {
+    have compute-sanitizer
+    compute-sanitizer --tool "$1" --error-exitcode 9 bin/smash-engine selftest --device "$device"
+}
+
+with_pytorch() { # network, JSON file
+    python3 -c 'import torch' 2>/dev/null || { echo "PyTorch is not installed"; exit 77; }
+    python3 tools/bench_pytorch.py "${pytorch[@]}" --network "$1" --device "$device" --engine bin/step \
+        --archs "$WORK/pytorch-archs" --json "$WORK/$2"
+}
+
+# ncu over the samples of one architecture, with the options given; clocks stay as they are.
+profiled() {
+    ncu --clock-control none --cache-control none --profile-from-start off "$@" \
+        bin/step "${one[@]}" --profile --device "$device" --archs "$WORK/one" --json "$WORK/profiled.json"
+}
+
+train() { # command, device, folder, settings
+    bin/smash-engine "$1" --device "$2" --seed 1 --verbose --out "$WORK/$3" "${@:4}"
+}
+
+case $1 in
+facts)
+    cat manifest.txt
+    uname -srm
+    grep -m 1 'model name' /proc/cpuinfo
+    echo "$(nproc) cores, $(ldd --version | head -n 1)"
+    have nvidia-smi
+    nvidia-smi && nvidia-smi --format=csv \
+        --query-gpu=name,driver_version,memory.total,clocks.max.sm,clocks.max.mem,power.limit,ecc.mode.current
+    ;;
+info) bin/smash-engine info --device "$device" ;;
+selftest) bin/smash-engine selftest --device "$device" ;;
+tests) bin/lib-test --test-threads=1 "${tests[@]}" ;;
+short) train train "$device" short "${short[@]}" ;;
+memcheck | racecheck) sanitize "$1" ;;
+run-gpu) train run "$device" run-gpu "${run[@]}" ;;
+run-cpu) train run cpu run-cpu "${run[@]}" ;;
+compare) "${tables[@]}" compare "$WORK/run-gpu/metrics.jsonl" "$WORK/run-cpu/metrics.jsonl" ;;
+train-v2) train train "$device" train-v2 "${long[@]}" ;;
+kernels) bin/kernels "${kernels[@]}" --device "$device" --json "$WORK/kernels.json" ;;
+step) bin/step "${v2[@]}" --gaps --device "$device" --archs "$WORK/v2" --json "$WORK/step.json" ;;
+step-tf32) bin/step "${v2[@]}" --gaps --conv fast --device "$device" --archs "$WORK/v2" --json "$WORK/step-tf32.json" ;;
+step-small) bin/step "${small[@]}" --gaps --device "$device" --archs "$WORK/small" --json "$WORK/step-small.json" ;;
+resulting)
+    bin/step "${v2[@]}" --network resulting --device "$device" --archs "$WORK/v2" --json "$WORK/resulting.json"
+    ;;
+pytorch) with_pytorch smash pytorch.json ;;
+pytorch-resulting) with_pytorch resulting pytorch-resulting.json ;;
+launches)
+    have ncu
+    profiled --csv --log-file "$WORK/launches.csv" --metrics gpu__time_duration.sum &&
+        bin/step "${one[@]}" --rounds 5 --device "$device" --archs "$WORK/one" --json "$WORK/one.json" &&
+        "${tables[@]}" launches "$WORK/launches.csv" "$WORK/one.json"
+    ;;
+ncu)
+    have ncu
+    slowest=$("${tables[@]}" slowest "$WORK/launches.csv" 6) || exit
+    for kernel in $slowest; do
+        echo "== $kernel"
+        profiled --set full --import-source yes --kernel-name "$kernel" --launch-count 2 \
+            --force-overwrite --export "$WORK/ncu-$kernel" &&
+            ncu --import "$WORK/ncu-$kernel.ncu-rep" --page details || exit
+    done
+    ;;
+*) echo "no step $1"; exit 2 ;;
+esac
