@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering::Relaxed};
 
 /// What a range stands for: its NVTX category.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum Level {
     /// A pass over the training images; payload: its number from 1.
     Epoch = 1,
     /// A training step, or the scoring of one architecture; payload: the architecture's id.
@@ -34,12 +34,12 @@ pub enum Kind {
     Op,
 }
 
-const KINDS: [(Kind, &CStr); 5] = [
-    (Kind::Epoch, c"epoch"),
-    (Kind::Step, c"step"),
-    (Kind::Phase, c"phase"),
-    (Kind::Block, c"block"),
-    (Kind::Op, c"op"),
+const LEVELS: [(Level, &CStr); 5] = [
+    (Level::Epoch, c"epoch"),
+    (Level::Step, c"step"),
+    (Level::Phase, c"phase"),
+    (Level::Block, c"block"),
+    (Level::Op, c"op"),
 ];
 
 /// Ends its range when dropped, on the thread that began it.
@@ -54,20 +54,20 @@ pub struct Range {
 
 /// Begins a range.
 #[inline]
-pub fn range(kind: Kind, name: &'static CStr) -> Range {
-    begin(|tool| tool.push(kind, name, None))
+pub fn range(level: Level, name: &'static CStr) -> Range {
+    begin(|tool| tool.push(level, name, None))
 }
 
 /// Begins a range with a number, which is computed only for a profiler.
 #[inline]
-pub fn range_with(kind: Kind, name: &'static CStr, payload: impl FnOnce() -> u64) -> Range {
-    begin(|tool| tool.push(kind, name, Some(payload())))
+pub fn range_with(level: Level, name: &'static CStr, payload: impl FnOnce() -> u64) -> Range {
+    begin(|tool| tool.push(level, name, Some(payload())))
 }
 
 /// Does `work` within a range.
 #[inline]
-pub fn within<R>(kind: Kind, name: &'static CStr, work: impl FnOnce() -> R) -> R {
-    let _range = range(kind, name);
+pub fn within<R>(level: Level, name: &'static CStr, work: impl FnOnce() -> R) -> R {
+    let _range = range(level, name);
     work()
 }
 
@@ -124,11 +124,11 @@ struct Tool {
 }
 
 impl Tool {
-    fn push(&self, kind: Kind, name: &'static CStr, payload: Option<u64>) {
+    fn push(&self, level: Level, name: &'static CStr, payload: Option<u64>) {
         let event = Event {
             version: VERSION as u16,
             size: size_of::<Event>() as u16,
-            category: kind as u32,
+            category: level as u32,
             color_type: 0,
             color: 0,
             payload_type: i32::from(payload.is_some()), // 0: none, 1: u64
@@ -196,9 +196,9 @@ fn attach(path: &OsStr) -> Result<Tool, String> {
         (callback::<extern "system" fn(*const c_char) -> *mut c_void>(12), callback::<Categorise>(8))
     };
     let domain = create.map_or(null_mut(), |create| create(c"smash-engine".as_ptr()));
-    for (kind, name) in KINDS {
+    for (level, name) in LEVELS {
         if let Some(categorise) = categorise {
-            categorise(domain, kind as u32, name.as_ptr());
+            categorise(domain, level as u32, name.as_ptr());
         }
     }
     Ok(Tool { domain: AtomicPtr::new(domain) })

@@ -1,9 +1,10 @@
 //! y = a + b, all of one shape. Writing to a memory bank adds to it: a new version of the bank.
 
+mod cuda;
 #[cfg(test)]
 mod tests;
 
-use crate::backend::cpu::{map, zip_map};
+use crate::backend::cpu::zip_map;
 use crate::error::{Error, Result};
 use crate::tape::{Backward, Tape, Var};
 
@@ -21,7 +22,10 @@ pub fn add(tape: &mut Tape<'_>, a: Var, b: Var) -> Result<Var> {
     }
     let y = tape.alloc(shape, tape.needs_grad(a) || tape.needs_grad(b))?;
     let (at, bt, yt) = (tape.tensor(a).span, tape.tensor(b).span, tape.tensor(y).span);
-    tape.compute(|claims, cpu| zip_map(cpu, claims.write(yt), claims.read(at), claims.read(bt), false, |a, b| a + b));
+    tape.compute(
+        |claims, cpu| zip_map(cpu, claims.write(yt), claims.read(at), claims.read(bt), false, |a, b| a + b),
+        |device| cuda::add_forward(device, at, bt, yt),
+    )?;
     tape.record(AddNode { a, b, y }, y, &[]);
     Ok(y)
 }
@@ -38,7 +42,7 @@ impl Backward for AddNode {
         let gy = tape.grad(self.y)?;
         for x in [self.a, self.b] {
             if let Some(gx) = tape.grad_target(x)? {
-                tape.compute(|claims, cpu| map(cpu, claims.write(gx.span), claims.read(gy), gx.add, |g| g));
+                tape.accumulate(gx.span, gy, gx.add)?;
             }
         }
         Ok(())

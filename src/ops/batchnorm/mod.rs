@@ -58,9 +58,12 @@ pub fn batchnorm(tape: &mut Tape<'_>, views: &[Var], gamma: Var, beta: Var, conf
     let node = BatchnormNode { views: views.to_vec(), gamma, beta, statistics, y, config };
     let operands = node.operands(tape);
     let yt = tape.tensor(y).span;
-    tape.compute(|claims, device| {
-        cpu::batchnorm_forward(device, claims, &operands, &config, claims.write(yt));
-    });
+    tape.compute(
+        |claims, device| {
+            cpu::batchnorm_forward(device, claims, &operands, &config, claims.write(yt));
+        },
+        |_cuda| todo!("cuda"),
+    )?;
     let saved: Vec<Var> = views.iter().copied().chain([gamma, beta, statistics, y]).collect();
     tape.record(node, y, &saved);
     tape.release(statistics);
@@ -105,9 +108,12 @@ impl Backward for BatchnormNode {
         let vectors = [tape.grad_accumulator(self.gamma)?, tape.grad_accumulator(self.beta)?];
         let targets: Vec<Option<GradTarget>> =
             self.views.iter().map(|&v| tape.grad_target(v)).collect::<Result<_>>()?;
-        tape.compute(|claims, device| {
-            cpu::batchnorm_backward(device, claims, &operands, &self.config, gy, vectors, &targets);
-        });
+        tape.compute(
+            |claims, device| {
+                cpu::batchnorm_backward(device, claims, &operands, &self.config, gy, vectors, &targets);
+            },
+            |_cuda| todo!("cuda"),
+        )?;
         Ok(())
     }
 }

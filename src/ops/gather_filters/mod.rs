@@ -75,7 +75,10 @@ pub fn gather_filters(tape: &mut Tape<'_>, x: Var, config: GatherFilters) -> Res
     let len = config.ranges().last().map_or(0, |r| r.end);
     let y = tape.alloc(Shape::vector(len), tape.needs_grad(x))?;
     let (xt, yt) = (tape.tensor(x).span, tape.tensor(y).span);
-    tape.compute(|claims, cpu| cpu::gather_forward(cpu, &config, shape, claims.read(xt), claims.write(yt)));
+    tape.compute(
+        |claims, cpu| cpu::gather_forward(cpu, &config, shape, claims.read(xt), claims.write(yt)),
+        |_cuda| todo!("cuda"),
+    )?;
     tape.record(GatherFiltersNode { x, y, config }, y, &[]);
     Ok(y)
 }
@@ -92,9 +95,12 @@ impl Backward for GatherFiltersNode {
         let gy = tape.grad(self.y)?;
         let shape = tape.shape(self.x);
         if let Some(gx) = tape.grad_accumulator(self.x)? {
-            tape.compute(|claims, cpu| {
-                cpu::gather_backward(cpu, &self.config, shape, claims.read(gy), claims.write(gx));
-            });
+            tape.compute(
+                |claims, cpu| {
+                    cpu::gather_backward(cpu, &self.config, shape, claims.read(gy), claims.write(gx));
+                },
+                |_cuda| todo!("cuda"),
+            )?;
         }
         Ok(())
     }

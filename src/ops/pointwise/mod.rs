@@ -54,9 +54,12 @@ pub fn pointwise(tape: &mut Tape<'_>, views: &[Var], w: Var, scale: Option<Var>,
     let workspace = tape.workspace(PackedFilter::workspace(filter, Direction::Forward))?;
     let node = PointwiseNode { views: views.to_vec(), w, scale, y, config };
     let (tensors, yt) = (node.tensors(tape), tape.tensor(y));
-    tape.compute(|claims, device| {
-        cpu::pointwise_forward(device, claims, &tensors, &config, workspace, claims.write(yt.span));
-    });
+    tape.compute(
+        |claims, device| {
+            cpu::pointwise_forward(device, claims, &tensors, &config, workspace, claims.write(yt.span));
+        },
+        |_cuda| todo!("cuda"),
+    )?;
     tape.free(workspace);
     let saved: Vec<Var> = views.iter().copied().chain([w]).chain(scale).chain(config.slope.map(|_| y)).collect();
     tape.record(node, y, &saved);
@@ -97,22 +100,36 @@ impl Backward for PointwiseNode {
         if let Some(gw) = tape.grad_accumulator(self.w)? {
             let gscale = self.scale.map(|s| tape.grad_accumulator(s)).transpose()?.flatten();
             let workspace = tape.workspace(filter_gradient_workspace(filter))?;
-            tape.compute(|claims, device| {
-                let (gy, gw) = (claims.read(gy), claims.write(gw));
-                let product = cpu::pointwise_backward_weight(device, claims, &tensors, config, workspace, gy, gw);
-                if let Some(gscale) = gscale {
-                    claims.write(gscale)[0] += product;
-                }
-            });
+            tape.compute(
+                |claims, device| {
+                    let (gy, gw) = (claims.read(gy), claims.write(gw));
+                    let product = cpu::pointwise_backward_weight(device, claims, &tensors, config, workspace, gy, gw);
+                    if let Some(gscale) = gscale {
+                        claims.write(gscale)[0] += product;
+                    }
+                },
+                |_cuda| todo!("cuda"),
+            )?;
             tape.free(workspace);
         }
         let targets: Option<Vec<GradTarget>> =
             self.views.iter().map(|&v| tape.grad_target(v)).collect::<Result<_>>()?;
         if let Some(targets) = targets {
             let workspace = tape.workspace(PackedFilter::workspace(filter, Direction::Backward))?;
-            tape.compute(|claims, device| {
-                cpu::pointwise_backward_data(device, claims, &tensors, config, workspace, claims.read(gy), &targets);
-            });
+            tape.compute(
+                |claims, device| {
+                    cpu::pointwise_backward_data(
+                        device,
+                        claims,
+                        &tensors,
+                        config,
+                        workspace,
+                        claims.read(gy),
+                        &targets,
+                    );
+                },
+                |_cuda| todo!("cuda"),
+            )?;
             tape.free(workspace);
         }
         Ok(())

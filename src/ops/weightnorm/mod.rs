@@ -33,7 +33,10 @@ pub fn weightnorm(tape: &mut Tape<'_>, w: Var, ranges: Vec<Range<usize>>) -> Res
     }
     let scale = tape.alloc(Shape::vector(ranges.len()), tape.needs_grad(w))?;
     let (wt, st) = (tape.tensor(w).span, tape.tensor(scale).span);
-    tape.compute(|claims, cpu| cpu::weightnorm_forward(cpu, claims.read(wt), &ranges, claims.write(st)));
+    tape.compute(
+        |claims, cpu| cpu::weightnorm_forward(cpu, claims.read(wt), &ranges, claims.write(st)),
+        |_cuda| todo!("cuda"),
+    )?;
     tape.record(WeightnormNode { w, scale, ranges }, scale, &[w, scale]);
     Ok(scale)
 }
@@ -50,10 +53,13 @@ impl Backward for WeightnormNode {
         let gscale = tape.grad(self.scale)?;
         let (w, scale) = (tape.tensor(self.w).span, tape.tensor(self.scale).span);
         if let Some(gw) = tape.grad_accumulator(self.w)? {
-            tape.compute(|claims, _| {
-                let (w, scale, gscale) = (claims.read(w), claims.read(scale), claims.read(gscale));
-                cpu::weightnorm_backward(w, scale, gscale, &self.ranges, claims.write(gw));
-            });
+            tape.compute(
+                |claims, _| {
+                    let (w, scale, gscale) = (claims.read(w), claims.read(scale), claims.read(gscale));
+                    cpu::weightnorm_backward(w, scale, gscale, &self.ranges, claims.write(gw));
+                },
+                |_cuda| todo!("cuda"),
+            )?;
         }
         Ok(())
     }
