@@ -15,7 +15,7 @@ mod launch;
 mod residents;
 mod staging;
 
-pub use driver::{DeviceInfo, count, probe};
+pub use driver::{DeviceInfo, probe};
 pub use elementwise::{accumulate, gate_leaky};
 pub use graph::Recording;
 pub use images::BUILT_WITH;
