@@ -1,4 +1,4 @@
-// Device memory and pinned memory. Every allocation ends (to 16 bytes) at a page that faults; what
+// Device memory and pinned memory. Every allocation ends (to 16 bytes) at pages that fault; what
 // lies between is checked when it is freed. New memory is filled with 0xFF, NaN.
 #include <string.h>
 #include <sys/mman.h>
@@ -13,6 +13,7 @@ namespace emu {
 namespace {
 
 constexpr unsigned char CANARY = 0xc5;
+constexpr size_t GUARD = size_t(1) << 20;  // faults, on either side
 
 struct Allocation {
   size_t bytes;
@@ -37,14 +38,14 @@ Code allocate(Address* out, size_t bytes, bool pinned) {
     return error(ERROR_OUT_OF_MEMORY, "allocation of " + std::to_string(bytes) + " bytes, " +
                                           std::to_string(settings().memory - stats.memory_used) + " are free");
   const size_t page = size_t(sysconf(_SC_PAGESIZE)), body = padded(bytes), pages = (body + page - 1) / page * page;
-  void* map = mmap(nullptr, pages + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (map == MAP_FAILED) return error(ERROR_OUT_OF_MEMORY, "the host has no memory left");
-  mprotect(static_cast<char*>(map) + pages, page, PROT_NONE);
-  char* start = static_cast<char*>(map) + pages - body;
+  void* map = mmap(nullptr, pages + 2 * GUARD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (map == MAP_FAILED || mprotect(static_cast<char*>(map) + GUARD, pages, PROT_READ | PROT_WRITE))
+    return error(ERROR_OUT_OF_MEMORY, "the host has no memory left");
+  char* start = static_cast<char*>(map) + GUARD + pages - body;
   memset(start, 0xff, bytes);
   memset(start + bytes, CANARY, body - bytes);
   *out = Address(reinterpret_cast<uintptr_t>(start));
-  allocations[*out] = {bytes, static_cast<char*>(map), pages + page, pinned};
+  allocations[*out] = {bytes, static_cast<char*>(map), pages + 2 * GUARD, pinned};
   stats.allocations++;
   if (!pinned) stats.memory_peak = std::max(stats.memory_peak, stats.memory_used += bytes);
   return SUCCESS;
@@ -79,15 +80,14 @@ Code release(Address address) {
 }
 
 std::string describe(uintptr_t address) {
-  const size_t near = size_t(1) << 20;
   const auto it = below(address);
   if (it != allocations.end()) {
     const size_t offset = address - it->first, bytes = it->second.bytes;
-    if (offset < bytes + near)
+    if (offset < bytes + GUARD)
       return std::to_string(offset - bytes) + " bytes past the end of a " + std::to_string(bytes) + "-byte allocation";
   }
   const auto above = allocations.upper_bound(address);
-  if (above != allocations.end() && above->first - address < near)
+  if (above != allocations.end() && above->first - address < GUARD + 4096)
     return std::to_string(above->first - address) + " bytes before a " + std::to_string(above->second.bytes) +
            "-byte allocation";
   char text[64];
