@@ -27,12 +27,12 @@ void end_launch() {
 bool redirect(void* context) {
 #if defined(__x86_64__)
   auto& registers = static_cast<ucontext_t*>(context)->uc_mcontext.gregs;
-  registers[REG_RSP] = reinterpret_cast<greg_t>(stack_top()) - 8;  // as after a call
+  registers[REG_RSP] = reinterpret_cast<greg_t>(abandoned_stack()) - 8;  // as after a call
   registers[REG_RIP] = reinterpret_cast<greg_t>(&end_launch);
   return true;
 #elif defined(__aarch64__)
   auto& machine = static_cast<ucontext_t*>(context)->uc_mcontext;
-  machine.sp = reinterpret_cast<uintptr_t>(stack_top());
+  machine.sp = reinterpret_cast<uintptr_t>(abandoned_stack());
   machine.pc = reinterpret_cast<uintptr_t>(&end_launch);
   return true;
 #else

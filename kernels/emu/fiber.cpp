@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 #ifdef SMASH_EMU_TSAN
@@ -65,7 +66,16 @@ smash_emu_swap:
 )");
 #endif
 
+void abandon(char* stack) {
+#ifdef __SANITIZE_ADDRESS__
+  __asan_unpoison_memory_region(stack, Stacks::SIZE);
+#else
+  (void)stack;
+#endif
+}
+
 void make_fiber(Fiber& fiber, char* stack, void (*entry)()) {
+  abandon(stack);
   fiber.stack = stack;
 #ifdef SMASH_EMU_UCONTEXT
   getcontext(&fiber.context);

@@ -47,6 +47,8 @@ struct Fiber {
 
 // A fiber that starts in `entry`, which says fiber_entered() first and never returns.
 void make_fiber(Fiber&, char* stack, void (*entry)());
+// What was left on this stack in the middle of something is no longer of interest.
+void abandon(char* stack);
 void fiber_entered();
 void resume(Fiber&);
 void yield(Fiber&);

@@ -283,7 +283,11 @@ Outcome run(const Kernel& kernel, dim3 grid, dim3 block, const void* params, Sch
 
 bool in_kernel() { return running && running->current && pthread_equal(running->os_thread, pthread_self()); }
 bool stack_overflow(const void* address) { return running->stacks.overflowed(address); }
-char* stack_top() { return running->current->fiber.stack + Stacks::SIZE; }
+char* abandoned_stack() {
+  char* stack = running->current->fiber.stack;
+  abandon(stack);
+  return stack + Stacks::SIZE;
+}
 
 // ---- for kernels (thread.h)
 

@@ -29,7 +29,8 @@ Outcome run(const Kernel&, dim3 grid, dim3 block, const void* params, Schedule);
 // For the handler of memory faults (fault.cpp), about the calling OS thread:
 bool in_kernel();
 bool stack_overflow(const void* address);
-char* stack_top();
+// The top of the stack of the thread that faulted, free to be used.
+char* abandoned_stack();
 // Ends the launch, as fail() does.
 [[noreturn]] void fail_with(Code, const std::string& message);
 

@@ -26,15 +26,21 @@ pub enum Sanitize {
     Thread,
 }
 
+impl Sanitize {
+    /// What SMASH_SANITIZE asks for.
+    pub fn asked() -> Result<Option<Self>, String> {
+        match std::env::var("SMASH_SANITIZE").as_deref() {
+            Err(_) | Ok("") => Ok(None),
+            Ok("address") => Ok(Some(Self::Address)),
+            Ok("thread") => Ok(Some(Self::Thread)),
+            Ok(other) => Err(format!("SMASH_SANITIZE={other}: address or thread")),
+        }
+    }
+}
+
 /// Builds the emulator of this crate's kernels, if it is not there already.
 pub fn library() -> Result<PathBuf, String> {
-    let sanitize = match std::env::var("SMASH_SANITIZE").as_deref() {
-        Err(_) | Ok("") => None,
-        Ok("address") => Some(Sanitize::Address),
-        Ok("thread") => Some(Sanitize::Thread),
-        Ok(other) => return Err(format!("SMASH_SANITIZE={other}: address or thread")),
-    };
-    library_of(&root().join("kernels"), sanitize)
+    library_of(&root().join("kernels"), Sanitize::asked()?)
 }
 
 /// The same for another folder with kernels, which holds `emu/` and all headers too.
@@ -245,7 +251,11 @@ impl Build {
 
 /// Runs a command; its output, or what it complained about.
 fn run(command: &mut Command) -> Result<String, String> {
-    let output = command.output().map_err(|e| format!("cannot run {}: {e}", command.get_program().display()))?;
+    // A sanitizer preloaded into the tests is none of the compiler's business.
+    let output = command
+        .env_remove("LD_PRELOAD")
+        .output()
+        .map_err(|e| format!("cannot run {}: {e}", command.get_program().display()))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
