@@ -330,7 +330,8 @@ impl Emulator {
         ONE.get_or_init(|| Self::open(&library()?)).as_ref().map_err(Clone::clone)
     }
 
-    /// Opens a library. Each file has state of its own, so several can be open at once.
+    /// Opens a library. Each file has state of its own, so several can be open at once; cudarc
+    /// takes the one that was opened first.
     pub fn open(library: &Path) -> Result<Self, String> {
         const RTLD_NOW: c_int = 2;
         let path = CString::new(library.as_os_str().as_encoded_bytes()).map_err(|e| e.to_string())?;
