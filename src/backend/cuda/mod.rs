@@ -14,14 +14,16 @@ mod images;
 mod launch;
 mod residents;
 mod staging;
+mod views;
 
-pub use driver::{DeviceInfo, count, probe};
+pub use driver::{DeviceInfo, probe};
 pub use elementwise::{accumulate, gate_leaky};
 pub use graph::Recording;
 pub use images::BUILT_WITH;
 pub(crate) use launch::params;
 pub use launch::{Address, Field, Grid, Params};
 pub use staging::Fetch;
+pub use views::{MAX_VIEWS, Targets, Views};
 
 use crate::backend::{Region, Span};
 use crate::error::{Error, Result};

@@ -19,7 +19,7 @@ impl Residents {
         let set = match self.sets.entry(id) {
             Entry::Occupied(set) => set.into_mut(),
             Entry::Vacant(set) => {
-                let copies = parts.iter().map(|part| stream.clone_htod(*part)).collect::<Result<_, _>>()?;
+                let copies = parts.iter().map(|part| copy(stream, part)).collect::<Result<_, _>>()?;
                 // The sources are pageable memory: wait until they have been read.
                 stream.synchronize()?;
                 set.insert(copies)
@@ -27,4 +27,9 @@ impl Residents {
         };
         Ok(set.iter().map(|copy| Address(copy.device_ptr(stream).0)).collect())
     }
+}
+
+fn copy(stream: &Arc<CudaStream>, part: &[u8]) -> Result<CudaSlice<u8>, DriverError> {
+    // There is no memory of no bytes; a file without images is never read.
+    stream.clone_htod(if part.is_empty() { &[0][..] } else { part })
 }
