@@ -14,7 +14,7 @@
 mod common;
 
 use clap::{Parser, ValueEnum};
-use common::{Place, exit, median, quantile, synchronize, write_json};
+use common::{Conv, Place, exit, median, quantile, synchronize, write_json};
 use serde_json::{Value, json};
 use smash_engine::backend::{Context, Kind, Recording};
 use smash_engine::cli::Preset;
@@ -78,6 +78,12 @@ struct Args {
     /// Height and width of the images
     #[arg(long, default_value_t = 32)]
     size: usize,
+    /// Kernels of convolutions on a GPU
+    #[arg(long, value_enum, default_value = "exact")]
+    conv: Conv,
+    /// Tell a CUDA profiler to record the samples and nothing else
+    #[arg(long)]
+    profile: bool,
     /// Also time each step as a replayed graph: what it takes without gaps between kernels
     #[arg(long)]
     gaps: bool,
@@ -102,6 +108,8 @@ fn main() -> ExitCode {
 /// What steps need besides the network.
 struct Setting {
     place: Place,
+    conv: Conv,
+    profile: bool,
     config: RunConfig,
     shape: NetworkShape,
     gather: BatchGather,
@@ -158,7 +166,8 @@ fn run(args: &Args) -> Result<()> {
         "lr": setting.lr,
         "batch": args.batch,
         "image": { "channels": setting.shape.image_channels, "size": args.size, "classes": setting.shape.classes },
-        "arithmetic": "f32; convolutions may use TF32 tensor cores on a GPU where the engine chooses so",
+        "arithmetic": if args.conv == Conv::Exact { "f32 throughout, no TF32" } else { "f32, convolutions with TF32" },
+        "conv": args.conv.name(),
         "row_ms_per_step": samples.row,
         "archs": rows,
     });
@@ -201,6 +210,8 @@ fn setting(args: &Args, place: Place) -> Result<Setting> {
     };
     Ok(Setting {
         place,
+        conv: args.conv,
+        profile: args.profile,
         shape: NetworkShape { image_channels: channels, image_size: args.size, classes, stem_kernel: 7 },
         gather: BatchGather {
             image: [channels, args.size, args.size],
@@ -239,6 +250,7 @@ impl<'a> Runner<'a> {
             arena = arena.max(plan_step(setting.place.kind(), network, arch, shape)?);
         }
         let mut context = setting.place.context(arena)?;
+        setting.conv.choose(&mut context);
         network.store().reserve(&mut context)?;
         network.store().initialise(&mut context, 1, 0)?;
         let augment = Augment::new(AugmentKind::CropFlip { pad: 4 }, Rng::new(1, Stream::Augment));
@@ -271,14 +283,24 @@ impl<'a> Runner<'a> {
         Ok([queueing, start.elapsed().as_secs_f64() * 1e3])
     }
 
-    /// Kernels of a step so far; none on a CPU.
+    /// Tells a profiler to begin or end, if it is to be told.
+    fn record(&mut self, on: bool) -> Result<()> {
+        match self.context.as_cuda() {
+            Some(cuda) if self.setting.profile => cuda.profile(on),
+            _ => Ok(()),
+        }
+    }
+
+    /// Kernels queued so far; none on a CPU.
     fn launches(&mut self) -> Option<u64> {
         self.context.as_cuda().map(|cuda| cuda.launches())
     }
 
     fn sample(&mut self, arch: &Architecture, recording: Option<&mut Recording>, times: &mut Times) -> Result<()> {
         let before = self.launches();
+        self.record(true)?;
         let [queueing, total] = self.alone(arch, recording)?;
+        self.record(false)?;
         times.launches = self.launches().zip(before).map(|(after, before)| after - before);
         times.queueing.push(queueing);
         times.alone.push(total);

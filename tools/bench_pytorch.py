@@ -219,7 +219,7 @@ def engine_round(args, folder, rounds):
     command = args.engine + [
         "--device", args.device, "--preset", args.preset, "--network", args.network,
         "--archs", str(args.archs), "--count", str(args.count), "--seed", str(args.seed),
-        "--rounds", str(rounds), "--batch", str(args.batch), "--size", str(args.size), "--json", str(file),
+        "--conv", args.conv, "--rounds", str(rounds), "--batch", str(args.batch), "--size", str(args.size), "--json", str(file),
     ]
     if args.threads:
         command += ["--threads", str(args.threads)]
@@ -320,6 +320,7 @@ def arguments():
     parser.add_argument("--batch", type=int, default=50)
     parser.add_argument("--size", type=int, default=32, help="height and width of the images")
     parser.add_argument("--tf32", default="both", choices=["on", "off", "both"], help="PyTorch's; the CPU has none")
+    parser.add_argument("--conv", default="exact", choices=["exact", "fast"], help="the engine's: f32 or with TF32")
     parser.add_argument("--threads", type=int, help="of the CPU, for both")
     parser.add_argument("--json", type=Path, help="write all samples to this file")
     args = parser.parse_args()

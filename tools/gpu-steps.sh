@@ -68,7 +68,7 @@ run-gpu) train run "$device" run-gpu "${run[@]}" ;;
 run-cpu) train run cpu run-cpu "${run[@]}" ;;
 compare) "${tables[@]}" compare "$WORK/run-gpu/metrics.jsonl" "$WORK/run-cpu/metrics.jsonl" ;;
 train-v2) train train "$device" train-v2 "${long[@]}" ;;
-kernels) bin/kernels "${kernels[@]}" --device "$device" --json "$WORK/kernels.json" ;;
+kernels) bin/kernels "${kernels[@]}" --conv exact,fast,tiled,direct,tf32 --device "$device" --json "$WORK/kernels.json" ;;
 step) bin/step "${v2[@]}" --gaps --device "$device" --archs "$WORK/v2" --json "$WORK/step.json" ;;
 step-tf32) bin/step "${v2[@]}" --gaps --conv fast --device "$device" --archs "$WORK/v2" --json "$WORK/step-tf32.json" ;;
 step-small) bin/step "${small[@]}" --gaps --device "$device" --archs "$WORK/small" --json "$WORK/step-small.json" ;;

@@ -2,9 +2,11 @@
 
 #![allow(dead_code)] // each benchmark uses a part
 
+use clap::ValueEnum;
 use cudarc::driver::{result, sys::CUdevice_attribute_enum as Attribute};
 use serde_json::{Value, json};
 use smash_engine::backend::cpu::ceiling::{copy_gbytes, fma_gflops};
+use smash_engine::backend::cuda::{ConvPolicy, ConvVariant};
 use smash_engine::backend::{Context, Cpu, Cuda, Kind, cuda};
 use smash_engine::error::{Error, Result};
 use std::path::Path;
@@ -77,6 +79,41 @@ impl Place {
                 Ok(Some(Ceilings { gflops: fma_gflops(&cpu), gbytes: copy_gbytes(&cpu), how }))
             }
             Self::Cuda { ordinal } => nominal(ordinal),
+        }
+    }
+}
+
+/// Which kernels convolutions take on a GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Conv {
+    /// The fastest for the shape, in f32.
+    Exact,
+    /// The fastest for the shape, TF32 on tensor cores allowed.
+    Fast,
+    /// Tiles in shared memory, whatever the shape.
+    Tiled,
+    /// Sums in registers.
+    Direct,
+    /// Tiles on the tensor cores.
+    Tf32,
+}
+
+impl Conv {
+    /// Name as typed.
+    pub fn name(self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+
+    /// Sets it; a CPU has one kind of kernels.
+    pub fn choose(self, context: &mut Context) {
+        if let Some(cuda) = context.as_cuda() {
+            cuda.set_conv_policy(match self {
+                Self::Exact => ConvPolicy::Exact,
+                Self::Fast => ConvPolicy::Fast,
+                Self::Tiled => ConvPolicy::Only(ConvVariant::Tiled),
+                Self::Direct => ConvPolicy::Only(ConvVariant::Direct),
+                Self::Tf32 => ConvPolicy::Only(ConvVariant::Tf32),
+            });
         }
     }
 }

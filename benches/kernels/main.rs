@@ -13,7 +13,7 @@ mod common;
 mod measure;
 
 use clap::Parser;
-use common::{Ceilings, Place, exit, median, quantile, write_json};
+use common::{Ceilings, Conv, Place, exit, median, quantile, write_json};
 use measure::{Measured, measure};
 use serde_json::json;
 use smash_engine::error::{Error, Result};
@@ -38,6 +38,9 @@ pub struct Args {
     /// Launches per sample; 16 on a GPU and 1 on a CPU by default
     #[arg(long)]
     launches: Option<usize>,
+    /// Kernels of convolutions on a GPU, each measured
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "exact")]
+    conv: Vec<Conv>,
     /// Small shapes: is everything in order?
     #[arg(long)]
     quick: bool,
@@ -65,8 +68,8 @@ fn run(args: &Args) -> Result<()> {
         println!("limits: {:.0} GFLOP/s, {:.0} GB/s, {}", limits.gflops, limits.gbytes, limits.how);
     }
     println!(
-        "{:16} {:16} {:38} {:>10} {:>10} {:>10} {:>8} {:>5} {:>7} {:>5}",
-        "op", "pass", "shape", "median ms", "p20", "p80", "GFLOP/s", "%", "GB/s", "%"
+        "{:16} {:16} {:6} {:38} {:>10} {:>10} {:>10} {:>8} {:>5} {:>7} {:>5}",
+        "op", "pass", "conv", "shape", "median ms", "p20", "p80", "GFLOP/s", "%", "GB/s", "%"
     );
     let mut rows = Vec::new();
     measure(place, args, |measured| {
@@ -107,9 +110,10 @@ fn row(m: &Measured, limits: Option<&Ceilings>) -> String {
         format!("{:>8} {:>5}", "-", "-")
     };
     format!(
-        "{:16} {:16} {:38} {ms:10.4} {:10.4} {:10.4} {arithmetic} {gbytes:7.0} {:>5}{}",
+        "{:16} {:16} {:6} {:38} {ms:10.4} {:10.4} {:10.4} {arithmetic} {gbytes:7.0} {:>5}{}",
         m.op,
         m.pass,
+        m.conv.map_or("-".into(), Conv::name),
         m.shape,
         quantile(&m.samples, 0.2),
         quantile(&m.samples, 0.8),
@@ -124,6 +128,7 @@ fn record(m: &Measured, limits: Option<&Ceilings>) -> serde_json::Value {
     json!({
         "op": m.op,
         "pass": m.pass,
+        "conv": m.conv.map(Conv::name),
         "shape": m.shape,
         "kernels_per_launch": m.kernels,
         "launches_per_sample": m.launches,

@@ -2,7 +2,7 @@
 
 use crate::Args;
 use crate::cases::{Case, Pass, Update, cases, updates};
-use crate::common::{Place, median, synchronize};
+use crate::common::{Conv, Place, median, synchronize};
 use smash_engine::backend::{Context, Kind, Region};
 use smash_engine::error::Result;
 use smash_engine::nn::init::Init;
@@ -23,6 +23,8 @@ pub const STATISTICS: usize = 4096;
 pub struct Measured {
     pub op: &'static str,
     pub pass: &'static str,
+    /// Kernels of a convolution on a GPU.
+    pub conv: Option<Conv>,
     pub shape: String,
     /// Operations and bytes of one launch.
     pub flop: f64,
@@ -60,11 +62,16 @@ pub fn measure(place: Place, args: &Args, mut report: impl FnMut(&Measured)) -> 
     }
     let mut context = place.context(arena)?;
     context.reserve(Region::State, STATISTICS)?;
-    for (case, pass) in chosen {
-        let mut tape = Tape::new(&mut context);
-        let mut bench = Bench::new(&mut tape, case, &pass, launches)?;
-        let times = sample(args.samples, || bench.once())?;
-        report(&times.per_launch(launches).of(case.op, pass.name, &case.shape, pass.flop, pass.bytes));
+    for (case, pass) in &chosen {
+        let is_conv = place.kind() == Kind::Cuda && ["conv2d", "pointwise"].contains(&case.op);
+        for &conv in if is_conv { &args.conv[..] } else { &args.conv[..1] } {
+            conv.choose(&mut context);
+            let mut tape = Tape::new(&mut context);
+            let mut bench = Bench::new(&mut tape, case, pass, launches)?;
+            let times = sample(args.samples, || bench.once())?.per_launch(launches);
+            let conv = is_conv.then_some(conv);
+            report(&Measured { conv, ..times.of(case.op, pass.name, &case.shape, pass.flop, pass.bytes) });
+        }
     }
     for update in updates(args.quick).iter().filter(|u| wanted(u.op, "update", &u.shape)) {
         let times = measure_update(&mut context, update, launches, args.samples)?;
@@ -109,7 +116,7 @@ impl Times {
     fn of(self, op: &'static str, pass: &'static str, shape: &str, flop: f64, bytes: f64) -> Measured {
         let kernels = self.kernels.map(|kernels| kernels as f64 / self.launches as f64);
         let Self { queueing, total: samples, launches, .. } = self;
-        Measured { op, pass, shape: shape.into(), flop, bytes, launches, kernels, samples, queueing }
+        Measured { op, pass, conv: None, shape: shape.into(), flop, bytes, launches, kernels, samples, queueing }
     }
 }
 
