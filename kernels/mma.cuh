@@ -24,8 +24,7 @@ __device__ __forceinline__ uint32_t to_tf32(float x) {
 __device__ __forceinline__ void mma_m16n8k8_tf32(float (&d)[4], const uint32_t (&a)[4],
                                                  const uint32_t (&b)[2]) {
 #ifdef SMASH_EMULATED
-  EMU_SITE;
-  emu::mma_m16n8k8_tf32(d, a, b, emu_site);
+  emu::mma_m16n8k8_tf32(d, a, b, EMU_HERE("mma_m16n8k8_tf32"));
 #else
   asm volatile(
       "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
