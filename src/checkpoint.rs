@@ -6,7 +6,7 @@
 //! Files are written beside their place, synced and renamed, so a reader finds the old or the
 //! new one, whatever happens in between.
 
-use crate::backend::{Context, Region};
+use crate::backend::{Context, Region, Span};
 use crate::error::{Error, Result};
 use crate::nn::params::ParamStore;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -45,16 +45,18 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// The tensors of a network by name, as bytes of the context's memory.
-fn tensors<'a>(store: &'a ParamStore, context: &'a Context) -> Vec<(String, Vec<usize>, &'a [u8])> {
-    let memory = context.memory();
-    let params = store.params().iter().map(|p| (format!("params/{}", p.name), p.dims.clone(), memory.slice(p.span)));
-    let statistics =
-        store.statistics().iter().map(|s| (format!("statistics/{}", s.name), vec![s.span.len], memory.slice(s.span)));
+/// A tensor of a checkpoint: its name, its extent, and where it lies.
+type Placed = (String, Vec<usize>, Span);
+
+/// The tensors of a network, sorted by name.
+fn tensors(store: &ParamStore) -> Vec<Placed> {
+    let params = store.params().iter().map(|p| (format!("params/{}", p.name), p.dims.clone(), p.span));
+    let statistics = store.statistics().iter().map(|s| (format!("statistics/{}", s.name), vec![s.span.len], s.span));
     let moments = [("moment1", Region::Moment1), ("moment2", Region::Moment2)]
-        .map(|(name, region)| (name.to_string(), vec![store.len()], &memory.region(region)[..store.len()]));
-    let all = params.chain(statistics).chain(moments);
-    all.map(|(name, dims, values)| (name, dims, bytemuck::cast_slice(values))).collect()
+        .map(|(name, region)| (name.to_string(), vec![store.len()], Span { region, start: 0, len: store.len() }));
+    let mut all: Vec<Placed> = params.chain(statistics).chain(moments).collect();
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    all
 }
 
 fn digest<'a>(progress: &str, tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
@@ -74,20 +76,22 @@ fn digest<'a>(progress: &str, tensors: impl Iterator<Item = (&'a str, &'a [u8])>
 pub fn save(
     path: &Path,
     store: &ParamStore,
-    context: &Context,
+    context: &mut Context,
     network: &str,
     progress: &impl Serialize,
 ) -> Result<()> {
     let unserialisable = |e: &dyn std::fmt::Display| Error::checkpoint(path, format!("cannot be put together: {e}"));
-    let mut tensors = tensors(store, context);
-    tensors.sort_by(|a, b| a.0.cmp(&b.0));
+    let tensors = tensors(store);
+    let values: Vec<Vec<f32>> = tensors.iter().map(|(.., span)| context.read(*span)).collect::<Result<_>>()?;
     let progress = serde_json::to_string(progress).map_err(|e| unserialisable(&e))?;
-    let sha256 = digest(&progress, tensors.iter().map(|(name, _, bytes)| (name.as_str(), *bytes)));
+    let named = tensors.iter().zip(&values);
+    let sha256 = digest(&progress, named.clone().map(|((name, ..), x)| (name.as_str(), bytemuck::cast_slice(x))));
     let fields = [("format", FORMAT), ("network", network), ("progress", &progress), ("sha256", &sha256)];
     let metadata = fields.map(|(name, text)| (name.to_string(), text.to_string())).into();
-    let views = tensors
-        .into_iter()
-        .map(|(name, dims, bytes)| TensorView::new(Dtype::F32, dims, bytes).map(|view| (name, view)))
+    let views = named
+        .map(|((name, dims, _), x)| {
+            TensorView::new(Dtype::F32, dims.clone(), bytemuck::cast_slice(x)).map(|view| (name.clone(), view))
+        })
         .collect::<Result<Vec<_>, _>>()
         .map_err(|e| unserialisable(&e))?;
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| unserialisable(&e))?;
@@ -111,23 +115,23 @@ pub fn load<P: DeserializeOwned>(path: &Path, store: &ParamStore, context: &mut 
                        use the settings it was trained with, or start again with --overwrite";
         return Err(Error::checkpoint(path, message));
     }
-    let expected: Vec<(String, Vec<usize>)> =
-        tensors(store, context).into_iter().map(|(name, dims, _)| (name, dims)).collect();
+    let expected = tensors(store);
     let mut found = Vec::with_capacity(expected.len());
-    for (name, dims) in &expected {
+    for (name, dims, _) in &expected {
         let tensor = file.tensor(name).map_err(|e| damaged(e.to_string()))?;
         if tensor.shape() != dims || tensor.dtype() != Dtype::F32 {
             return Err(damaged(format!("{name} is {:?} {:?}, not f32 {dims:?}", tensor.dtype(), tensor.shape())));
         }
         found.push((name.as_str(), tensor.data()));
     }
-    found.sort_by_key(|&(name, _)| name);
     if digest(field("progress"), found.iter().copied()) != field("sha256") {
         return Err(damaged("its digest does not match".into()));
     }
     let progress = serde_json::from_str(field("progress")).map_err(|e| damaged(e.to_string()))?;
-    let found: HashMap<&str, &[u8]> = found.into_iter().collect();
-    fill(store, context, &found);
+    for ((.., span), (_, bytes)) in expected.iter().zip(&found) {
+        // The bytes of the file may not be aligned for f32.
+        context.write(*span, &bytemuck::pod_collect_to_vec(bytes))?;
+    }
     Ok(progress)
 }
 
@@ -160,25 +164,6 @@ fn metadata(path: &Path, bytes: &[u8]) -> Result<HashMap<String, String>> {
     }
 }
 
-/// Copies the tensors, whose names and lengths were checked, into the context.
-fn fill(store: &ParamStore, context: &mut Context, found: &HashMap<&str, &[u8]>) {
-    let memory = context.memory_mut();
-    let copy = |name: &str, target: &mut [f32]| {
-        if let Some(bytes) = found.get(name) {
-            bytemuck::cast_slice_mut(target).copy_from_slice(bytes);
-        }
-    };
-    for param in store.params() {
-        copy(&format!("params/{}", param.name), memory.slice_mut(param.span));
-    }
-    for statistic in store.statistics() {
-        copy(&format!("statistics/{}", statistic.name), memory.slice_mut(statistic.span));
-    }
-    for (name, region) in [("moment1", Region::Moment1), ("moment2", Region::Moment2)] {
-        copy(name, &mut memory.region_mut(region)[..store.len()]);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,10 +182,10 @@ mod tests {
 
     fn saved(dir: &Path) -> std::path::PathBuf {
         let (store, mut context) = network();
-        store.initialise(&mut context, 3, 0);
-        context.memory_mut().region_mut(Region::Moment1)[20] = 0.25;
+        store.initialise(&mut context, 3, 0).unwrap();
+        context.write(Span { region: Region::Moment1, start: 20, len: 1 }, &[0.25]).unwrap();
         let path = dir.join("x.safetensors");
-        save(&path, &store, &context, "net", &vec![1, 2, 3]).unwrap();
+        save(&path, &store, &mut context, "net", &vec![1, 2, 3]).unwrap();
         path
     }
 
@@ -212,10 +197,11 @@ mod tests {
         let progress: Vec<i32> = load(&path, &store, &mut context, "net").unwrap();
         assert_eq!(progress, [1, 2, 3]);
         let (_, mut original) = network();
-        store.initialise(&mut original, 3, 0);
-        assert_eq!(context.memory().region(Region::Params)[..22], original.memory().region(Region::Params)[..22]);
-        assert_eq!(context.memory().region(Region::Moment1)[20], 0.25);
-        assert_eq!(context.memory().region(Region::State)[..4], [1.0; 4]);
+        store.initialise(&mut original, 3, 0).unwrap();
+        let part = |context: &mut Context, region, start, len| context.read(Span { region, start, len }).unwrap();
+        assert_eq!(part(&mut context, Region::Params, 0, 22), part(&mut original, Region::Params, 0, 22));
+        assert_eq!(part(&mut context, Region::Moment1, 20, 1), [0.25]);
+        assert_eq!(part(&mut context, Region::State, 0, 4), [1.0; 4]);
     }
 
     #[test]
@@ -231,7 +217,8 @@ mod tests {
             let outcome = load::<Vec<i32>>(&path, &store, &mut context, "net");
             let error = outcome.expect_err(&format!("byte {position} went unnoticed"));
             assert_eq!(error.exit_code(), 5, "byte {position}: {error}");
-            assert!(context.memory().region(Region::Params).iter().all(|&x| x == 0.0));
+            let params = context.whole(Region::Params);
+            assert!(context.read(params).unwrap().iter().all(|&x| x == 0.0));
         }
         for len in [0, 1, 7, 8, 100, bytes.len() - 1] {
             std::fs::write(&path, &bytes[..len]).unwrap();
@@ -256,8 +243,8 @@ mod tests {
         let before = std::fs::read(&path).unwrap();
         // A directory in the temporary file's place: creating it fails, also for root.
         std::fs::create_dir(dir.path().join("x.safetensors.tmp")).unwrap();
-        let (store, context) = network();
-        assert_eq!(save(&path, &store, &context, "net", &0).unwrap_err().exit_code(), 1);
+        let (store, mut context) = network();
+        assert_eq!(save(&path, &store, &mut context, "net", &0).unwrap_err().exit_code(), 1);
         assert_eq!(std::fs::read(&path).unwrap(), before);
     }
 }

@@ -154,7 +154,7 @@ impl Case<'_> {
         let upstream = [0, 1].map(|_| (0..y.len()).map(|_| rng.normal() as f32).collect::<Vec<_>>());
         let both: Vec<f64> = upstream[0].iter().zip(&upstream[1]).map(|(&a, &b)| f64::from(a) + f64::from(b)).collect();
         let expected = self.differentiate(&exact, &both, &mut rng);
-        let mut plan = Context::plan();
+        let mut plan = Context::plan(Kind::Cpu);
         self.run(&mut plan, &upstream);
         let arena_len = plan.arena().high_water();
         let run = |isa, threads| {

@@ -28,6 +28,11 @@ impl Arena {
         Self { capacity, free: BTreeMap::new(), top: 0, high_water: 0 }
     }
 
+    /// f32 it may hand out.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// The start of `len` free elements.
     ///
     /// # Errors

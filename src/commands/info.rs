@@ -3,11 +3,12 @@
 //! The two limits are measured, not looked up: f32 multiply-adds per second, on one thread and
 //! on all, and copy bandwidth. A kernel's speed means something only beside them.
 
-use super::open_device;
+use super::device::{Chosen, choose};
 use super::output::{Align, grouped, print, print_json, table};
 use crate::backend::Cpu;
 use crate::backend::cpu::Isa;
 use crate::backend::cpu::ceiling::{copy_gbytes, fma_gflops};
+use crate::backend::cuda;
 use crate::cli::GlobalArgs;
 use crate::data::{self, DataSpec};
 use crate::error::Result;
@@ -16,15 +17,16 @@ use serde_json::{Value, json};
 /// Measures and prints.
 ///
 /// # Errors
-/// As [`open_device`].
+/// As [`choose`].
 pub fn run(global: &GlobalArgs) -> Result<()> {
     let info = Info::gather(global)?;
     if global.json { print_json(&info.json()) } else { print(&info.text()) }
 }
 
 struct Info {
-    /// Why this device.
-    reason: &'static str,
+    device: Chosen,
+    /// The first GPU, or why there is none to use.
+    gpu: std::result::Result<cuda::DeviceInfo, String>,
     processor: Option<String>,
     cores: usize,
     threads: usize,
@@ -47,16 +49,15 @@ struct Memory {
 
 impl Info {
     fn gather(global: &GlobalArgs) -> Result<Self> {
-        let cpu = open_device(global)?;
+        let device = choose(global)?;
+        let cpu = device.cpu().unwrap_or_else(|| Cpu::new(cores()));
         let one = Cpu::with_isa(1, cpu.isa());
         let set = data::open(&DataSpec::Embedded)?;
         Ok(Self {
-            reason: match global.device.as_str() {
-                "auto" => "chosen by auto: this version has CPU kernels only",
-                _ => "asked for",
-            },
+            device,
+            gpu: cuda::probe(0).map_err(|e| e.to_string()),
             processor: field_of("/proc/cpuinfo", "model name"),
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            cores: cores(),
             threads: cpu.pool.threads(),
             isa: cpu.isa(),
             gflops: [fma_gflops(&one), fma_gflops(&cpu)],
@@ -72,7 +73,9 @@ impl Info {
         let images = format!("{} training and {} test images", grouped(*train as u64), grouped(*test as u64));
         let rows = [
             ("version", format!("smash-engine {}", env!("CARGO_PKG_VERSION"))),
-            ("device", format!("cpu ({})", self.reason)),
+            ("device", self.device.describe().trim_start_matches("device: ").to_string()),
+            ("gpu", self.gpu.as_ref().map_or_else(|reason| format!("none: {reason}"), describe_gpu)),
+            ("kernels for gpus", cuda::BUILT_WITH.to_string()),
             ("processor", self.processor.clone().unwrap_or_else(|| "unknown".into())),
             ("threads", format!("{} of {} cores", self.threads, self.cores)),
             ("instruction set", format!("{} (available: {})", self.isa.name(), isa_names().join(", "))),
@@ -93,7 +96,11 @@ impl Info {
         let (name, [train, test]) = &self.embedded;
         json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "device": { "name": "cpu", "reason": self.reason, "processor": self.processor },
+            "device": self.device.json(),
+            "reason": self.device.reason,
+            "gpu": self.gpu.as_ref().map_or_else(|reason| json!({ "none": reason }), |gpu| json!(describe_gpu(gpu))),
+            "kernels_for_gpus": cuda::BUILT_WITH,
+            "processor": self.processor,
             "threads": self.threads,
             "cores": self.cores,
             "simd": { "chosen": self.isa.name(), "available": isa_names() },
@@ -103,6 +110,24 @@ impl Info {
             "embedded": { "name": name, "train_images": train, "test_images": test },
         })
     }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn describe_gpu(gpu: &cuda::DeviceInfo) -> String {
+    format!(
+        "{} is {}, compute capability {}.{}, {} multiprocessors, {} MiB, driver for CUDA {}.{}",
+        gpu.device,
+        gpu.name,
+        gpu.compute.0,
+        gpu.compute.1,
+        gpu.multiprocessors,
+        gpu.memory_bytes >> 20,
+        gpu.driver / 1000,
+        gpu.driver % 1000 / 10
+    )
 }
 
 fn isa_names() -> Vec<&'static str> {

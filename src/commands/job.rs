@@ -1,8 +1,9 @@
 //! What all stages of a run share: settings, images, the run directory, interruption.
 
-use crate::backend::{Context, Cpu};
+use crate::backend::{Context, Kind};
 use crate::cli::{GlobalArgs, RunArgs};
-use crate::commands::open_device;
+use crate::commands::device::{Chosen, choose};
+use crate::commands::profiling;
 use crate::config::RunConfig;
 use crate::data::augment::centred;
 use crate::data::{AugmentKind, DataSpec, Dataset, Images, channel_stats, sequential_batches, validation_split};
@@ -37,6 +38,10 @@ pub struct Job {
     pub shape: NetworkShape,
     /// Flags of every command.
     pub global: GlobalArgs,
+    /// What it computes on.
+    pub device: Chosen,
+    /// Training steps that a profiler records.
+    pub profiled: std::ops::Range<u64>,
     /// How progress is shown.
     pub style: Style,
     /// Delete the run that is there.
@@ -59,7 +64,12 @@ impl Job {
     /// # Errors
     /// Usage, data, directory and device errors, each named.
     pub fn open(args: &RunArgs, global: &GlobalArgs, directory: Directory) -> Result<Self> {
-        open_device(global)?;
+        let profiled = profiling::parse(args.profile_steps.as_deref())?;
+        let device = choose(global)?;
+        if !profiled.is_empty() && device.kind() == Kind::Cpu {
+            let message = "is for profilers of CUDA, and this runs on the CPU; add --device cuda:N";
+            return Err(Error::config("--profile-steps", message));
+        }
         let (config, dir) = resolve(args, directory)?;
         let dataset = crate::data::open(&DataSpec::parse(&config.data.source))?;
         let (train, validation) =
@@ -82,6 +92,8 @@ impl Job {
             gather,
             shape,
             global: global.clone(),
+            device,
+            profiled,
             style,
             anew,
             interrupt: Interrupt::default(),
@@ -113,38 +125,29 @@ impl Job {
         create(&self.path("ckpt"))?;
         create(&self.path("arch"))?;
         self.write_environment()?;
-        self.say(&describe_device(&self.global)?);
+        self.say(&self.device.describe());
         Ok(())
     }
 
     fn write_environment(&self) -> Result<()> {
-        let cpu = open_device(&self.global)?;
-        let record = serde_json::json!({
+        let mut record = serde_json::json!({
             "engine": env!("CARGO_PKG_VERSION"),
             "os": std::env::consts::OS,
             "arch": std::env::consts::ARCH,
-            "device": "cpu",
-            "threads": cpu.pool.threads(),
-            "simd": cpu.isa().name(),
             "command": std::env::args().collect::<Vec<_>>(),
         });
+        if let (Some(record), serde_json::Value::Object(device)) = (record.as_object_mut(), self.device.json()) {
+            record.extend(device);
+        }
         write_json(&self.dir.join("env.json"), &record)
     }
 
-    /// The device.
+    /// A context whose step arena holds `planned` f32, with `room` as in [`Chosen::context`].
     ///
     /// # Errors
-    /// As [`open_device`].
-    pub fn cpu(&self) -> Result<Cpu> {
-        open_device(&self.global)
-    }
-
-    /// A context whose step arena may grow to `arena_len` f32.
-    ///
-    /// # Errors
-    /// As [`open_device`], or when the memory is refused.
-    pub fn context(&self, arena_len: usize) -> Result<Context> {
-        Context::cpu(self.cpu()?, arena_len)
+    /// When the memory is refused.
+    pub fn context(&self, planned: usize, room: usize) -> Result<Context> {
+        self.device.context(planned, room)
     }
 
     /// A file of the run directory.
@@ -195,17 +198,11 @@ impl Job {
     }
 }
 
-/// What was chosen as the device, and why.
-fn describe_device(global: &GlobalArgs) -> Result<String> {
-    let cpu = open_device(global)?;
-    let why = if global.device == "auto" { " (auto: this build has no CUDA kernels)" } else { "" };
-    Ok(format!("device: cpu, {} threads, {}{why}", cpu.pool.threads(), cpu.isa().name()))
-}
-
 /// Unvaried images with their labels.
 pub fn gather_batch<'a>(images: &'a Images, indices: &[u32]) -> Batch<'a> {
     Batch {
-        images: indices.iter().map(|&i| images.image(i as usize)).collect(),
+        set: images,
+        indices: indices.to_vec(),
         placements: centred(indices.len()),
         labels: indices.iter().map(|&i| images.label(i as usize)).collect(),
     }

@@ -20,8 +20,14 @@ impl Training<'_> {
     pub(super) fn plan(&self, job: &Job, total: u64) -> Result<usize> {
         let shape = job.batch_shape(self.batch);
         let evaluated = job.evaluation_shape();
+        let kind = job.device.kind();
         if let Some(arch) = self.arch {
-            return Ok(plan_step(self.network, arch, shape)?.max(plan_evaluation(self.network, arch, evaluated)?));
+            return Ok(plan_step(kind, self.network, arch, shape)?.max(plan_evaluation(
+                kind,
+                self.network,
+                arch,
+                evaluated,
+            )?));
         }
         let (space, mut rng) = (&job.config.space, Rng::sub(job.config.seed, Stream::Arch, self.stream));
         let mut largest: Vec<(u64, Architecture)> = Vec::new();
@@ -37,12 +43,12 @@ impl Training<'_> {
         keep_largest(&mut largest);
         let mut most = 0;
         for (_, arch) in &largest {
-            most = most.max(plan_step(self.network, arch, shape)?);
+            most = most.max(plan_step(kind, self.network, arch, shape)?);
         }
         // Validation draws from the whole space from the first epoch on.
         for _ in 0..PLANNED {
             let arch = sample(space, &SampleLimits::full(space), &mut rng);
-            most = most.max(plan_evaluation(self.network, &arch, evaluated)?);
+            most = most.max(plan_evaluation(kind, self.network, &arch, evaluated)?);
         }
         Ok(most)
     }
@@ -59,13 +65,14 @@ impl Training<'_> {
         ));
     }
 
-    /// Stated peak: values, gradients and two moments of the parameters, the step arena, the
-    /// images, a checkpoint being written, and the program itself.
+    /// Stated peak: values, gradients and two moments of the parameters, the step arena, the images, a
+    /// checkpoint being put together and its file, and the program itself. What of it lies on a GPU is
+    /// counted too.
     fn memory_bytes(&self, job: &Job, planned: usize) -> u64 {
         let parameters = self.network.store().len() as u64 * 4;
         let images = (job.dataset.train.len() + job.dataset.test.len()) as u64 * job.dataset.shape.pixels() as u64;
         const PROGRAM: u64 = 14 << 20; // binary, packed embedded files, thread stacks
-        4 * parameters + 3 * parameters + planned as u64 * 4 + images + PROGRAM
+        4 * parameters + 2 * 3 * parameters + planned as u64 * 4 + images + PROGRAM
     }
 
     pub(super) fn report_memory(&self, job: &Job, planned: usize, steps: u64) {

@@ -128,8 +128,8 @@ pub fn load_network(job: &Job, arch: &Architecture) -> Result<(ResultingNetwork,
         return Err(no_network(job, &arch.id()));
     }
     let network = ResultingNetwork::new(arch, job.shape, job.config.retrain.norm);
-    let planned = plan_evaluation(&network, arch, job.evaluation_shape())?;
-    let mut context = job.context(2 * planned)?; // untouched room costs nothing
+    let planned = plan_evaluation(job.device.kind(), &network, arch, job.evaluation_shape())?;
+    let mut context = job.context(planned, 1)?;
     network.store().reserve(&mut context)?;
     let reached: Reached = crate::checkpoint::load(&path, network.store(), &mut context, &identity(job, arch))?;
     reached.demand_end(job, &format!("network {}", arch.id()), "retrain")?;

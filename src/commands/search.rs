@@ -58,6 +58,9 @@ struct State {
 /// # Errors
 /// As [`stage`]; [`Error::Config`] when the directory holds a search already.
 pub fn run(args: &RunArgs, global: &GlobalArgs) -> Result<()> {
+    if args.profile_steps.is_some() {
+        return Err(Error::config("--profile-steps", "search trains nothing; it is for run, train and retrain"));
+    }
     let job = Job::open(args, global, Directory::Existing)?;
     let state = job.path("ckpt/search.json");
     if state.is_file() && !args.overwrite {
@@ -119,10 +122,14 @@ pub fn load_smash(job: &Job) -> Result<(SmashNetwork, Context)> {
     let shape = job.evaluation_shape();
     let mut largest = 0;
     for _ in 0..100 {
-        largest = largest.max(plan_evaluation(&network, &sample(&job.config.space, &limits, &mut rng), shape)?);
+        largest = largest.max(plan_evaluation(
+            job.device.kind(),
+            &network,
+            &sample(&job.config.space, &limits, &mut rng),
+            shape,
+        )?);
     }
-    // Address space only: pages are used as they are touched.
-    let mut context = job.context(4 * largest)?;
+    let mut context = job.context(largest, 4)?;
     network.store().reserve(&mut context)?;
     let reached: Reached = checkpoint::load(&path, network.store(), &mut context, &identity(job))?;
     reached.demand_end(job, "a SMASH network", "train")?;

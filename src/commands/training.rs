@@ -3,19 +3,22 @@
 //!
 //! After every step the state can be saved; a restored training continues bit for bit.
 
-use crate::backend::Context;
+use crate::backend::{Context, Kind, Recording};
 use crate::checkpoint;
 use crate::commands::job::{Job, interrupted};
+use crate::commands::profiling;
 use crate::data::{Augment, BatchOrder, OrderState};
 use crate::error::{Error, Result};
 use crate::nas::arch::Architecture;
 use crate::nas::sample::{SampleLimits, sample};
-use crate::nas::train::{Batch, Network, Outcome, Update, train_step};
+use crate::nas::train::{Batch, Network, Outcome, StepResult, Update, train_step};
 use crate::nn::optim::Optimizer;
 use crate::nn::schedule::cosine;
 use crate::report::{JsonLines, Progress};
 use crate::rng::{Rng, RngState, Stream};
+use crate::trace;
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -127,15 +130,13 @@ impl Training<'_> {
             return Err(Error::config("space", message));
         }
         let mut streams = self.fresh_streams(job)?;
-        let per_epoch = self.steps_per_epoch(job);
         let total = self.total(job);
         let planned = self.plan(job, total)?;
-        // The plan looks at the architectures that seem largest; room above it costs nothing
-        // until it is touched.
-        let mut context = job.context(planned * 2)?;
+        // The plan looks at the architectures that seem largest.
+        let mut context = job.context(planned, 2)?;
         self.network.store().reserve(&mut context)?;
         let metrics_path = job.path("metrics.jsonl");
-        let (mut state, mut metrics) = if self.checkpoint.is_file() {
+        let (state, metrics) = if self.checkpoint.is_file() {
             let state: State = checkpoint::load(&self.checkpoint, self.network.store(), &mut context, &self.identity)?;
             self.check_schedule(&state, total)?;
             streams = self.restore_streams(job, &state)?;
@@ -146,44 +147,33 @@ impl Training<'_> {
             };
             (state, metrics)
         } else {
-            self.network.store().initialise(&mut context, job.config.seed, self.stream);
+            self.network.store().initialise(&mut context, job.config.seed, self.stream)?;
             let mut metrics = JsonLines::open(&metrics_path, None)?;
-            let state = self.state(&streams, 0, total, metrics.sync()?, (0.0, 0, 0));
-            self.save(&context, &state)?;
+            let state = self.state(&streams, 0, total, metrics.sync()?, Outcome::default());
+            self.save(&mut context, &state)?;
             (state, metrics)
         };
         let first = state.step;
         if first < total {
             self.state_cost(job, total - first, planned);
         }
+        let (loss, errors, images) = state.epoch_sums;
         let mut progress = Progress::new(job.style, &self.name, first, total);
-        let mut saved = Instant::now();
-        while state.step < total {
-            let sums = self.step(job, &mut context, &mut streams, &mut metrics, &state, total)?;
-            let step = state.step + 1;
-            let epoch_ends = step.is_multiple_of(per_epoch) || step == total;
-            progress.update(step, &format!("loss {:.3}, err {:.1} %", sums.mean_loss(), sums.percent()));
-            if epoch_ends {
-                let epoch = (step - 1) / per_epoch;
-                self.end_epoch(job, &mut context, &mut metrics, epoch, step, sums, validate)?;
-            }
-            let kept = if epoch_ends { (0.0, 0, 0) } else { (sums.loss, sums.errors, sums.images) };
-            state = self.state(&streams, step, total, 0, kept);
-            let signal = job.interrupted();
-            let due = saved.elapsed() >= Duration::from_secs(job.config.checkpoint_seconds);
-            if due || signal.is_some() || step == total {
-                state.metrics_len = metrics.sync()?;
-                self.save(&context, &state)?;
-                saved = Instant::now();
-            }
-            if let Some(signal) = signal {
-                progress.finish();
-                return Err(interrupted(signal));
-            }
-        }
-        progress.finish();
+        let mut steps = Steps {
+            training: self,
+            job,
+            context,
+            streams,
+            metrics,
+            step: first,
+            total,
+            sums: Outcome { loss, errors, images },
+            under_way: VecDeque::new(),
+            recording: Recording::default(),
+        };
+        steps.run(&mut progress, validate)?;
         self.report_memory(job, planned, total - first);
-        Ok(Trained { context, seconds: started.elapsed().as_secs_f64(), steps: total - first })
+        Ok(Trained { context: steps.context, seconds: started.elapsed().as_secs_f64(), steps: total - first })
     }
 
     fn steps_per_epoch(&self, job: &Job) -> u64 {
@@ -221,14 +211,7 @@ impl Training<'_> {
         })
     }
 
-    fn state(
-        &self,
-        streams: &Streams,
-        step: u64,
-        total: u64,
-        metrics_len: u64,
-        epoch_sums: (f64, usize, usize),
-    ) -> State {
+    fn state(&self, streams: &Streams, step: u64, total: u64, metrics_len: u64, sums: Outcome) -> State {
         State {
             step,
             total,
@@ -239,7 +222,7 @@ impl Training<'_> {
             augment: streams.augment.state(),
             arch: streams.arch.state(),
             metrics_len,
-            epoch_sums,
+            epoch_sums: (sums.loss, sums.errors, sums.images),
         }
     }
 
@@ -278,74 +261,140 @@ impl Training<'_> {
         })
     }
 
-    /// One step and its metrics line; returns the sums of the epoch so far.
-    fn step(
-        &self,
-        job: &Job,
-        context: &mut Context,
-        streams: &mut Streams,
-        metrics: &mut JsonLines,
-        state: &State,
-        total: u64,
-    ) -> Result<Outcome> {
-        let drawn;
-        let arch = match self.arch {
-            Some(arch) => arch,
-            None => {
-                let limits = SampleLimits::at(&job.config.space, state.step as f64 / total as f64);
-                drawn = sample(&job.config.space, &limits, &mut streams.arch);
-                &drawn
+    fn save(&self, context: &mut Context, state: &State) -> Result<()> {
+        checkpoint::save(&self.checkpoint, self.network.store(), context, &self.identity, state)
+    }
+}
+
+/// Steps that may be queued on a GPU while it works on an earlier one: enough to keep it busy, few
+/// enough to stop soon.
+const RUN_AHEAD: usize = 2;
+
+/// The loop of a training: everything that moves from step to step.
+struct Steps<'a> {
+    training: &'a Training<'a>,
+    job: &'a Job,
+    context: Context,
+    streams: Streams,
+    metrics: JsonLines,
+    /// Steps queued.
+    step: u64,
+    total: u64,
+    /// Of the current epoch, as far as results are here.
+    sums: Outcome,
+    /// Steps whose results are not here yet, with their numbers.
+    under_way: VecDeque<(u64, StepResult)>,
+    /// Of the step, if it is the same every time.
+    recording: Recording,
+}
+
+impl Steps<'_> {
+    /// Steps to the end of the training.
+    fn run(&mut self, progress: &mut Progress, validate: &Validate<'_>) -> Result<()> {
+        let per_epoch = self.training.steps_per_epoch(self.job);
+        let ahead = if self.context.kind() == Kind::Cuda { RUN_AHEAD } else { 0 };
+        let recorded = profiling::recorded(&self.job.profiled, self.step + 1..self.total + 1);
+        let mut saved = Instant::now();
+        let mut epoch_range = None;
+        while self.step < self.total {
+            let epoch = self.step / per_epoch;
+            epoch_range.get_or_insert_with(|| trace::range_with(trace::Level::Epoch, c"epoch", || epoch + 1));
+            profiling::bracket(&recorded, self.step + 1, self, Self::switch_profiler, Self::queue)?;
+            let epoch_ends = self.step.is_multiple_of(per_epoch) || self.step == self.total;
+            let signal = self.job.interrupted();
+            let due = saved.elapsed() >= Duration::from_secs(self.job.config.checkpoint_seconds);
+            let save = due || signal.is_some() || self.step == self.total;
+            self.catch_up(if epoch_ends || save { 0 } else { ahead }, progress)?;
+            if epoch_ends {
+                self.end_epoch(epoch, validate)?;
+                epoch_range = None;
             }
-        };
-        let images = &job.dataset.train;
-        let indices = streams.order.next_batch();
-        let batch = Batch {
-            images: indices.iter().map(|&i| images.image(i as usize)).collect(),
-            labels: indices.iter().map(|&i| images.label(i as usize)).collect(),
-            placements: streams.augment.draw(self.batch),
-        };
-        let update = Update { optimizer: self.optimizer, lr: cosine(self.lr, state.step, total), step: state.step + 1 };
-        let outcome = train_step(context, self.network, arch, &job.gather, &batch, update)?;
-        metrics.write(&serde_json::json!({
-            "network": self.name,
-            "step": update.step,
-            "train_loss": outcome.mean_loss(),
-            "train_err": outcome.percent(),
-        }))?;
-        let (loss, errors, images) = state.epoch_sums;
-        let mut sums = Outcome { loss, errors, images };
-        sums.add(outcome);
-        Ok(sums)
+            if save {
+                self.save()?;
+                saved = Instant::now();
+            }
+            if let Some(signal) = signal {
+                progress.finish();
+                return Err(interrupted(signal));
+            }
+        }
+        progress.finish();
+        Ok(())
     }
 
-    #[allow(clippy::too_many_arguments)] // a record's fields, each from another owner
-    fn end_epoch(
-        &self,
-        job: &Job,
-        context: &mut Context,
-        metrics: &mut JsonLines,
-        epoch: u64,
-        step: u64,
-        sums: Outcome,
-        validate: &Validate<'_>,
-    ) -> Result<()> {
-        let (error, spread) = validate(context, epoch)?;
-        metrics.write(&serde_json::json!({
-            "network": self.name,
+    /// Tells a profiler to record what follows, or not.
+    fn switch_profiler(&mut self, on: bool) -> Result<()> {
+        self.context.as_cuda().map_or(Ok(()), |cuda| cuda.profile(on))
+    }
+
+    /// Draws and queues the next step.
+    fn queue(&mut self) -> Result<()> {
+        let (training, job) = (self.training, self.job);
+        let drawn;
+        let (arch, recording) = match training.arch {
+            Some(arch) => (arch, Some(&mut self.recording)),
+            None => {
+                let limits = SampleLimits::at(&job.config.space, self.step as f64 / self.total as f64);
+                drawn = sample(&job.config.space, &limits, &mut self.streams.arch);
+                (&drawn, None)
+            }
+        };
+        let _range = trace::range_with(trace::Level::Step, c"step", || arch.number());
+        let set = &job.dataset.train;
+        let indices = self.streams.order.next_batch().to_vec();
+        let batch = Batch {
+            set,
+            labels: indices.iter().map(|&i| set.label(i as usize)).collect(),
+            placements: self.streams.augment.draw(training.batch),
+            indices,
+        };
+        let lr = cosine(training.lr, self.step, self.total);
+        self.step += 1;
+        let update = Update { optimizer: training.optimizer, lr, step: self.step };
+        let queued = train_step(&mut self.context, recording, training.network, arch, &job.gather, &batch, update)?;
+        self.under_way.push_back((self.step, queued));
+        Ok(())
+    }
+
+    /// Takes in the results of all steps but the last `leave`.
+    fn catch_up(&mut self, leave: usize, progress: &mut Progress) -> Result<()> {
+        while self.under_way.len() > leave
+            && let Some((step, result)) = self.under_way.pop_front()
+        {
+            let outcome = result.wait(&mut self.context)?;
+            self.metrics.write(&serde_json::json!({
+                "network": self.training.name,
+                "step": step,
+                "train_loss": outcome.mean_loss(),
+                "train_err": outcome.percent(),
+            }))?;
+            self.sums.add(outcome);
+            progress.update(step, &format!("loss {:.3}, err {:.1} %", self.sums.mean_loss(), self.sums.percent()));
+        }
+        Ok(())
+    }
+
+    fn end_epoch(&mut self, epoch: u64, validate: &Validate<'_>) -> Result<()> {
+        let (error, spread) = validate(&mut self.context, epoch)?;
+        let (name, sums) = (&self.training.name, std::mem::take(&mut self.sums));
+        self.metrics.write(&serde_json::json!({
+            "network": name,
             "epoch": epoch + 1,
-            "step": step,
+            "step": self.step,
             "train_loss": sums.mean_loss(),
             "train_err": sums.percent(),
             "val_err": error,
             "val_err_std": spread,
         }))?;
-        if job.global.verbose {
-            job.say(&format!("{} epoch {}: val_err {error:.2} % (spread {spread:.2})", self.name, epoch + 1));
+        if self.job.global.verbose {
+            self.job.say(&format!("{name} epoch {}: val_err {error:.2} % (spread {spread:.2})", epoch + 1));
         }
         Ok(())
     }
 
-    fn save(&self, context: &Context, state: &State) -> Result<()> {
-        checkpoint::save(&self.checkpoint, self.network.store(), context, &self.identity, state)
+    fn save(&mut self) -> Result<()> {
+        let metrics_len = self.metrics.sync()?;
+        let state = self.training.state(&self.streams, self.step, self.total, metrics_len, self.sums);
+        self.training.save(&mut self.context, &state)
     }
 }

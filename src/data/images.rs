@@ -6,6 +6,7 @@
 
 use crate::data::bytes::Bytes;
 use crate::error::{Error, Result};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Shape of one image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,13 +44,23 @@ pub struct Images {
     parts: Vec<(usize, Part)>,
     labels: Vec<u16>,
     pixels: usize,
+    /// Tells this set from every other of the process.
+    id: u64,
 }
+
+/// Sets made so far.
+static SETS: AtomicU64 = AtomicU64::new(0);
 
 impl Images {
     /// Joins `parts`, images of `pixels` bytes each, in order. The caller has checked that
     /// each part is long enough for its labels.
     pub(super) fn join(parts: Vec<Part>, pixels: usize) -> Self {
-        let mut images = Self { parts: Vec::with_capacity(parts.len()), labels: Vec::new(), pixels };
+        let mut images = Self {
+            parts: Vec::with_capacity(parts.len()),
+            labels: Vec::new(),
+            pixels,
+            id: SETS.fetch_add(1, Ordering::Relaxed),
+        };
         for mut part in parts {
             let first = images.labels.len();
             images.labels.append(&mut part.labels);
@@ -81,15 +92,36 @@ impl Images {
         self.labels.is_empty()
     }
 
+    /// Bytes of one image.
+    pub fn pixels(&self) -> usize {
+        self.pixels
+    }
+
+    /// A number that no other set of this process has.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// All bytes of the files, in which [`place`](Self::place) finds images.
+    pub fn parts(&self) -> Vec<&[u8]> {
+        self.parts.iter().map(|(_, part)| &part.bytes[..]).collect()
+    }
+
+    /// The part that holds image `i`, and the byte of it at which its pixels begin.
+    pub fn place(&self, i: usize) -> (usize, usize) {
+        let at = self.parts.partition_point(|(first, _)| *first <= i) - 1;
+        let (first, part) = &self.parts[at];
+        (at, part.offset + (i - first) * part.stride)
+    }
+
     /// The C·H·W bytes of image `i`, channel planes outermost, rows from the top.
     ///
     /// # Panics
     /// When `i` is not below [`len`](Self::len): indices come from the engine, not from a user.
     pub fn image(&self, i: usize) -> &[u8] {
         assert!(i < self.len(), "image {i} of {}", self.len());
-        let (first, part) = &self.parts[self.parts.partition_point(|(first, _)| *first <= i) - 1];
-        let start = part.offset + (i - first) * part.stride;
-        &part.bytes[start..start + self.pixels]
+        let (part, start) = self.place(i);
+        &self.parts[part].1.bytes[start..start + self.pixels]
     }
 
     /// The class of image `i`, below the number of classes. Panics like [`image`](Self::image).

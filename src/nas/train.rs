@@ -1,7 +1,7 @@
 //! One training step of either network, and what it will need in memory.
 
-use crate::backend::Context;
-use crate::data::Placement;
+use crate::backend::{Context, Kind, Pending, Recording, Span};
+use crate::data::{Images, Placement};
 use crate::error::{Error, Result};
 use crate::nas::arch::Architecture;
 use crate::nas::mainnet;
@@ -14,12 +14,16 @@ use crate::ops::batch_gather::{BatchGather, batch_gather};
 use crate::ops::cross_entropy::cross_entropy;
 use crate::tape::{Tape, Var};
 use crate::tensor::Shape;
+use crate::trace;
+use std::ffi::CStr;
 
 /// Images of one step with their windows and labels.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Batch<'a> {
-    /// Stored images, each [C, h, w] u8.
-    pub images: Vec<&'a [u8]>,
+    /// The data set.
+    pub set: &'a Images,
+    /// Which of its images.
+    pub indices: Vec<u32>,
     /// One per image.
     pub placements: Vec<Placement>,
     /// One per image.
@@ -100,52 +104,98 @@ pub struct Update {
     pub step: u64,
 }
 
-/// Forward, backward, update.
+/// A step under way: a GPU runs behind the program that feeds it.
+#[derive(Debug)]
+pub struct StepResult {
+    values: Pending,
+    images: usize,
+    step: u64,
+    arch: String,
+}
+
+impl StepResult {
+    /// What the step found; waits for it.
+    ///
+    /// # Errors
+    /// [`Error::Run`] when its loss is not finite: it has updated nothing.
+    pub fn wait(self, context: &mut Context) -> Result<Outcome> {
+        let outcome = outcome(&context.wait(self.values)?, self.images);
+        if outcome.loss.is_finite() {
+            return Ok(outcome);
+        }
+        Err(Error::Run(format!(
+            "the loss of step {} is {}; lower the learning rate, or look at architecture {}",
+            self.step,
+            outcome.mean_loss(),
+            self.arch
+        )))
+    }
+}
+
+/// Forward, backward, update; nothing is updated when the loss is not finite. With a `recording`
+/// this is one of many steps with the same architecture and batch size.
 ///
 /// # Errors
-/// [`Error::Run`] when the loss is not finite (nothing is updated then) or the arena is full.
+/// [`Error::Run`] when the arena is full or the device reports a fault.
 pub fn train_step(
+    context: &mut Context,
+    recording: Option<&mut Recording>,
+    network: &dyn Network,
+    arch: &Architecture,
+    gather: &BatchGather,
+    batch: &Batch<'_>,
+    update: Update,
+) -> Result<StepResult> {
+    let pass = |context: &mut Context| queue_step(context, network, arch, gather, batch, update);
+    let result = match recording {
+        Some(recording) => context.replay(recording, pass)?,
+        None => pass(context)?,
+    };
+    let values = context.read_later(result)?;
+    Ok(StepResult { values, images: batch.labels.len(), step: update.step, arch: arch.id() })
+}
+
+/// Does `work` as a part of a step that profilers show.
+fn phase<R>(name: &'static CStr, work: impl FnOnce() -> R) -> R {
+    trace::within(trace::Level::Phase, name, work)
+}
+
+/// The kernels of a step; returns where its loss and errors will be.
+fn queue_step(
     context: &mut Context,
     network: &dyn Network,
     arch: &Architecture,
     gather: &BatchGather,
     batch: &Batch<'_>,
     update: Update,
-) -> Result<Outcome> {
-    zero_gradients(context);
+) -> Result<Span> {
+    phase(c"zero", || zero_gradients(context))?;
     let mut tape = Tape::new(context);
-    let images = batch_gather(&mut tape, &batch.images, &batch.placements, gather)?;
-    let logits = network.logits(&mut tape, arch, images, Mode::Train)?;
-    let loss = cross_entropy(&mut tape, logits, &batch.labels)?;
-    let outcome = read_outcome(&mut tape, loss.result, batch.labels.len());
-    if !outcome.loss.is_finite() {
-        return Err(Error::Run(format!(
-            "the loss of step {} is {}; lower the learning rate, or look at architecture {}",
-            update.step,
-            outcome.mean_loss(),
-            arch.id()
-        )));
-    }
+    let images = phase(c"gather", || batch_gather(&mut tape, batch.set, &batch.indices, &batch.placements, gather))?;
+    let logits = phase(c"forward", || network.logits(&mut tape, arch, images, Mode::Train))?;
+    let loss = phase(c"loss", || cross_entropy(&mut tape, logits, &batch.labels))?;
+    // Not released: its memory is read after the backward pass.
+    let result = tape.tensor(loss.result).span;
     tape.release(logits);
-    tape.backward(loss.loss)?;
-    update.optimizer.step(context, network.store(), update.lr, update.step);
-    Ok(outcome)
+    phase(c"backward", || tape.backward(loss.loss))?;
+    let (store, loss) = (network.store(), result.sub(0, 1));
+    phase(c"update", || update.optimizer.step(context, store, update.lr, update.step, loss))?;
+    Ok(result)
 }
 
-/// Loss and errors from the result vector of [`cross_entropy`].
-pub(super) fn read_outcome(tape: &mut Tape<'_>, result: Var, images: usize) -> Outcome {
-    let values = tape.read(result);
+/// Loss and errors from the numbers of [`cross_entropy`]; none on a device that only plans.
+pub(super) fn outcome(values: &[f32], images: usize) -> Outcome {
     let at = |i: usize| f64::from(values.get(i).copied().unwrap_or(0.0));
     Outcome { loss: at(0) * images as f64, errors: at(1) as usize, images }
 }
 
-/// Step memory in f32 that training `network` on `arch` with batches of `shape` will use: a dry
+/// Step memory in f32 of such a device that training `network` on `arch` with batches of `shape` will use: a dry
 /// run of the whole step.
 ///
 /// # Errors
 /// As the step itself.
-pub fn plan_step(network: &dyn Network, arch: &Architecture, shape: Shape) -> Result<usize> {
-    let mut context = Context::plan();
+pub fn plan_step(kind: Kind, network: &dyn Network, arch: &Architecture, shape: Shape) -> Result<usize> {
+    let mut context = Context::plan(kind);
     let mut tape = Tape::new(&mut context);
     let images = tape.alloc(shape, false)?;
     let logits = network.logits(&mut tape, arch, images, Mode::Train)?;
@@ -160,8 +210,8 @@ pub fn plan_step(network: &dyn Network, arch: &Architecture, shape: Shape) -> Re
 ///
 /// # Errors
 /// As the evaluation itself.
-pub fn plan_evaluation(network: &dyn Network, arch: &Architecture, shape: Shape) -> Result<usize> {
-    let mut context = Context::plan();
+pub fn plan_evaluation(kind: Kind, network: &dyn Network, arch: &Architecture, shape: Shape) -> Result<usize> {
+    let mut context = Context::plan(kind);
     let mut tape = Tape::new(&mut context);
     let images = tape.alloc(shape, false)?;
     network.logits(&mut tape, arch, images, Mode::Eval)?;

@@ -1,6 +1,6 @@
 //! Optimisers: which update, with which constants, over which ranges.
 
-use crate::backend::{Context, Region};
+use crate::backend::{Context, Region, Span};
 use crate::error::{Error, Result};
 use crate::nn::params::ParamStore;
 use crate::ops::adam::{Adam, adam};
@@ -60,21 +60,31 @@ impl Optimizer {
         }
     }
 
-    /// One update with learning rate `lr`; `step` counts from 1.
-    pub fn step(self, context: &mut Context, store: &ParamStore, lr: f32, step: u64) {
+    /// One update with learning rate `lr`; `step` counts from 1. Nothing is updated when the number
+    /// at `loss` is not finite.
+    ///
+    /// # Errors
+    /// As [`Context::compute`].
+    pub fn step(self, context: &mut Context, store: &ParamStore, lr: f32, step: u64, loss: Span) -> Result<()> {
         let [undecayed, decayed] = store.decay_ranges();
         for (span, factor) in [(undecayed, 0.0), (decayed, 1.0)] {
             match self {
                 Self::Adam { beta1, beta2, epsilon, decay } => {
-                    adam(context, span, Adam { lr, beta1, beta2, epsilon, step }, factor * decay);
+                    adam(context, span, Adam { lr, beta1, beta2, epsilon, step, decay: factor * decay }, loss)?;
                 }
-                Self::Sgd { momentum, decay } => sgd(context, span, Sgd { lr, momentum }, factor * decay),
+                Self::Sgd { momentum, decay } => {
+                    sgd(context, span, Sgd { lr, momentum, decay: factor * decay }, loss)?;
+                }
             }
         }
+        Ok(())
     }
 }
 
 /// Zeroes all parameter gradients: once per step, before the backward pass adds to them.
-pub fn zero_gradients(context: &mut Context) {
-    context.memory_mut().region_mut(Region::Grads).fill(0.0);
+///
+/// # Errors
+/// As [`Context::fill`].
+pub fn zero_gradients(context: &mut Context) -> Result<()> {
+    context.fill(context.whole(Region::Grads), 0.0)
 }

@@ -109,27 +109,29 @@ impl ParamStore {
     /// # Errors
     /// [`crate::Error::Run`] when the system refuses the memory.
     pub fn reserve(&self, context: &mut Context) -> Result<()> {
-        if context.is_plan() {
-            return Ok(());
-        }
-        let memory = context.memory_mut();
         for region in [Region::Params, Region::Grads, Region::Moment1, Region::Moment2] {
-            memory.resize(region, self.len)?;
+            context.reserve(region, self.len)?;
         }
-        memory.resize(Region::State, self.statistics_len)?;
+        context.reserve(Region::State, self.statistics_len)?;
         for statistic in &self.statistics {
-            memory.slice_mut(statistic.span).fill(statistic.start);
+            context.fill(statistic.span, statistic.start)?;
         }
         Ok(())
     }
 
     /// Draws all initial values, each parameter from a stream of its own; `network` keeps the
-    /// networks of a run apart.
-    pub fn initialise(&self, context: &mut Context, seed: u64, network: u32) {
+    /// networks of a run apart. The same values on every device.
+    ///
+    /// # Errors
+    /// As [`Context::write`].
+    pub fn initialise(&self, context: &mut Context, seed: u64, network: u32) -> Result<()> {
         for (i, param) in self.params.iter().enumerate() {
             let mut rng = Rng::sub(seed, Stream::Init, network << 16 | i as u32);
-            param.init.fill(&param.dims, context.memory_mut().slice_mut(param.span), &mut rng);
+            let mut values = vec![0.0; param.span.len];
+            param.init.fill(&param.dims, &mut values, &mut rng);
+            context.write(param.span, &values)?;
         }
+        Ok(())
     }
 
     /// The parameter as a vector on the tape.

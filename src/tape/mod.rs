@@ -20,10 +20,11 @@
 #[cfg(test)]
 mod tests;
 
-use crate::backend::cpu::map;
-use crate::backend::{Claims, Context, Cpu, Region, Span};
+use crate::backend::{Claims, Context, Cpu, Cuda, Kind, Recording, Region, Span, cpu, cuda};
 use crate::error::Result;
 use crate::tensor::{Shape, Tensor};
+use crate::trace::{self, Level};
+use std::ffi::CStr;
 use std::ops::Range;
 
 /// A value of the current step.
@@ -135,8 +136,7 @@ impl<'c> Tape<'c> {
     /// A value that holds `data` (layout C, H, W, N); its gradient is kept when `needs_grad`.
     pub fn input(&mut self, shape: Shape, data: &[f32], needs_grad: bool) -> Result<Var> {
         let var = self.alloc(shape, needs_grad)?;
-        let span = self.tensor(var).span;
-        self.compute(|claims, _| claims.write(span).copy_from_slice(data));
+        self.context.write(self.tensor(var).span, data)?;
         Ok(var)
     }
 
@@ -208,9 +208,52 @@ impl<'c> Tape<'c> {
         self.context.free(span);
     }
 
-    /// Runs a kernel; `None` when the device only plans.
-    pub fn compute<R>(&mut self, kernel: impl FnOnce(&Claims<'_>, &Cpu) -> R) -> Option<R> {
-        self.context.compute(kernel)
+    /// The kind of device that computes or is planned for.
+    pub fn kind(&self) -> Kind {
+        self.context.kind()
+    }
+
+    /// Runs the kernel of the device; none when it only plans.
+    ///
+    /// # Errors
+    /// As [`Context::compute`].
+    pub fn compute(
+        &mut self,
+        cpu: impl FnOnce(&Claims<'_>, &Cpu),
+        cuda: impl FnOnce(&mut Cuda) -> Result<()>,
+    ) -> Result<()> {
+        self.context.compute(cpu, cuda)
+    }
+
+    /// Runs a pass of something that repeats itself; see [`Context::replay`].
+    ///
+    /// # Errors
+    /// As [`Context::replay`].
+    pub fn replay<R>(&mut self, recording: &mut Recording, pass: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
+        self.context.begin_replay(recording)?;
+        let result = pass(self);
+        self.context.end_replay(recording, result)
+    }
+
+    /// to (+)= from.
+    ///
+    /// # Errors
+    /// As [`Context::compute`].
+    pub fn accumulate(&mut self, to: Span, from: Span, add: bool) -> Result<()> {
+        self.compute(
+            |claims, device| cpu::map(device, claims.write(to), claims.read(from), add, |x| x),
+            |device| cuda::accumulate(device, to, from, add),
+        )
+    }
+
+    /// A range for profilers around one pass of an op; none when the device only plans.
+    pub fn op_range(&self, name: &'static CStr) -> Option<trace::Range> {
+        (!self.context.is_plan()).then(|| trace::range(Level::Op, name))
+    }
+
+    /// A range with a number; none when the device only plans.
+    pub fn range_with(&self, level: Level, name: &'static CStr, payload: impl FnOnce() -> u64) -> Option<trace::Range> {
+        (!self.context.is_plan()).then(|| trace::range_with(level, name, payload))
     }
 
     /// Records how gradients flow back from `output`; `saved` values stay until then.
@@ -227,9 +270,11 @@ impl<'c> Tape<'c> {
     }
 
     /// The elements of a value, copied off the device; empty when the device only plans.
-    pub fn read(&mut self, var: Var) -> Vec<f32> {
-        let span = self.tensor(var).span;
-        self.compute(|claims, _| claims.read(span).to_vec()).unwrap_or_default()
+    ///
+    /// # Errors
+    /// As [`Context::read`].
+    pub fn read(&mut self, var: Var) -> Result<Vec<f32>> {
+        self.context.read(self.tensor(var).span)
     }
 
     /// The gradient of a value after [`Tape::backward`], copied off the device; `None` when
@@ -240,7 +285,7 @@ impl<'c> Tape<'c> {
             return Ok(None);
         }
         let span = self.grad(var)?;
-        Ok(self.compute(|claims, _| claims.read(span).to_vec()))
+        Ok((!self.context.is_plan()).then(|| self.context.read(span)).transpose()?)
     }
 
     /// Back-propagates from the scalar `loss`: its gradient is 1.
@@ -253,7 +298,10 @@ impl<'c> Tape<'c> {
     pub fn backward_from(&mut self, outputs: &[(Var, &[f32])]) -> Result<()> {
         for &(output, gy) in outputs {
             if let Some(target) = self.grad_target(output)? {
-                self.compute(|claims, cpu| map(cpu, claims.write(target.span), gy, target.add, |g| g));
+                let given = self.workspace(gy.len())?;
+                self.context.write(given, gy)?;
+                self.accumulate(target.span, given, target.add)?;
+                self.free(given);
             }
         }
         while let Some(node) = self.nodes.pop() {
@@ -329,11 +377,9 @@ impl<'c> Tape<'c> {
         let add = zero || touched[range.clone()].contains(&true);
         if add {
             let missing = untouched_runs(touched, range.clone());
-            self.compute(|claims, _| {
-                for run in missing {
-                    claims.write(span.sub(run.start * plane, run.len() * plane)).fill(0.0);
-                }
-            });
+            for run in missing {
+                self.context.fill(span.sub(run.start * plane, run.len() * plane), 0.0)?;
+            }
         }
         self.root_mut(var).touched[range.clone()].fill(true);
         Ok(GradTarget { span: span.sub(range.start * plane, range.len() * plane), add })

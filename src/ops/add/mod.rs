@@ -1,9 +1,10 @@
 //! y = a + b, all of one shape. Writing to a memory bank adds to it: a new version of the bank.
 
+mod cuda;
 #[cfg(test)]
 mod tests;
 
-use crate::backend::cpu::{map, zip_map};
+use crate::backend::cpu::zip_map;
 use crate::error::{Error, Result};
 use crate::tape::{Backward, Tape, Var};
 
@@ -14,13 +15,17 @@ const OP: &str = "add";
 /// # Errors
 /// [`Error::Shape`] when the shapes differ.
 pub fn add(tape: &mut Tape<'_>, a: Var, b: Var) -> Result<Var> {
+    let _range = tape.op_range(c"add_forward");
     let shape = tape.shape(a);
     if tape.shape(b) != shape {
         return Err(Error::shape(OP, shape, tape.shape(b)));
     }
     let y = tape.alloc(shape, tape.needs_grad(a) || tape.needs_grad(b))?;
     let (at, bt, yt) = (tape.tensor(a).span, tape.tensor(b).span, tape.tensor(y).span);
-    tape.compute(|claims, cpu| zip_map(cpu, claims.write(yt), claims.read(at), claims.read(bt), false, |a, b| a + b));
+    tape.compute(
+        |claims, cpu| zip_map(cpu, claims.write(yt), claims.read(at), claims.read(bt), false, |a, b| a + b),
+        |device| cuda::add_forward(device, at, bt, yt),
+    )?;
     tape.record(AddNode { a, b, y }, y, &[]);
     Ok(y)
 }
@@ -33,10 +38,11 @@ struct AddNode {
 
 impl Backward for AddNode {
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let _range = tape.op_range(c"add_backward");
         let gy = tape.grad(self.y)?;
         for x in [self.a, self.b] {
             if let Some(gx) = tape.grad_target(x)? {
-                tape.compute(|claims, cpu| map(cpu, claims.write(gx.span), claims.read(gy), gx.add, |g| g));
+                tape.accumulate(gx.span, gy, gx.add)?;
             }
         }
         Ok(())

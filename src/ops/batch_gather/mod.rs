@@ -2,17 +2,21 @@
 //!
 //! | buffer | shape |
 //! |---|---|
-//! | images | N images of u8, each [C, h, w] |
-//! | placements | for each image the offset of its window and whether it is mirrored |
+//! | set | images of u8, each [C, h, w], where the data set lies |
+//! | indices | N images of the set |
+//! | placements | for each the offset of its window and whether it is mirrored |
 //! | x | [C, H, W, N] f32: `(pixel / 255 - mean[c]) / std[c]` |
 //!
 //! Output pixel (p, q) shows image pixel (p + dy - (H - h) / 2, q + dx - (W - w) / 2), after
 //! mirroring q for flipped images; what lies outside the image is black (pixel 0), so an
 //! image smaller than the output is padded, and a shifted one is cropped out of its padding.
 
+mod cpu;
+mod cuda;
 #[cfg(test)]
 mod tests;
 
+use crate::data::Images;
 use crate::data::augment::Placement;
 use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
@@ -33,44 +37,42 @@ pub struct BatchGather {
     pub std: Vec<f32>,
 }
 
+impl BatchGather {
+    /// What each pixel value of a channel becomes.
+    fn values(&self, channel: usize) -> [f32; 256] {
+        std::array::from_fn(|v| (v as f32 / 255.0 - self.mean[channel]) / self.std[channel])
+    }
+
+    /// Row and column of the image that the first pixel of an unshifted batch shows.
+    fn origin(&self) -> [i64; 2] {
+        [0, 1].map(|i| -((self.size[i] as i64 - self.image[1 + i] as i64) / 2))
+    }
+}
+
 /// The batch, as an input that wants no gradient; see the module documentation.
 ///
 /// # Errors
 /// [`Error::Shape`] when images, placements or statistics do not fit the geometry.
 pub fn batch_gather(
     tape: &mut Tape<'_>,
-    images: &[&[u8]],
+    set: &Images,
+    indices: &[u32],
     placements: &[Placement],
     config: &BatchGather,
 ) -> Result<Var> {
+    let _range = tape.op_range(c"batch_gather_forward");
     let [c, h, w] = config.image;
-    let fits = images.len() == placements.len() && config.mean.len() == c && config.std.len() == c;
-    if !fits || images.iter().any(|i| i.len() != c * h * w) {
-        let got = format!("{} images, {} placements", images.len(), placements.len());
+    let fits = indices.len() == placements.len() && config.mean.len() == c && config.std.len() == c;
+    if !fits || set.pixels() != c * h * w || indices.iter().any(|&i| i as usize >= set.len()) {
+        let got = format!("{} images of {set:?}, {} placements", indices.len(), placements.len());
         return Err(Error::shape(OP, format!("images of {c} x {h} x {w} with a placement each"), got));
     }
     let [rows, columns] = config.size;
-    let shape = Shape::new(c, rows, columns, images.len());
-    let x = tape.alloc(shape, false)?;
-    let target = tape.tensor(x).span;
-    tape.compute(|claims, cpu| {
-        // One task per output row of a channel.
-        cpu.pool.pieces(claims.write(target), columns * shape.n, |row, out| {
-            let (channel, p) = (row / rows, row % rows);
-            let values: [f32; 256] =
-                std::array::from_fn(|v| (v as f32 / 255.0 - config.mean[channel]) / config.std[channel]);
-            for (n, (image, placement)) in images.iter().zip(placements).enumerate() {
-                let plane = &image[channel * h * w..][..h * w];
-                let y = p as i64 + i64::from(placement.dy) - (rows as i64 - h as i64) / 2;
-                for q in 0..columns {
-                    let q_source = if placement.flip { columns - 1 - q } else { q };
-                    let x = q_source as i64 + i64::from(placement.dx) - (columns as i64 - w as i64) / 2;
-                    let inside = (0..h as i64).contains(&y) && (0..w as i64).contains(&x);
-                    let pixel = if inside { plane[y as usize * w + x as usize] } else { 0 };
-                    out[q * shape.n + n] = values[usize::from(pixel)];
-                }
-            }
-        });
-    });
+    let x = tape.alloc(Shape::new(c, rows, columns, indices.len()), false)?;
+    let target = tape.tensor(x);
+    tape.compute(
+        |claims, device| cpu::batch_gather(device, set, indices, placements, config, claims.write(target.span)),
+        |device| cuda::batch_gather(device, set, indices, placements, config, target),
+    )?;
     Ok(x)
 }

@@ -44,6 +44,7 @@ pub struct Batchnorm {
 /// # Errors
 /// [`Error::Shape`] when the vectors do not have one number per channel.
 pub fn batchnorm(tape: &mut Tape<'_>, views: &[Var], gamma: Var, beta: Var, config: Batchnorm) -> Result<Var> {
+    let _range = tape.op_range(c"batchnorm_forward");
     let c = common_channels(tape, OP, views)?;
     let lens = [tape.shape(gamma).len(), tape.shape(beta).len(), config.running[0].len, config.running[1].len];
     if lens != [c; 4] {
@@ -57,9 +58,12 @@ pub fn batchnorm(tape: &mut Tape<'_>, views: &[Var], gamma: Var, beta: Var, conf
     let node = BatchnormNode { views: views.to_vec(), gamma, beta, statistics, y, config };
     let operands = node.operands(tape);
     let yt = tape.tensor(y).span;
-    tape.compute(|claims, device| {
-        cpu::batchnorm_forward(device, claims, &operands, &config, claims.write(yt));
-    });
+    tape.compute(
+        |claims, device| {
+            cpu::batchnorm_forward(device, claims, &operands, &config, claims.write(yt));
+        },
+        |_cuda| todo!("cuda"),
+    )?;
     let saved: Vec<Var> = views.iter().copied().chain([gamma, beta, statistics, y]).collect();
     tape.record(node, y, &saved);
     tape.release(statistics);
@@ -98,14 +102,18 @@ impl BatchnormNode {
 
 impl Backward for BatchnormNode {
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let _range = tape.op_range(c"batchnorm_backward");
         let gy = tape.grad(self.y)?;
         let operands = self.operands(tape);
         let vectors = [tape.grad_accumulator(self.gamma)?, tape.grad_accumulator(self.beta)?];
         let targets: Vec<Option<GradTarget>> =
             self.views.iter().map(|&v| tape.grad_target(v)).collect::<Result<_>>()?;
-        tape.compute(|claims, device| {
-            cpu::batchnorm_backward(device, claims, &operands, &self.config, gy, vectors, &targets);
-        });
+        tape.compute(
+            |claims, device| {
+                cpu::batchnorm_backward(device, claims, &operands, &self.config, gy, vectors, &targets);
+            },
+            |_cuda| todo!("cuda"),
+        )?;
         Ok(())
     }
 }

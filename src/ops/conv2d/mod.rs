@@ -53,6 +53,7 @@ pub struct Conv2d {
 /// # Errors
 /// [`Error::Shape`] when channels, filter and destination do not fit together.
 pub fn conv2d(tape: &mut Tape<'_>, x: Var, w: Var, scale: Option<Var>, config: Conv2d) -> Result<Var> {
+    let _range = tape.op_range(c"conv2d_forward");
     let filter = config.filter;
     let shape = tape.shape(x);
     if shape.c != filter.inputs() {
@@ -71,10 +72,13 @@ pub fn conv2d(tape: &mut Tape<'_>, x: Var, w: Var, scale: Option<Var>, config: C
     }
     let workspace = tape.workspace(PackedFilter::workspace(filter, Direction::Forward))?;
     let (xt, wt, yt, st) = (tape.tensor(x), tape.tensor(w), tape.tensor(y), scale.map(|s| tape.tensor(s)));
-    tape.compute(|claims, device| {
-        let operands = cpu::Operands { claims, x: xt, w: wt, scale: st.map(|t| t.span), workspace };
-        cpu::conv2d_forward(device, &operands, &config, claims.write(yt.span), add);
-    });
+    tape.compute(
+        |claims, device| {
+            let operands = cpu::Operands { claims, x: xt, w: wt, scale: st.map(|t| t.span), workspace };
+            cpu::conv2d_forward(device, &operands, &config, claims.write(yt.span), add);
+        },
+        |_cuda| todo!("cuda"),
+    )?;
     tape.free(workspace);
     let saved: Vec<Var> = [Some(x), Some(w), scale, config.slope.map(|_| y)].into_iter().flatten().collect();
     tape.record(Conv2dNode { x, w, scale, y, config }, y, &saved);
@@ -91,6 +95,7 @@ struct Conv2dNode {
 
 impl Backward for Conv2dNode {
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let _range = tape.op_range(c"conv2d_backward");
         let (config, filter) = (&self.config, self.config.filter);
         let gy = output_gradient(tape, self.y, config.slope)?;
         let (x, w) = (tape.tensor(self.x), tape.tensor(self.w));
@@ -98,21 +103,35 @@ impl Backward for Conv2dNode {
         if let Some(gw) = tape.grad_accumulator(self.w)? {
             let gscale = self.scale.map(|s| tape.grad_accumulator(s)).transpose()?.flatten();
             let workspace = tape.workspace(filter_gradient_workspace(filter))?;
-            tape.compute(|claims, device| {
-                let operands = cpu::Operands { claims, x, w, scale, workspace };
-                let product = cpu::conv2d_backward_weight(device, &operands, config, claims.read(gy), claims.write(gw));
-                if let Some(gscale) = gscale {
-                    claims.write(gscale)[0] += product;
-                }
-            });
+            tape.compute(
+                |claims, device| {
+                    let operands = cpu::Operands { claims, x, w, scale, workspace };
+                    let product =
+                        cpu::conv2d_backward_weight(device, &operands, config, claims.read(gy), claims.write(gw));
+                    if let Some(gscale) = gscale {
+                        claims.write(gscale)[0] += product;
+                    }
+                },
+                |_cuda| todo!("cuda"),
+            )?;
             tape.free(workspace);
         }
         if let Some(gx) = tape.grad_target(self.x)? {
             let workspace = tape.workspace(PackedFilter::workspace(filter, Direction::Backward))?;
-            tape.compute(|claims, device| {
-                let operands = cpu::Operands { claims, x, w, scale, workspace };
-                cpu::conv2d_backward_data(device, &operands, config, claims.read(gy), claims.write(gx.span), gx.add);
-            });
+            tape.compute(
+                |claims, device| {
+                    let operands = cpu::Operands { claims, x, w, scale, workspace };
+                    cpu::conv2d_backward_data(
+                        device,
+                        &operands,
+                        config,
+                        claims.read(gy),
+                        claims.write(gx.span),
+                        gx.add,
+                    );
+                },
+                |_cuda| todo!("cuda"),
+            )?;
             tape.free(workspace);
         }
         Ok(())

@@ -32,6 +32,7 @@ pub struct CrossEntropy {
 /// # Errors
 /// [`Error::Shape`] when there is not one label below K for each image.
 pub fn cross_entropy(tape: &mut Tape<'_>, x: Var, labels: &[u16]) -> Result<CrossEntropy> {
+    let _range = tape.op_range(c"cross_entropy_forward");
     let shape = tape.shape(x);
     if shape.h * shape.w != 1 || labels.len() != shape.n || labels.iter().any(|&l| usize::from(l) >= shape.c) {
         let got = format!("{shape} with {} labels up to {:?}", labels.len(), labels.iter().max());
@@ -39,16 +40,19 @@ pub fn cross_entropy(tape: &mut Tape<'_>, x: Var, labels: &[u16]) -> Result<Cros
     }
     let result = tape.alloc(Shape::vector(2), tape.needs_grad(x))?;
     let (xt, rt) = (tape.tensor(x).span, tape.tensor(result).span);
-    tape.compute(|claims, _| {
-        let x = claims.read(xt);
-        let (mut loss, mut errors) = (0.0f64, 0);
-        for (n, &label) in labels.iter().enumerate() {
-            let column = Column { x, n, shape };
-            loss += column.log_sum_exp() - f64::from(column.logit(label));
-            errors += usize::from(column.best() != usize::from(label));
-        }
-        claims.write(rt).copy_from_slice(&[(loss / shape.n as f64) as f32, errors as f32]);
-    });
+    tape.compute(
+        |claims, _| {
+            let x = claims.read(xt);
+            let (mut loss, mut errors) = (0.0f64, 0);
+            for (n, &label) in labels.iter().enumerate() {
+                let column = Column { x, n, shape };
+                loss += column.log_sum_exp() - f64::from(column.logit(label));
+                errors += usize::from(column.best() != usize::from(label));
+            }
+            claims.write(rt).copy_from_slice(&[(loss / shape.n as f64) as f32, errors as f32]);
+        },
+        |_cuda| todo!("cuda"),
+    )?;
     let loss = tape.channels(result, 0..1);
     tape.record(CrossEntropyNode { x, result: loss, labels: labels.to_vec() }, loss, &[x]);
     Ok(CrossEntropy { loss, result })
@@ -91,23 +95,27 @@ struct CrossEntropyNode {
 impl Backward for CrossEntropyNode {
     /// gx[k][n] (+)= gloss / N * (softmax(x[:, n])[k] - [k = label n]).
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let _range = tape.op_range(c"cross_entropy_backward");
         let gy = tape.grad(self.result)?;
         let (shape, xt) = (tape.shape(self.x), tape.tensor(self.x).span);
         if let Some(gx) = tape.grad_target(self.x)? {
-            tape.compute(|claims, _| {
-                let (x, out) = (claims.read(xt), claims.write(gx.span));
-                let scale = f64::from(claims.read(gy)[0]) / shape.n as f64;
-                for (n, &label) in self.labels.iter().enumerate() {
-                    let column = Column { x, n, shape };
-                    let total = column.log_sum_exp();
-                    for (k, x) in column.logits().enumerate() {
-                        let target = f64::from(u8::from(k == usize::from(label)));
-                        let g = (scale * ((f64::from(x) - total).exp() - target)) as f32;
-                        let out = &mut out[k * shape.n + n];
-                        *out = if gx.add { *out + g } else { g };
+            tape.compute(
+                |claims, _| {
+                    let (x, out) = (claims.read(xt), claims.write(gx.span));
+                    let scale = f64::from(claims.read(gy)[0]) / shape.n as f64;
+                    for (n, &label) in self.labels.iter().enumerate() {
+                        let column = Column { x, n, shape };
+                        let total = column.log_sum_exp();
+                        for (k, x) in column.logits().enumerate() {
+                            let target = f64::from(u8::from(k == usize::from(label)));
+                            let g = (scale * ((f64::from(x) - total).exp() - target)) as f32;
+                            let out = &mut out[k * shape.n + n];
+                            *out = if gx.add { *out + g } else { g };
+                        }
                     }
-                }
-            });
+                },
+                |_cuda| todo!("cuda"),
+            )?;
         }
         Ok(())
     }

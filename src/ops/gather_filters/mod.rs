@@ -65,6 +65,7 @@ impl GatherFilters {
 /// # Errors
 /// [`Error::Shape`] when a filter asks for more rows or slices than x holds.
 pub fn gather_filters(tape: &mut Tape<'_>, x: Var, config: GatherFilters) -> Result<Var> {
+    let _range = tape.op_range(c"gather_filters_forward");
     let shape = tape.shape(x);
     let (units, inputs) = (config.row_units, config.slice_channels);
     let fits = |f: &FilterSlices| f.rows <= units * shape.h && f.slices.end <= shape.w;
@@ -74,7 +75,10 @@ pub fn gather_filters(tape: &mut Tape<'_>, x: Var, config: GatherFilters) -> Res
     let len = config.ranges().last().map_or(0, |r| r.end);
     let y = tape.alloc(Shape::vector(len), tape.needs_grad(x))?;
     let (xt, yt) = (tape.tensor(x).span, tape.tensor(y).span);
-    tape.compute(|claims, cpu| cpu::gather_forward(cpu, &config, shape, claims.read(xt), claims.write(yt)));
+    tape.compute(
+        |claims, cpu| cpu::gather_forward(cpu, &config, shape, claims.read(xt), claims.write(yt)),
+        |_cuda| todo!("cuda"),
+    )?;
     tape.record(GatherFiltersNode { x, y, config }, y, &[]);
     Ok(y)
 }
@@ -87,12 +91,16 @@ struct GatherFiltersNode {
 
 impl Backward for GatherFiltersNode {
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let _range = tape.op_range(c"gather_filters_backward");
         let gy = tape.grad(self.y)?;
         let shape = tape.shape(self.x);
         if let Some(gx) = tape.grad_accumulator(self.x)? {
-            tape.compute(|claims, cpu| {
-                cpu::gather_backward(cpu, &self.config, shape, claims.read(gy), claims.write(gx));
-            });
+            tape.compute(
+                |claims, cpu| {
+                    cpu::gather_backward(cpu, &self.config, shape, claims.read(gy), claims.write(gx));
+                },
+                |_cuda| todo!("cuda"),
+            )?;
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! `y[c]` = mean over all pixels of `x[c]`, image by image: [C, H, W, N] -> [C, 1, 1, N].
 
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -7,24 +8,30 @@ use crate::error::Result;
 use crate::tape::{Backward, Tape, Var};
 use crate::tensor::Shape;
 
+const OP: &str = "global_avg_pool";
+
 /// The average over the picture; see the module documentation.
 pub fn global_avg_pool(tape: &mut Tape<'_>, x: Var) -> Result<Var> {
+    let _range = tape.op_range(c"global_avg_pool_forward");
     let shape = tape.shape(x);
     let y = tape.alloc(Shape { h: 1, w: 1, ..shape }, tape.needs_grad(x))?;
     let (xt, yt) = (tape.tensor(x).span, tape.tensor(y).span);
     let scale = 1.0 / (shape.h * shape.w) as f32;
-    tape.compute(|claims, cpu| {
-        let x = claims.read(xt);
-        cpu.pool.pieces(claims.write(yt), shape.n, |c, out| {
-            out.fill(0.0);
-            for pixel in x[c * shape.plane()..][..shape.plane()].chunks(shape.n) {
-                for (out, &x) in out.iter_mut().zip(pixel) {
-                    *out += x;
+    tape.compute(
+        |claims, cpu| {
+            let x = claims.read(xt);
+            cpu.pool.pieces(claims.write(yt), shape.n, |c, out| {
+                out.fill(0.0);
+                for pixel in x[c * shape.plane()..][..shape.plane()].chunks(shape.n) {
+                    for (out, &x) in out.iter_mut().zip(pixel) {
+                        *out += x;
+                    }
                 }
-            }
-            out.iter_mut().for_each(|out| *out *= scale);
-        });
-    });
+                out.iter_mut().for_each(|out| *out *= scale);
+            });
+        },
+        |device| cuda::global_avg_pool_forward(device, xt, yt, shape),
+    )?;
     tape.record(GlobalAvgPoolNode { x, y }, y, &[]);
     Ok(y)
 }
@@ -36,20 +43,24 @@ struct GlobalAvgPoolNode {
 
 impl Backward for GlobalAvgPoolNode {
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let _range = tape.op_range(c"global_avg_pool_backward");
         let gy = tape.grad(self.y)?;
         let shape = tape.shape(self.x);
         let scale = 1.0 / (shape.h * shape.w) as f32;
         if let Some(gx) = tape.grad_target(self.x)? {
-            tape.compute(|claims, cpu| {
-                let gy = claims.read(gy);
-                cpu.pool.pieces(claims.write(gx.span), shape.plane(), |c, out| {
-                    for pixel in out.chunks_mut(shape.n) {
-                        for (out, &g) in pixel.iter_mut().zip(&gy[c * shape.n..]) {
-                            *out = if gx.add { *out + scale * g } else { scale * g };
+            tape.compute(
+                |claims, cpu| {
+                    let gy = claims.read(gy);
+                    cpu.pool.pieces(claims.write(gx.span), shape.plane(), |c, out| {
+                        for pixel in out.chunks_mut(shape.n) {
+                            for (out, &g) in pixel.iter_mut().zip(&gy[c * shape.n..]) {
+                                *out = if gx.add { *out + scale * g } else { scale * g };
+                            }
                         }
-                    }
-                });
-            });
+                    });
+                },
+                |device| cuda::global_avg_pool_backward(device, gy, gx, shape),
+            )?;
         }
         Ok(())
     }

@@ -39,6 +39,7 @@ pub struct Pointwise {
 /// # Errors
 /// [`Error::Shape`] when the views do not fit together or with the filter, or the scale not with it.
 pub fn pointwise(tape: &mut Tape<'_>, views: &[Var], w: Var, scale: Option<Var>, config: Pointwise) -> Result<Var> {
+    let _range = tape.op_range(c"pointwise_forward");
     let filter = config.filter;
     let channels = common_channels(tape, OP, views)?;
     if channels != filter.inputs() || filter.groups != 1 || filter.taps() != 1 {
@@ -53,9 +54,12 @@ pub fn pointwise(tape: &mut Tape<'_>, views: &[Var], w: Var, scale: Option<Var>,
     let workspace = tape.workspace(PackedFilter::workspace(filter, Direction::Forward))?;
     let node = PointwiseNode { views: views.to_vec(), w, scale, y, config };
     let (tensors, yt) = (node.tensors(tape), tape.tensor(y));
-    tape.compute(|claims, device| {
-        cpu::pointwise_forward(device, claims, &tensors, &config, workspace, claims.write(yt.span));
-    });
+    tape.compute(
+        |claims, device| {
+            cpu::pointwise_forward(device, claims, &tensors, &config, workspace, claims.write(yt.span));
+        },
+        |_cuda| todo!("cuda"),
+    )?;
     tape.free(workspace);
     let saved: Vec<Var> = views.iter().copied().chain([w]).chain(scale).chain(config.slope.map(|_| y)).collect();
     tape.record(node, y, &saved);
@@ -89,28 +93,43 @@ impl PointwiseNode {
 
 impl Backward for PointwiseNode {
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let _range = tape.op_range(c"pointwise_backward");
         let (config, filter) = (&self.config, self.config.filter);
         let gy = output_gradient(tape, self.y, config.slope)?;
         let tensors = self.tensors(tape);
         if let Some(gw) = tape.grad_accumulator(self.w)? {
             let gscale = self.scale.map(|s| tape.grad_accumulator(s)).transpose()?.flatten();
             let workspace = tape.workspace(filter_gradient_workspace(filter))?;
-            tape.compute(|claims, device| {
-                let (gy, gw) = (claims.read(gy), claims.write(gw));
-                let product = cpu::pointwise_backward_weight(device, claims, &tensors, config, workspace, gy, gw);
-                if let Some(gscale) = gscale {
-                    claims.write(gscale)[0] += product;
-                }
-            });
+            tape.compute(
+                |claims, device| {
+                    let (gy, gw) = (claims.read(gy), claims.write(gw));
+                    let product = cpu::pointwise_backward_weight(device, claims, &tensors, config, workspace, gy, gw);
+                    if let Some(gscale) = gscale {
+                        claims.write(gscale)[0] += product;
+                    }
+                },
+                |_cuda| todo!("cuda"),
+            )?;
             tape.free(workspace);
         }
         let targets: Option<Vec<GradTarget>> =
             self.views.iter().map(|&v| tape.grad_target(v)).collect::<Result<_>>()?;
         if let Some(targets) = targets {
             let workspace = tape.workspace(PackedFilter::workspace(filter, Direction::Backward))?;
-            tape.compute(|claims, device| {
-                cpu::pointwise_backward_data(device, claims, &tensors, config, workspace, claims.read(gy), &targets);
-            });
+            tape.compute(
+                |claims, device| {
+                    cpu::pointwise_backward_data(
+                        device,
+                        claims,
+                        &tensors,
+                        config,
+                        workspace,
+                        claims.read(gy),
+                        &targets,
+                    );
+                },
+                |_cuda| todo!("cuda"),
+            )?;
             tape.free(workspace);
         }
         Ok(())

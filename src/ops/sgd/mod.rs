@@ -3,11 +3,15 @@
 //! With g = gradient + decay * w:  v = momentum * v + g,  w -= lr * (g + momentum * v)
 //! (Sutskever et al. 2013, in the form common to today's libraries).
 
+mod cpu;
+mod cuda;
 #[cfg(test)]
 mod tests;
 
-use crate::backend::cpu::{PIECE, SharedSlice};
-use crate::backend::{Context, Region, Span};
+use crate::backend::{Context, Span};
+use crate::error::Result;
+
+const OP: &str = "sgd";
 
 /// Constants of one update.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,23 +20,19 @@ pub struct Sgd {
     pub lr: f32,
     /// Decay of the velocity.
     pub momentum: f32,
+    /// Weight decay.
+    pub decay: f32,
 }
 
-/// Updates the parameters in `span` (region `Params`) with weight decay `decay`; the velocity
-/// lies in region `Moment1`.
-pub fn sgd(context: &mut Context, span: Span, config: Sgd, decay: f32) {
-    let Sgd { lr, momentum } = config;
-    context.compute(|claims, cpu| {
-        let grads = claims.read(span.in_region(Region::Grads));
-        let velocity = SharedSlice::new(claims.write(span.in_region(Region::Moment1)));
-        cpu.pool.pieces(claims.write(span), PIECE, |i, w| {
-            // SAFETY: the same disjoint pieces as those of `w`.
-            let v = unsafe { velocity.range(i * PIECE, w.len()) };
-            for ((w, v), &g) in w.iter_mut().zip(v).zip(&grads[i * PIECE..]) {
-                let g = g + decay * *w;
-                *v = momentum * *v + g;
-                *w -= lr * (g + momentum * *v);
-            }
-        });
-    });
+/// Updates the parameters in `span` (region `Params`), unless the number at `loss` is not finite;
+/// the velocity lies in region `Moment1`.
+///
+/// # Errors
+/// As [`Context::compute`].
+pub fn sgd(context: &mut Context, span: Span, config: Sgd, loss: Span) -> Result<()> {
+    let _range = crate::trace::range(crate::trace::Level::Op, c"sgd_update");
+    context.compute(
+        |claims, device| cpu::sgd(device, claims, span, config, loss),
+        |device| cuda::sgd(device, span, config, loss),
+    )
 }

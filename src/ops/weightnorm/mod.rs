@@ -26,13 +26,17 @@ const OP: &str = "weightnorm";
 /// # Errors
 /// [`Error::Shape`] when a range leaves `w`.
 pub fn weightnorm(tape: &mut Tape<'_>, w: Var, ranges: Vec<Range<usize>>) -> Result<Var> {
+    let _range = tape.op_range(c"weightnorm_forward");
     let len = tape.shape(w).len();
     if let Some(range) = ranges.iter().find(|r| r.end > len) {
         return Err(Error::shape(OP, format!("filters within {len} weights"), format!("{range:?}")));
     }
     let scale = tape.alloc(Shape::vector(ranges.len()), tape.needs_grad(w))?;
     let (wt, st) = (tape.tensor(w).span, tape.tensor(scale).span);
-    tape.compute(|claims, cpu| cpu::weightnorm_forward(cpu, claims.read(wt), &ranges, claims.write(st)));
+    tape.compute(
+        |claims, cpu| cpu::weightnorm_forward(cpu, claims.read(wt), &ranges, claims.write(st)),
+        |_cuda| todo!("cuda"),
+    )?;
     tape.record(WeightnormNode { w, scale, ranges }, scale, &[w, scale]);
     Ok(scale)
 }
@@ -45,13 +49,17 @@ struct WeightnormNode {
 
 impl Backward for WeightnormNode {
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let _range = tape.op_range(c"weightnorm_backward");
         let gscale = tape.grad(self.scale)?;
         let (w, scale) = (tape.tensor(self.w).span, tape.tensor(self.scale).span);
         if let Some(gw) = tape.grad_accumulator(self.w)? {
-            tape.compute(|claims, _| {
-                let (w, scale, gscale) = (claims.read(w), claims.read(scale), claims.read(gscale));
-                cpu::weightnorm_backward(w, scale, gscale, &self.ranges, claims.write(gw));
-            });
+            tape.compute(
+                |claims, _| {
+                    let (w, scale, gscale) = (claims.read(w), claims.read(scale), claims.read(gscale));
+                    cpu::weightnorm_backward(w, scale, gscale, &self.ranges, claims.write(gw));
+                },
+                |_cuda| todo!("cuda"),
+            )?;
         }
         Ok(())
     }

@@ -1,0 +1,301 @@
+//! CUDA: one GPU, one stream, kernels written by hand in `kernels/`.
+//!
+//! Everything an op asks for is queued on the stream and runs in that order; the CPU runs ahead
+//! and waits only where it reads numbers back. Nothing is allocated on the device while training:
+//! regions are reserved once, and what kernels need from the CPU goes through pinned memory
+//! (`staging`). A step that repeats itself can be captured and replayed as one graph (`graph`).
+//!
+//! Nothing here panics without a driver or a GPU: [`Cuda::open`] asks before it calls.
+
+mod driver;
+mod elementwise;
+mod graph;
+mod images;
+mod launch;
+mod residents;
+mod staging;
+
+pub use driver::{DeviceInfo, count, probe};
+pub use elementwise::{accumulate, gate_leaky};
+pub use graph::Recording;
+pub use images::BUILT_WITH;
+pub(crate) use launch::params;
+pub use launch::{Address, Field, Grid, Params};
+pub use staging::Fetch;
+
+use crate::backend::{Region, Span};
+use crate::error::{Error, Result};
+use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DevicePtr, result, sys};
+use driver::fault;
+use graph::Script;
+use launch::Kernels;
+use residents::Residents;
+use staging::{Readback, Staging};
+use std::sync::Arc;
+
+/// Memory regions of a context.
+const REGIONS: usize = 6;
+
+/// A GPU that is ready to compute.
+pub struct Cuda {
+    /// Kernels of the build, loaded as they are first used. Unloaded before the context goes.
+    kernels: Kernels,
+    regions: [Option<CudaSlice<f32>>; REGIONS],
+    residents: Residents,
+    staging: Staging,
+    readback: Readback,
+    /// The step being captured or replayed.
+    script: Option<Script>,
+    info: DeviceInfo,
+    stream: Arc<CudaStream>,
+    context: Arc<CudaContext>,
+}
+
+impl std::fmt::Debug for Cuda {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Cuda({})", self.info.name)
+    }
+}
+
+impl Cuda {
+    /// Opens GPU `ordinal`.
+    ///
+    /// # Errors
+    /// [`Error::Device`] names what is missing (driver, GPU, kernels of this build) or too old.
+    pub fn open(ordinal: usize) -> Result<Self> {
+        let info = probe(ordinal)?;
+        let open = |e| fault(&info.device, "opening it", e);
+        let context = CudaContext::new(ordinal).map_err(open)?;
+        // SAFETY: one stream is used, so that its order is all the synchronisation there is to do.
+        unsafe { context.disable_event_tracking() };
+        let stream = context.new_stream().map_err(open)?;
+        Ok(Self {
+            kernels: Kernels::new(&info),
+            regions: Default::default(),
+            residents: Residents::default(),
+            staging: Staging::new(&context, &stream).map_err(open)?,
+            readback: Readback::new(&context).map_err(open)?,
+            script: None,
+            info,
+            stream,
+            context,
+        })
+    }
+
+    /// What the driver says about this GPU.
+    pub fn info(&self) -> &DeviceInfo {
+        &self.info
+    }
+
+    /// The stream, with the context current on this thread.
+    fn stream(&self) -> Result<sys::CUstream> {
+        self.context.bind_to_thread().map_err(|e| self.fault("binding its context", e))?;
+        Ok(self.stream.cu_stream())
+    }
+
+    fn fault(&self, doing: &str, error: result::DriverError) -> Error {
+        fault(&self.info.device, doing, error)
+    }
+
+    /// Replaces a region by `len` zeros.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the GPU has not that much memory, with what was asked and what is free.
+    pub fn reserve(&mut self, region: Region, len: usize) -> Result<()> {
+        self.regions[region as usize] = None;
+        let allocated = self.stream.alloc_zeros::<f32>(len.max(1));
+        let memory = allocated.map_err(|e| self.out_of_memory(&format!("{region:?} memory"), len * 4, e))?;
+        self.regions[region as usize] = Some(memory);
+        // The allocation is queued: wait, so that a failure is this call's.
+        self.synchronize()
+    }
+
+    fn out_of_memory(&self, what: &str, bytes: usize, error: result::DriverError) -> Error {
+        if error.0 != sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
+            return self.fault(&format!("allocating {what}"), error);
+        }
+        let free = self.context.mem_get_info().map_or_else(|_| "an unknown amount".into(), |(free, _)| mib(free));
+        let message = format!(
+            "{} of {what} asked for, {free} of {} free; use smaller batches or a smaller space, or end other programs",
+            mib(bytes),
+            mib(self.info.memory_bytes)
+        );
+        Error::Device { name: self.info.device.clone(), message }
+    }
+
+    /// Numbers in a region.
+    pub fn region_len(&self, region: Region) -> usize {
+        self.regions[region as usize].as_ref().map_or(0, CudaSlice::len)
+    }
+
+    /// Where `span` lies in device memory.
+    ///
+    /// # Panics
+    /// When it leaves its region: an error of an op, not of its input.
+    pub fn address(&self, span: Span) -> Address {
+        let len = self.region_len(span.region);
+        assert!(span.len <= len && span.start <= len - span.len, "{span:?} lies outside its region of {len}");
+        match &self.regions[span.region as usize] {
+            Some(memory) => Address(memory.device_ptr(&self.stream).0 + (span.start * size_of::<f32>()) as u64),
+            None => Address::NULL,
+        }
+    }
+
+    /// Queues kernel `<op>_<pass>` over `grid`; nothing for an empty grid.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when this build has no such kernel for this GPU, [`Error::Run`] when the GPU reports a fault.
+    pub fn launch<P: Params>(&mut self, op: &'static str, pass: &'static str, grid: Grid, params: &P) -> Result<()> {
+        if grid.is_empty() {
+            return Ok(());
+        }
+        let stream = self.stream()?;
+        let function = self.kernels.function::<P>(op, pass)?;
+        if let Some(script) = &mut self.script {
+            script.note(function as usize, grid, launch::bytes(params));
+            if script.is_replay() {
+                return Ok(());
+            }
+        }
+        let [x, y, z] = grid.blocks;
+        let mut arguments = [std::ptr::from_ref(params).cast_mut().cast()];
+        // SAFETY: `function` belongs to a module that `self.kernels` keeps loaded. Its one parameter is
+        // a struct with the fields and the size of `P` (`Kernels::function` has compared them), copied
+        // by this call. The addresses in it come from `address` and `upload`, whose memory lives as
+        // long as `self`, whose drop waits for the stream.
+        unsafe { result::launch_kernel(function, (x, y, z), (grid.threads, 1, 1), 0, stream, &mut arguments) }
+            .map_err(|e| self.fault(&format!("launching {op}_{pass}"), e))
+    }
+
+    /// Copies a table to the device for the kernels of this step.
+    ///
+    /// # Errors
+    /// [`Error::Run`] when the GPU reports a fault, [`Error::Device`] when it has no memory.
+    pub fn upload<T: bytemuck::NoUninit>(&mut self, table: &[T]) -> Result<Address> {
+        let bytes: &[u8] = bytemuck::cast_slice(table);
+        if let Some(script) = &mut self.script {
+            return script.upload(bytes);
+        }
+        self.stream()?;
+        self.staging.upload(bytes).map_err(|e| self.out_of_memory("staging memory", bytes.len(), e))
+    }
+
+    /// The numbers of `span`, after all queued kernels.
+    ///
+    /// # Errors
+    /// [`Error::Run`] when the GPU reports a fault.
+    pub fn read(&mut self, span: Span) -> Result<Vec<f32>> {
+        let mut values = vec![0f32; span.len];
+        let (stream, from) = (self.stream()?, self.address(span));
+        // SAFETY: `address` checked that the source holds `span.len` f32; the stream is waited for
+        // before `values` is touched again.
+        let copied = unsafe { result::memcpy_dtoh_async(&mut values, from.0, stream) };
+        copied.map_err(|e| self.fault("reading back", e))?;
+        self.synchronize()?;
+        Ok(values)
+    }
+
+    /// Queues a copy of a few numbers off the device; see [`crate::backend::Context::read_later`].
+    ///
+    /// # Errors
+    /// [`Error::Run`] when the GPU reports a fault.
+    pub fn read_later(&mut self, span: Span) -> Result<Fetch> {
+        self.stream()?;
+        let from = self.address(span);
+        self.readback.start(&self.stream, from, span.len).map_err(|e| self.fault("reading back", e))
+    }
+
+    /// The numbers of a queued copy, when they have arrived.
+    ///
+    /// # Errors
+    /// [`Error::Run`] when the GPU reports a fault.
+    pub fn wait(&mut self, copy: Fetch) -> Result<Vec<f32>> {
+        self.readback.finish(copy).map_err(|e| self.fault("running kernels", e))
+    }
+
+    /// Writes numbers to `span` in the order of kernels.
+    ///
+    /// # Errors
+    /// [`Error::Run`] when the GPU reports a fault.
+    pub fn write(&mut self, span: Span, values: &[f32]) -> Result<()> {
+        let from = self.upload(values)?;
+        self.copy(from, span)
+    }
+
+    /// Queues a copy inside device memory.
+    fn copy(&mut self, from: Address, to: Span) -> Result<()> {
+        let (stream, target) = (self.stream()?, self.address(to));
+        if let Some(script) = &mut self.script {
+            script.note_memory("copy", [from.0, target.0, to.len as u64]);
+            if script.is_replay() {
+                return Ok(());
+            }
+        }
+        // SAFETY: `from` is staged memory of this length, `target` was checked by `address`; both live
+        // as long as `self`, whose drop waits for the stream.
+        unsafe { result::memcpy_dtod_async(target.0, from.0, to.len * size_of::<f32>(), stream) }
+            .map_err(|e| self.fault("copying", e))
+    }
+
+    /// Sets every number of `span`, in the order of kernels.
+    ///
+    /// # Errors
+    /// [`Error::Run`] when the GPU reports a fault.
+    pub fn fill(&mut self, span: Span, value: f32) -> Result<()> {
+        if span.len == 0 {
+            return Ok(());
+        }
+        let (stream, target) = (self.stream()?, self.address(span));
+        if let Some(script) = &mut self.script {
+            script.note_memory("fill", [target.0, span.len as u64, value.to_bits().into()]);
+            if script.is_replay() {
+                return Ok(());
+            }
+        }
+        // SAFETY: `address` checked that the target holds `span.len` numbers of 32 bits.
+        unsafe { sys::cuMemsetD32Async(target.0, value.to_bits(), span.len, stream) }
+            .result()
+            .map_err(|e| self.fault("filling", e))
+    }
+
+    /// Device memory that holds `bytes`, copied there at the first call with this `id`: a data set.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the GPU has not that much memory.
+    pub fn resident(&mut self, id: u64, parts: &[&[u8]]) -> Result<Vec<Address>> {
+        self.stream()?;
+        let bytes = parts.iter().map(|p| p.len()).sum();
+        self.residents.get(&self.stream, id, parts).map_err(|e| self.out_of_memory("images", bytes, e))
+    }
+
+    /// Waits for everything queued.
+    ///
+    /// # Errors
+    /// [`Error::Run`] when the GPU reports a fault.
+    pub fn synchronize(&self) -> Result<()> {
+        self.stream.synchronize().map_err(|e| self.fault("running kernels", e))
+    }
+
+    /// Tells an attached profiler to begin or end recording.
+    ///
+    /// # Errors
+    /// [`Error::Run`] when the GPU reports a fault.
+    pub fn profile(&self, on: bool) -> Result<()> {
+        self.synchronize()?;
+        // SAFETY: no preconditions but an initialised driver, which `open` has seen to.
+        let switched = unsafe { if on { sys::cuProfilerStart() } else { sys::cuProfilerStop() } };
+        switched.result().map_err(|e| self.fault("switching the profiler", e))
+    }
+}
+
+impl Drop for Cuda {
+    fn drop(&mut self) {
+        // Kernels in flight use the memory that goes now, and unloading modules needs the context.
+        // An error was reported before or is moot.
+        let _ = self.stream().map(|_| self.stream.synchronize());
+    }
+}
+
+fn mib(bytes: usize) -> String {
+    format!("{} MiB", bytes.div_ceil(1 << 20))
+}

@@ -1,0 +1,125 @@
+//! The device the user asked for, and why it is this one.
+
+use crate::backend::cpu::Isa;
+use crate::backend::cuda::{self, DeviceInfo};
+use crate::backend::{Context, Cpu, Cuda, Kind};
+use crate::cli::GlobalArgs;
+use crate::error::{Error, Result};
+use serde_json::{Value, json};
+
+/// A device that is there.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    place: Place,
+    /// Why, in a few words.
+    pub reason: String,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    Cpu { threads: usize, isa: Isa },
+    Cuda { ordinal: usize, info: DeviceInfo },
+}
+
+/// Finds the device that `--device` names; `auto` takes the first GPU that this program can use,
+/// otherwise the CPU.
+///
+/// # Errors
+/// [`Error::Device`] for a device that is not there, [`Error::Config`] for one that cannot be.
+pub fn choose(global: &GlobalArgs) -> Result<Chosen> {
+    let name = global.device.as_str();
+    let cpu = cpu(global)?;
+    let asked = |place| Ok(Chosen { place, reason: "asked for".into() });
+    match name {
+        "cpu" => asked(cpu),
+        "auto" => Ok(match cuda::probe(0) {
+            // The emulator proves kernels; nobody wants to wait for it.
+            Ok(info) if info.is_emulator() => {
+                Chosen { place: cpu, reason: "auto: only an emulated GPU is here".into() }
+            }
+            Ok(info) => Chosen { place: Place::Cuda { ordinal: 0, info }, reason: "auto: the first GPU".into() },
+            Err(Error::Device { message, .. }) => Chosen { place: cpu, reason: format!("auto: {message}") },
+            Err(other) => return Err(other),
+        }),
+        _ => match name.strip_prefix("cuda:").and_then(|n| n.parse().ok()) {
+            Some(ordinal) => asked(Place::Cuda { ordinal, info: cuda::probe(ordinal)? }),
+            None => Err(Error::config("--device", format!("{name:?} is not auto, cpu or cuda:N"))),
+        },
+    }
+}
+
+fn cpu(global: &GlobalArgs) -> Result<Place> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = global.threads.unwrap_or(cores);
+    if threads == 0 || threads > 1024 {
+        return Err(Error::config("--threads", format!("{threads} is not between 1 and 1024")));
+    }
+    let isa = match &global.simd {
+        None => Isa::detect(),
+        Some(name) => name.parse().map_err(|message: String| Error::config("--simd", message))?,
+    };
+    Ok(Place::Cpu { threads, isa })
+}
+
+impl Chosen {
+    /// CPU or GPU.
+    pub fn kind(&self) -> Kind {
+        match self.place {
+            Place::Cpu { .. } => Kind::Cpu,
+            Place::Cuda { .. } => Kind::Cuda,
+        }
+    }
+
+    /// The CPU, if it is one.
+    pub fn cpu(&self) -> Option<Cpu> {
+        match self.place {
+            Place::Cpu { threads, isa } => Some(Cpu::with_isa(threads, isa)),
+            Place::Cuda { .. } => None,
+        }
+    }
+
+    /// The GPU, if it is one.
+    pub fn cuda(&self) -> Option<&DeviceInfo> {
+        match &self.place {
+            Place::Cpu { .. } => None,
+            Place::Cuda { info, .. } => Some(info),
+        }
+    }
+
+    /// A context whose step arena holds `planned` f32, and `room` times as many where room that is
+    /// never touched costs nothing.
+    ///
+    /// # Errors
+    /// [`Error::Run`] or [`Error::Device`] when there is not that much memory.
+    pub fn context(&self, planned: usize, room: usize) -> Result<Context> {
+        match self.place {
+            Place::Cpu { threads, isa } => Context::cpu(Cpu::with_isa(threads, isa), room * planned),
+            // A GPU has no untouched memory: an eighth more, for architectures the plan did not foresee.
+            Place::Cuda { ordinal, .. } => Context::cuda(Cuda::open(ordinal)?, planned + planned / 8),
+        }
+    }
+
+    /// One line for people.
+    pub fn describe(&self) -> String {
+        let place = match &self.place {
+            Place::Cpu { threads, isa } => format!("cpu, {threads} threads, {}", isa.name()),
+            Place::Cuda { info, .. } => format!("{}, {}, {} MiB", info.device, info.name, info.memory_bytes >> 20),
+        };
+        format!("device: {place} ({})", self.reason)
+    }
+
+    /// The same for programs.
+    pub fn json(&self) -> Value {
+        match &self.place {
+            Place::Cpu { threads, isa } => json!({ "device": "cpu", "threads": threads, "simd": isa.name() }),
+            Place::Cuda { info, .. } => json!({
+                "device": info.device,
+                "gpu": info.name,
+                "compute_capability": format!("{}.{}", info.compute.0, info.compute.1),
+                "memory_bytes": info.memory_bytes,
+                "multiprocessors": info.multiprocessors,
+                "driver_cuda": info.driver,
+            }),
+        }
+    }
+}
