@@ -7,8 +7,11 @@
 //!
 //! Nothing here panics without a driver or a GPU: [`Cuda::open`] asks before it calls.
 
+mod conv;
+mod correlate;
 mod driver;
 mod elementwise;
+mod filter_gradient;
 mod graph;
 mod images;
 mod launch;
@@ -16,8 +19,12 @@ mod residents;
 mod staging;
 mod views;
 
+pub use conv::{ConvPolicy, ConvVariant};
+pub(crate) use correlate::correlate_names;
+pub use correlate::{Chosen, Correlation, Names, pack};
 pub use driver::{DeviceInfo, probe};
 pub use elementwise::{accumulate, gate_leaky};
+pub use filter_gradient::{FilterGradient, FilterTarget, add_parts};
 pub use graph::Recording;
 pub use images::BUILT_WITH;
 pub(crate) use launch::params;
@@ -50,6 +57,7 @@ pub struct Cuda {
     script: Option<Script>,
     /// Kernels queued so far.
     launches: u64,
+    conv_policy: ConvPolicy,
     info: DeviceInfo,
     stream: Arc<CudaStream>,
     context: Arc<CudaContext>,
@@ -81,6 +89,7 @@ impl Cuda {
             readback: Readback::new(&context).map_err(open)?,
             script: None,
             launches: 0,
+            conv_policy: ConvPolicy::Exact,
             info,
             stream,
             context,
@@ -95,6 +104,16 @@ impl Cuda {
     /// Kernels queued so far, those of replayed graphs included.
     pub fn launches(&self) -> u64 {
         self.launches
+    }
+
+    /// Which kernels convolutions take.
+    pub fn conv_policy(&self) -> ConvPolicy {
+        self.conv_policy
+    }
+
+    /// Chooses which kernels convolutions take.
+    pub fn set_conv_policy(&mut self, policy: ConvPolicy) {
+        self.conv_policy = policy;
     }
 
     /// The stream, with the context current on this thread.
