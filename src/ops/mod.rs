@@ -20,6 +20,12 @@ use crate::backend::cpu::{Filter, gate_leaky};
 use crate::backend::{Claims, Span};
 use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
+use crate::testing::Check;
+
+/// The checks of all ops: what each must compute, on whatever device.
+pub fn checks() -> Vec<Check> {
+    [add::checks::checks(), conv2d::checks::checks()].into_iter().flatten().collect()
+}
 
 /// The value of an optional scale factor: 1 without.
 fn scale_of(claims: &Claims<'_>, scale: Option<Span>) -> f32 {

@@ -1,11 +1,10 @@
 //! `y[c]` = mean over all pixels of `x[c]`, image by image: [C, H, W, N] -> [C, 1, 1, N].
 
-#[cfg(test)]
-mod tests;
-
 use crate::error::Result;
 use crate::tape::{Backward, Tape, Var};
 use crate::tensor::Shape;
+
+const OP: &str = "global_avg_pool";
 
 /// The average over the picture; see the module documentation.
 pub fn global_avg_pool(tape: &mut Tape<'_>, x: Var) -> Result<Var> {
