@@ -24,7 +24,24 @@ use crate::testing::Check;
 
 /// The checks of all ops: what each must compute, on whatever device.
 pub fn checks() -> Vec<Check> {
-    [add::checks::checks(), conv2d::checks::checks()].into_iter().flatten().collect()
+    let all = [
+        activation::checks::checks(),
+        adam::checks::checks(),
+        add::checks::checks(),
+        avg_pool::checks::checks(),
+        batch_gather::checks::checks(),
+        batchnorm::checks::checks(),
+        concat::checks::checks(),
+        conv2d::checks::checks(),
+        cross_entropy::checks::checks(),
+        gather_filters::checks::checks(),
+        global_avg_pool::checks::checks(),
+        linear::checks::checks(),
+        pointwise::checks::checks(),
+        sgd::checks::checks(),
+        weightnorm::checks::checks(),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 /// The value of an optional scale factor: 1 without.

@@ -12,7 +12,7 @@ pub struct Measured {
     /// The bits of all results: equal in every run on the same device.
     pub bits: Vec<u32>,
     /// Products of the kernels that ran.
-    precision: Option<Precision>,
+    precision: Precision,
 }
 
 impl Measured {
@@ -23,7 +23,7 @@ impl Measured {
     /// Adds a comparison; see [`Row::close`].
     pub fn close(&mut self, what: impl Into<String>, got: &[f32], expected: &[f64], depth: usize) {
         self.keep(got);
-        self.rows.push(Row::close(what, got, expected, self.precision.unwrap_or(Precision::F32), depth));
+        self.rows.push(Row::close(what, got, expected, self.precision, depth));
     }
 
     /// Adds a comparison of some elements of `got`, (index, value) pairs, all of which are results.
@@ -31,7 +31,13 @@ impl Measured {
         self.keep(got);
         let chosen: Vec<f32> = expected.iter().filter_map(|&(at, _)| got.get(at).copied()).collect();
         let expected: Vec<f64> = expected.iter().map(|&(_, value)| value).collect();
-        self.rows.push(Row::close(what, &chosen, &expected, self.precision.unwrap_or(Precision::F32), depth));
+        self.rows.push(Row::close(what, &chosen, &expected, self.precision, depth));
+    }
+
+    /// Adds a comparison within a tolerance of its own.
+    pub fn within(&mut self, what: impl Into<String>, got: &[f32], expected: &[f64], tolerance: f64) {
+        self.keep(got);
+        self.rows.push(Row::within(what, got, expected, tolerance));
     }
 
     /// Adds a comparison to the bit; see [`Row::exact`].
@@ -82,7 +88,7 @@ impl Check {
     /// # Errors
     /// Whatever the op or the device reports.
     pub fn run(&self, lab: &Lab) -> Result<Measured> {
-        let mut measured = Measured { precision: Some(lab.variant().precision()), ..Measured::default() };
+        let mut measured = Measured { precision: lab.variant().precision(), ..Measured::default() };
         (self.body)(lab, &mut measured)?;
         Ok(measured)
     }

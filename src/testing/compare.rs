@@ -3,9 +3,10 @@
 use approx::abs_diff_eq;
 
 /// How exact the products of a kernel are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// Operands as they are.
+    #[default]
     F32,
     /// Operands rounded to a mantissa of 10 bits, as the tensor cores of a GPU do.
     Tf32,
@@ -42,9 +43,14 @@ impl Row {
     pub fn close(what: impl Into<String>, got: &[f32], expected: &[f64], precision: Precision, depth: usize) -> Self {
         let terms = if expected.len() == 1 { 1.0 } else { 0.0 };
         let scale = expected.iter().fold(terms, |m: f64, x| m.max(x.abs()));
+        Self::within(what, got, expected, tolerance(precision, depth, scale))
+    }
+
+    /// Compares within a tolerance of its own.
+    pub fn within(what: impl Into<String>, got: &[f32], expected: &[f64], tolerance: f64) -> Self {
         let errors = got.iter().zip(expected).map(|(&got, expected)| (f64::from(got) - expected).abs());
         let error = if got.len() == expected.len() { errors.fold(0.0, worse) } else { f64::INFINITY };
-        Self { what: what.into(), error, tolerance: tolerance(precision, depth, scale) }
+        Self { what: what.into(), error, tolerance }
     }
 
     /// Nothing but the very numbers will do: the error counts those that differ.

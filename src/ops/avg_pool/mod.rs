@@ -2,6 +2,7 @@
 //!
 //! H and W are even.
 
+pub mod checks;
 #[cfg(test)]
 mod tests;
 
