@@ -12,13 +12,14 @@
 //! to what it reads, so it is applied once where it is written. Gradients are added into the
 //! used window of gw only (Brock et al. 2018, section 3.1).
 
+pub mod checks;
 mod cpu;
 mod cuda;
 #[cfg(test)]
 mod tests;
 
-use crate::backend::cpu::{Direction, Filter, PackedFilter, filter_gradient_workspace};
 use crate::backend::Kind;
+use crate::backend::cpu::{Direction, Filter, PackedFilter, filter_gradient_workspace};
 use crate::backend::cuda::FilterTarget;
 use crate::error::{Error, Result};
 use crate::ops::{check_filter, output_gradient};

@@ -11,13 +11,14 @@
 //! concatenation of the banks nor their ReLU nor the normalised filter is ever stored
 //! (Brock et al. 2018, sections 3.1 and 3.2).
 
+pub mod checks;
 mod cpu;
 mod cuda;
 #[cfg(test)]
 mod tests;
 
-use crate::backend::cpu::{Direction, Filter, PackedFilter, filter_gradient_workspace};
 use crate::backend::Kind;
+use crate::backend::cpu::{Direction, Filter, PackedFilter, filter_gradient_workspace};
 use crate::backend::cuda::FilterTarget;
 use crate::error::{Error, Result};
 use crate::ops::{check_filter, common_channels, output_gradient};
