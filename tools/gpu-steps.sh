@@ -5,36 +5,38 @@ set -uo pipefail
 
 device=${GPU_CHECK_DEVICE:-cuda:0}
 tables=(python3 tools/gpu_tables.py)
-kernels=(--samples 15)
+kernels=(--samples 15 --conv exact,fast,tiled,direct,tf32)
 v2=(--preset v2 --count 12 --rounds 7)
 small=(--preset small --count 12 --rounds 7)
 one=(--preset v2 --count 1 --rounds 1)
 pytorch=(--preset v2 --count 8 --rounds 5 --steps 5)
 short=(--preset small --epochs 1)
-run=(--preset small)
+run=(run --preset small)
 long=(--preset v2 --epochs 100 --max-steps 1500)
-tests=(--skip data:: --skip config::) # those of data read files where they were built
+tests=(--skip data::) # they look for files where they were built
+selftest=()
 if [ -n "${GPU_CHECK_QUICK:-}" ]; then
-    kernels=(--quick --samples 1)
+    kernels=(--quick --samples 1 --filter "d(1,1) g1")
     v2=(--preset small --count 1 --rounds 1 --batch 2 --size 8)
     small=("${v2[@]}")
     one=("${v2[@]}")
     pytorch=("${v2[@]}" --steps 1)
     short=(--preset small --max-steps 2 --batch 2)
-    run=("${short[@]}")
+    run=(train "${short[@]}") # a search would take hours
     long=("${short[@]}")
     tests=(ops::add ops::sgd)
+    selftest=(--only add)
 fi
 
 have() { command -v "$1" >/dev/null || { echo "$1 is not installed"; exit 77; }; }
 
-sanitize() {
-    have compute-sanitizer
-    compute-sanitizer --tool "$1" --error-exitcode 9 bin/smash-engine selftest --device "$device"
+self_test() { # file for the results, before which a tool
+    "${@:2}" bin/smash-engine selftest --device "$device" --out "$WORK/$1" ${selftest[@]+"${selftest[@]}"}
 }
 
 with_pytorch() { # network, JSON file
-    python3 -c 'import torch' 2>/dev/null || { echo "PyTorch is not installed"; exit 77; }
+    local there='import sys, torch; sys.exit(sys.argv[1] != "cpu" and not torch.cuda.is_available())'
+    python3 -c "$there" "$device" 2>/dev/null || { echo "PyTorch is not here, or finds no GPU"; exit 77; }
     python3 tools/bench_pytorch.py "${pytorch[@]}" --network "$1" --device "$device" --engine bin/step \
         --archs "$WORK/pytorch-archs" --json "$WORK/$2"
 }
@@ -45,8 +47,8 @@ profiled() {
         bin/step "${one[@]}" --profile --device "$device" --archs "$WORK/one" --json "$WORK/profiled.json"
 }
 
-train() { # command, device, folder, settings
-    bin/smash-engine "$1" --device "$2" --seed 1 --verbose --out "$WORK/$3" "${@:4}"
+training() { # device, folder, command and settings
+    bin/smash-engine "${@:3}" --device "$1" --seed 1 --verbose --out "$WORK/$2"
 }
 
 case $1 in
@@ -60,15 +62,18 @@ facts)
         --query-gpu=name,driver_version,memory.total,clocks.max.sm,clocks.max.mem,power.limit,ecc.mode.current
     ;;
 info) bin/smash-engine info --device "$device" ;;
-selftest) bin/smash-engine selftest --device "$device" ;;
+selftest) self_test selftest.txt ;;
 tests) bin/lib-test --test-threads=1 "${tests[@]}" ;;
-short) train train "$device" short "${short[@]}" ;;
-memcheck | racecheck) sanitize "$1" ;;
-run-gpu) train run "$device" run-gpu "${run[@]}" ;;
-run-cpu) train run cpu run-cpu "${run[@]}" ;;
+short) training "$device" short train "${short[@]}" ;;
+memcheck | racecheck)
+    have compute-sanitizer
+    self_test "selftest-$1.txt" compute-sanitizer --tool "$1" --error-exitcode 9
+    ;;
+run-gpu) training "$device" run-gpu "${run[@]}" ;;
+run-cpu) training cpu run-cpu "${run[@]}" ;;
 compare) "${tables[@]}" compare "$WORK/run-gpu/metrics.jsonl" "$WORK/run-cpu/metrics.jsonl" ;;
-train-v2) train train "$device" train-v2 "${long[@]}" ;;
-kernels) bin/kernels "${kernels[@]}" --conv exact,fast,tiled,direct,tf32 --device "$device" --json "$WORK/kernels.json" ;;
+train-v2) training "$device" train-v2 train "${long[@]}" ;;
+kernels) bin/kernels "${kernels[@]}" --device "$device" --json "$WORK/kernels.json" ;;
 step) bin/step "${v2[@]}" --gaps --device "$device" --archs "$WORK/v2" --json "$WORK/step.json" ;;
 step-tf32) bin/step "${v2[@]}" --gaps --conv fast --device "$device" --archs "$WORK/v2" --json "$WORK/step-tf32.json" ;;
 step-small) bin/step "${small[@]}" --gaps --device "$device" --archs "$WORK/small" --json "$WORK/step-small.json" ;;
