@@ -38,6 +38,25 @@ __device__ __forceinline__ void store(float* to, const Vec<V>& v) {
   *reinterpret_cast<Vec<V>*>(to) = v;
 }
 
+// May vectors of 4 floats be loaded from this address, or this and others?
+template <class... T>
+__device__ __forceinline__ bool aligned16(const T*... pointers) {
+  return ((... | reinterpret_cast<uintptr_t>(pointers)) & 15u) == 0;
+}
+
+// An elementwise kernel: 4 consecutive elements a thread, as one vector where `vectors` says that
+// all operands allow it. Op::at<V>(p, i) does elements i to i + V - 1. Launched with len / 4 threads,
+// rounded up.
+template <class Op, class Params>
+__device__ __forceinline__ void each_element(const Params& p, uint32_t len, bool vectors) {
+  const uint32_t i = 4u * (blockIdx.x * blockDim.x + threadIdx.x);
+  if (vectors && i + 4 <= len) {
+    Op::template at<4>(p, i);
+  } else {
+    for (uint32_t j = i; j < len && j < i + 4; j++) Op::template at<1>(p, j);
+  }
+}
+
 // Sum over the 32 lanes of a warp, in every lane; the same order in every run.
 __device__ __forceinline__ float warp_sum(float x) {
   UNROLL for (int lanes = 16; lanes > 0; lanes /= 2) x += __shfl_xor_sync(0xffffffffu, x, lanes);

@@ -1,4 +1,4 @@
-// sgd: stochastic gradient descent with Nesterov momentum, one thread per parameter.
+// sgd: stochastic gradient descent with Nesterov momentum over a range of parameters.
 //
 // With g = gradient + decay * w:  v = momentum * v + g,  w -= rate * (g + momentum * v).
 // Nothing happens when the loss is not finite: the CPU, which runs ahead, learns of it later.
@@ -16,12 +16,21 @@ struct SgdParams {
 };
 SMASH_PARAMS(SgdParams, w, gradient, velocity, loss, rate, momentum, decay, len)
 
+struct Update {
+  template <int V>
+  static __device__ void at(const SgdParams& p, uint32_t i) {
+    Vec<V> w = load<V>(p.w + i), v = load<V>(p.velocity + i);
+    const Vec<V> gradient = load<V>(p.gradient + i);
+    UNROLL for (int j = 0; j < V; j++) {
+      const float g = gradient.at[j] + p.decay * w.at[j];
+      v.at[j] = p.momentum * v.at[j] + g;
+      w.at[j] -= *p.rate * (g + p.momentum * v.at[j]);
+    }
+    store<V>(p.w + i, w);
+    store<V>(p.velocity + i, v);
+  }
+};
+
 SMASH_KERNEL(256, sgd_update, SgdParams) {
-  const uint32_t i = blockIdx.x * 256u + threadIdx.x;
-  if (i >= p.len || !isfinite(*p.loss)) return;
-  const float w = p.w[i];
-  const float g = p.gradient[i] + p.decay * w;
-  const float v = p.momentum * p.velocity[i] + g;
-  p.velocity[i] = v;
-  p.w[i] = w - *p.rate * (g + p.momentum * v);
+  if (isfinite(*p.loss)) each_element<Update>(p, p.len, aligned16(p.w, p.gradient, p.velocity));
 }

@@ -243,7 +243,7 @@ mod tests {
         let before = std::fs::read(&path).unwrap();
         // A directory in the temporary file's place: creating it fails, also for root.
         std::fs::create_dir(dir.path().join("x.safetensors.tmp")).unwrap();
-        let (store, context) = network();
+        let (store, mut context) = network();
         assert_eq!(save(&path, &store, &mut context, "net", &0).unwrap_err().exit_code(), 1);
         assert_eq!(std::fs::read(&path).unwrap(), before);
     }

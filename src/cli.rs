@@ -111,6 +111,9 @@ pub struct RunArgs {
     /// Seconds between checkpoints [default: 30]
     #[arg(long, value_name = "S", env = "SMASH_CHECKPOINT_SECONDS")]
     pub checkpoint_seconds: Option<u64>,
+    /// Tell a CUDA profiler to record training steps A up to but not including B, counted from 1
+    #[arg(long, value_name = "A:B")]
+    pub profile_steps: Option<String>,
 }
 
 /// Settings of training from scratch.

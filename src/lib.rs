@@ -3,7 +3,7 @@
 //! ```text
 //! commands -> nas (the method) -> nn (parameters, layers) -> ops -> tape -> tensor -> backend
 //!    |          ^
-//!    +- data ---+   images as u8        error, rng: used by all
+//!    +- data ---+   images as u8        error, rng, trace: used by all
 //! ```
 //!
 //! Start with [`nas`] for what is computed, [`tape`] for how gradients flow, [`backend`] for what
@@ -24,5 +24,6 @@ pub mod rng;
 pub mod tape;
 pub mod tensor;
 pub mod testing;
+pub mod trace;
 
 pub use error::{Error, Result};

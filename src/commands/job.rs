@@ -1,8 +1,9 @@
 //! What all stages of a run share: settings, images, the run directory, interruption.
 
-use crate::backend::Context;
+use crate::backend::{Context, Kind};
 use crate::cli::{GlobalArgs, RunArgs};
 use crate::commands::device::{Chosen, choose};
+use crate::commands::profiling;
 use crate::config::RunConfig;
 use crate::data::augment::centred;
 use crate::data::{AugmentKind, DataSpec, Dataset, Images, channel_stats, sequential_batches, validation_split};
@@ -39,6 +40,8 @@ pub struct Job {
     pub global: GlobalArgs,
     /// What it computes on.
     pub device: Chosen,
+    /// Training steps that a profiler records.
+    pub profiled: std::ops::Range<u64>,
     /// How progress is shown.
     pub style: Style,
     /// Delete the run that is there.
@@ -61,7 +64,12 @@ impl Job {
     /// # Errors
     /// Usage, data, directory and device errors, each named.
     pub fn open(args: &RunArgs, global: &GlobalArgs, directory: Directory) -> Result<Self> {
+        let profiled = profiling::parse(args.profile_steps.as_deref())?;
         let device = choose(global)?;
+        if !profiled.is_empty() && device.kind() == Kind::Cpu {
+            let message = "is for profilers of CUDA, and this runs on the CPU; add --device cuda:N";
+            return Err(Error::config("--profile-steps", message));
+        }
         let (config, dir) = resolve(args, directory)?;
         let dataset = crate::data::open(&DataSpec::parse(&config.data.source))?;
         let (train, validation) =
@@ -85,6 +93,7 @@ impl Job {
             shape,
             global: global.clone(),
             device,
+            profiled,
             style,
             anew,
             interrupt: Interrupt::default(),

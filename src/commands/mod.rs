@@ -7,6 +7,7 @@ mod info;
 mod job;
 mod output;
 mod planning;
+mod profiling;
 mod retrain;
 mod run;
 mod search;

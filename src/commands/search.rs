@@ -58,6 +58,9 @@ struct State {
 /// # Errors
 /// As [`stage`]; [`Error::Config`] when the directory holds a search already.
 pub fn run(args: &RunArgs, global: &GlobalArgs) -> Result<()> {
+    if args.profile_steps.is_some() {
+        return Err(Error::config("--profile-steps", "search trains nothing; it is for run, train and retrain"));
+    }
     let job = Job::open(args, global, Directory::Existing)?;
     let state = job.path("ckpt/search.json");
     if state.is_file() && !args.overwrite {

@@ -6,6 +6,7 @@
 use crate::backend::{Context, Kind, Recording};
 use crate::checkpoint;
 use crate::commands::job::{Job, interrupted};
+use crate::commands::profiling;
 use crate::data::{Augment, BatchOrder, OrderState};
 use crate::error::{Error, Result};
 use crate::nas::arch::Architecture;
@@ -15,6 +16,7 @@ use crate::nn::optim::Optimizer;
 use crate::nn::schedule::cosine;
 use crate::report::{JsonLines, Progress};
 use crate::rng::{Rng, RngState, Stream};
+use crate::trace;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -291,16 +293,21 @@ impl Steps<'_> {
     fn run(&mut self, progress: &mut Progress, validate: &Validate<'_>) -> Result<()> {
         let per_epoch = self.training.steps_per_epoch(self.job);
         let ahead = if self.context.kind() == Kind::Cuda { RUN_AHEAD } else { 0 };
+        let recorded = profiling::recorded(&self.job.profiled, self.step + 1..self.total + 1);
         let mut saved = Instant::now();
+        let mut epoch_range = None;
         while self.step < self.total {
-            self.queue()?;
+            let epoch = self.step / per_epoch;
+            epoch_range.get_or_insert_with(|| trace::range_with(trace::Level::Epoch, c"epoch", || epoch + 1));
+            profiling::bracket(&recorded, self.step + 1, self, Self::switch_profiler, Self::queue)?;
             let epoch_ends = self.step.is_multiple_of(per_epoch) || self.step == self.total;
             let signal = self.job.interrupted();
             let due = saved.elapsed() >= Duration::from_secs(self.job.config.checkpoint_seconds);
             let save = due || signal.is_some() || self.step == self.total;
             self.catch_up(if epoch_ends || save { 0 } else { ahead }, progress)?;
             if epoch_ends {
-                self.end_epoch((self.step - 1) / per_epoch, validate)?;
+                self.end_epoch(epoch, validate)?;
+                epoch_range = None;
             }
             if save {
                 self.save()?;
@@ -315,6 +322,11 @@ impl Steps<'_> {
         Ok(())
     }
 
+    /// Tells a profiler to record what follows, or not.
+    fn switch_profiler(&mut self, on: bool) -> Result<()> {
+        self.context.as_cuda().map_or(Ok(()), |cuda| cuda.profile(on))
+    }
+
     /// Draws and queues the next step.
     fn queue(&mut self) -> Result<()> {
         let (training, job) = (self.training, self.job);
@@ -327,6 +339,7 @@ impl Steps<'_> {
                 (&drawn, None)
             }
         };
+        let _range = trace::range_with(trace::Level::Step, c"step", || arch.number());
         let set = &job.dataset.train;
         let indices = self.streams.order.next_batch().to_vec();
         let batch = Batch {

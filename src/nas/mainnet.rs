@@ -26,6 +26,7 @@ use crate::ops::global_avg_pool::global_avg_pool;
 use crate::ops::linear::linear;
 use crate::ops::pointwise::{Pointwise, pointwise};
 use crate::tape::{Tape, Var};
+use crate::trace::Level;
 use std::ops::Range;
 
 /// Slope of the plain ReLU.
@@ -50,6 +51,7 @@ pub fn forward(
     tape.release(images);
     let ops: Vec<PlacedOp<'_>> = arch.placed_ops().collect();
     for (b, block) in arch.blocks.iter().enumerate() {
+        let _range = tape.range_with(Level::Block, c"block", || b as u64);
         let mut banks = fill_banks(tape, block, b, space, x);
         for (index, placed) in ops.iter().enumerate().filter(|(_, op)| op.block_index == b) {
             pass.op(tape, index, placed, &mut banks)?;

@@ -13,6 +13,7 @@ use crate::nn::norm::Mode;
 use crate::ops::batch_gather::{BatchGather, batch_gather};
 use crate::ops::cross_entropy::cross_entropy;
 use crate::tape::Tape;
+use crate::trace::{Level, range_with};
 
 /// The SMASH score of `arch`: one pass of the HyperNet, then all batches in evaluation mode.
 ///
@@ -25,6 +26,7 @@ pub fn smash_score<'a>(
     gather: &BatchGather,
     batches: impl Iterator<Item = Batch<'a>>,
 ) -> Result<Outcome> {
+    let _range = range_with(Level::Step, c"score", || arch.number());
     let mut tape = Tape::new(context);
     let weights = network.generate(&mut tape, arch, Mode::Eval)?;
     evaluate(&mut tape, &weights, arch, gather, batches)
@@ -40,6 +42,7 @@ pub fn network_error<'a>(
     gather: &BatchGather,
     batches: impl Iterator<Item = Batch<'a>>,
 ) -> Result<Outcome> {
+    let _range = range_with(Level::Step, c"evaluate", || network.architecture().number());
     let mut tape = Tape::new(context);
     evaluate(&mut tape, &network.weights(Mode::Eval), network.architecture(), gather, batches)
 }

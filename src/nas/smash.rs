@@ -26,6 +26,7 @@ use crate::ops::gather_filters::{FilterSlices, GatherFilters, gather_filters};
 use crate::ops::weightnorm::weightnorm;
 use crate::rng::{Rng, Stream};
 use crate::tape::{Tape, Var};
+use crate::trace::Level;
 use std::ops::Range;
 
 /// How architectures are written for the HyperNet, beyond their facts.
@@ -92,6 +93,7 @@ impl SmashNetwork {
     /// # Errors
     /// [`crate::Error::Run`] when the arena is full.
     pub fn generate<'a>(&'a self, tape: &mut Tape<'_>, arch: &Architecture, mode: Mode) -> Result<SmashWeights<'a>> {
+        let _range = tape.range_with(Level::Phase, c"hypernet", || arch.number());
         let mut noise = self.encoding.noise.map(|seed| noise_of(seed, arch));
         let encoding = encode(arch, EncodeOptions { empty: self.encoding.empty, noise: noise.as_mut() });
         self.generate_from(tape, arch, &encoding, mode)

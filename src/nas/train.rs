@@ -14,6 +14,8 @@ use crate::ops::batch_gather::{BatchGather, batch_gather};
 use crate::ops::cross_entropy::cross_entropy;
 use crate::tape::{Tape, Var};
 use crate::tensor::Shape;
+use crate::trace;
+use std::ffi::CStr;
 
 /// Images of one step with their windows and labels.
 #[derive(Clone, Debug)]
@@ -153,6 +155,11 @@ pub fn train_step(
     Ok(StepResult { values, images: batch.labels.len(), step: update.step, arch: arch.id() })
 }
 
+/// Does `work` as a part of a step that profilers show.
+fn phase<R>(name: &'static CStr, work: impl FnOnce() -> R) -> R {
+    trace::within(trace::Level::Phase, name, work)
+}
+
 /// The kernels of a step; returns where its loss and errors will be.
 fn queue_step(
     context: &mut Context,
@@ -162,16 +169,17 @@ fn queue_step(
     batch: &Batch<'_>,
     update: Update,
 ) -> Result<Span> {
-    zero_gradients(context)?;
+    phase(c"zero", || zero_gradients(context))?;
     let mut tape = Tape::new(context);
-    let images = batch_gather(&mut tape, batch.set, &batch.indices, &batch.placements, gather)?;
-    let logits = network.logits(&mut tape, arch, images, Mode::Train)?;
-    let loss = cross_entropy(&mut tape, logits, &batch.labels)?;
+    let images = phase(c"gather", || batch_gather(&mut tape, batch.set, &batch.indices, &batch.placements, gather))?;
+    let logits = phase(c"forward", || network.logits(&mut tape, arch, images, Mode::Train))?;
+    let loss = phase(c"loss", || cross_entropy(&mut tape, logits, &batch.labels))?;
     // Not released: its memory is read after the backward pass.
     let result = tape.tensor(loss.result).span;
     tape.release(logits);
-    tape.backward(loss.loss)?;
-    update.optimizer.step(context, network.store(), update.lr, update.step, result.sub(0, 1))?;
+    phase(c"backward", || tape.backward(loss.loss))?;
+    let (store, loss) = (network.store(), result.sub(0, 1));
+    phase(c"update", || update.optimizer.step(context, store, update.lr, update.step, loss))?;
     Ok(result)
 }
 

@@ -17,7 +17,7 @@ pub mod sgd;
 pub mod weightnorm;
 
 use crate::backend::cpu::{Filter, gate_leaky};
-use crate::backend::{Claims, Span};
+use crate::backend::{Claims, Span, cuda};
 use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
 use crate::testing::Check;
@@ -54,7 +54,10 @@ fn output_gradient(tape: &mut Tape<'_>, y: Var, slope: Option<f32>) -> Result<Sp
     let gy = tape.grad(y)?;
     if let Some(slope) = slope {
         let y = tape.tensor(y).span;
-        tape.compute(|claims, cpu| gate_leaky(cpu, claims.write(gy), claims.read(y), slope), |_cuda| todo!("cuda"))?;
+        tape.compute(
+            |claims, cpu| gate_leaky(cpu, claims.write(gy), claims.read(y), slope),
+            |device| cuda::gate_leaky(device, gy, y, slope),
+        )?;
     }
     Ok(gy)
 }

@@ -23,6 +23,8 @@ mod tests;
 use crate::backend::{Claims, Context, Cpu, Cuda, Kind, Recording, Region, Span, cpu, cuda};
 use crate::error::Result;
 use crate::tensor::{Shape, Tensor};
+use crate::trace::{self, Level};
+use std::ffi::CStr;
 use std::ops::Range;
 
 /// A value of the current step.
@@ -244,6 +246,16 @@ impl<'c> Tape<'c> {
         )
     }
 
+    /// A range for profilers around one pass of an op; none when the device only plans.
+    pub fn op_range(&self, name: &'static CStr) -> Option<trace::Range> {
+        (!self.context.is_plan()).then(|| trace::range(Level::Op, name))
+    }
+
+    /// A range with a number; none when the device only plans.
+    pub fn range_with(&self, level: Level, name: &'static CStr, payload: impl FnOnce() -> u64) -> Option<trace::Range> {
+        (!self.context.is_plan()).then(|| trace::range_with(level, name, payload))
+    }
+
     /// Records how gradients flow back from `output`; `saved` values stay until then.
     /// Dropped when nothing upstream wants a gradient.
     pub fn record(&mut self, op: impl Backward + 'static, output: Var, saved: &[Var]) {
@@ -273,7 +285,7 @@ impl<'c> Tape<'c> {
             return Ok(None);
         }
         let span = self.grad(var)?;
-        Ok((!self.context.is_plan()).then(|| self.context.read(span)).transpose()?)
+        if self.context.is_plan() { Ok(None) } else { self.context.read(span).map(Some) }
     }
 
     /// Back-propagates from the scalar `loss`: its gradient is 1.

@@ -1,8 +1,8 @@
 //! The promises of the tape: who gets which gradient, and how long memory is held.
 
 use super::{Backward, Tape, Var};
-use crate::backend::cpu::{Filter, Isa, map};
-use crate::backend::{Context, Region, Span};
+use crate::backend::cpu::{Filter, Isa};
+use crate::backend::{Context, Kind, Region, Span};
 use crate::error::Result;
 use crate::ops::activation::{Activation, activation};
 use crate::ops::add::add;
@@ -60,21 +60,15 @@ impl Backward for Spy {
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
         let gy = tape.grad(self.y)?;
         let target = tape.grad_target(self.x)?;
-        tape.compute(|claims, cpu| {
-            let gy = claims.read(gy);
-            self.seen.borrow_mut().push(gy.to_vec());
-            if let Some(gx) = target {
-                map(cpu, claims.write(gx.span), gy, gx.add, |g| g);
-            }
-        });
-        Ok(())
+        self.seen.borrow_mut().push(tape.context.read(gy)?);
+        target.map_or(Ok(()), |gx| tape.accumulate(gx.span, gy, gx.add))
     }
 }
 
 fn spy(tape: &mut Tape<'_>, x: Var) -> (Var, Seen) {
     let y = tape.alloc(tape.shape(x), tape.needs_grad(x)).unwrap();
     let (xt, yt) = (tape.tensor(x).span, tape.tensor(y).span);
-    tape.compute(|claims, _| claims.write(yt).copy_from_slice(claims.read(xt)));
+    tape.accumulate(yt, xt, false).unwrap();
     let seen = Seen::default();
     tape.record(Spy { x, y, seen: Rc::clone(&seen) }, y, &[]);
     (y, seen)
@@ -89,7 +83,7 @@ fn every_reader_of_a_bank_adds_its_gradient() {
     for _ in 0..4 {
         sum = add(&mut tape, sum, bank).unwrap();
     }
-    assert_eq!(tape.read(sum), upstream(&[6.0, -12.0]));
+    assert_eq!(tape.read(sum).unwrap(), upstream(&[6.0, -12.0]));
     tape.backward_from(&[(sum, &upstream(&[1.0, 10.0]))]).unwrap();
     assert_eq!(grad_levels(&mut tape, bank).unwrap(), [6.0, 60.0]);
 }
@@ -104,9 +98,9 @@ fn a_reader_of_the_old_version_of_a_bank_is_unaffected_by_a_later_write() {
     let new = add(&mut tape, old, written).unwrap();
     let of_new = activation(&mut tape, new, Activation::Relu).unwrap();
     let late = activation(&mut tape, old, Activation::LeakyRelu).unwrap();
-    assert_eq!(tape.read(of_old), upstream(&[0.0]));
-    assert_eq!(tape.read(of_new), upstream(&[4.0]));
-    assert_eq!(tape.read(late), upstream(&[-0.02]), "the old version is still there");
+    assert_eq!(tape.read(of_old).unwrap(), upstream(&[0.0]));
+    assert_eq!(tape.read(of_new).unwrap(), upstream(&[4.0]));
+    assert_eq!(tape.read(late).unwrap(), upstream(&[-0.02]), "the old version is still there");
     let one = upstream(&[1.0]);
     tape.backward_from(&[(of_old, &one), (of_new, &one), (late, &one)]).unwrap();
     assert_eq!(grad_levels(&mut tape, written).unwrap(), [1.0], "only the new version's reader");
@@ -122,8 +116,8 @@ fn views_of_views_are_channels_of_the_root() {
     let inner = tape.channels(outer, 1..4);
     let single = tape.channels(inner, 2..3);
     assert_eq!((tape.shape(inner), tape.shape(single)), (shape(3), shape(1)));
-    assert_eq!(tape.read(inner), upstream(&[2.0, 3.0, 4.0]));
-    assert_eq!(tape.read(single), upstream(&[4.0]));
+    assert_eq!(tape.read(inner).unwrap(), upstream(&[2.0, 3.0, 4.0]));
+    assert_eq!(tape.read(single).unwrap(), upstream(&[4.0]));
     let y = concat(&mut tape, &[inner, single]).unwrap();
     tape.backward_from(&[(y, &upstream(&[1.0, 10.0, 100.0, 1000.0]))]).unwrap();
     assert_eq!(grad_levels(&mut tape, root).unwrap(), [0.0, 0.0, 1.0, 10.0, 1100.0, 0.0, 0.0]);
@@ -238,9 +232,9 @@ fn nothing_is_recorded_that_no_gradient_can_reach() {
 fn parameters_collect_gradients_at_their_own_offsets() {
     let mut context = context();
     for region in [Region::Params, Region::Grads] {
-        context.memory_mut().resize(region, 100).unwrap();
+        context.reserve(region, 100).unwrap();
     }
-    context.memory_mut().region_mut(Region::Params)[..100].fill(3.0);
+    context.fill(context.whole(Region::Params), 3.0).unwrap();
     // Two steps without zeroing in between.
     for step in 1..=2 {
         let mut tape = Tape::new(&mut context);
@@ -250,11 +244,11 @@ fn parameters_collect_gradients_at_their_own_offsets() {
         let view = tape.channels(w, 1..3);
         let y = add(&mut tape, view, view).unwrap();
         let y = concat(&mut tape, &[y, w]).unwrap();
-        assert_eq!(tape.read(y), upstream(&[6.0, 6.0, 3.0, 3.0, 3.0]));
+        assert_eq!(tape.read(y).unwrap(), upstream(&[6.0, 6.0, 3.0, 3.0, 3.0]));
         tape.backward_from(&[(y, &upstream(&[1.0, 2.0, 3.0, 4.0, 5.0]))]).unwrap();
         let k = step as f32;
         assert_eq!(grad_levels(&mut tape, w).unwrap(), [3.0 * k, 6.0 * k, 9.0 * k]);
-        let grads = &context.memory().region(Region::Grads)[..100];
+        let grads = context.read(Span { region: Region::Grads, start: 0, len: 100 }).unwrap();
         assert!(grads[..20].iter().chain(&grads[65..]).all(|&g| g == 0.0));
     }
 }
@@ -283,7 +277,7 @@ fn released_memory_is_used_again() {
             }
             x = y;
         }
-        assert_eq!(tape.read(x)[0], 2f32.powi(50));
+        assert_eq!(tape.read(x).unwrap()[0], 2f32.powi(50));
         context.arena().high_water()
     };
     let mut kept = context();
@@ -333,7 +327,7 @@ fn a_saved_value_outlives_its_handles() {
     tape.backward_from(&[(y, &upstream(&[1.0]))]).unwrap();
     let derivative = 1.0 - 2f32.tanh() * 2f32.tanh();
     assert_eq!(grad_levels(&mut tape, x).unwrap(), [derivative]);
-    assert_eq!(tape.read(other), upstream(&[9.0]));
+    assert_eq!(tape.read(other).unwrap(), upstream(&[9.0]));
 }
 
 #[test]
@@ -364,7 +358,7 @@ fn releasing_one_handle_for_another_panics() {
     let x = levels(&mut tape, &[1.0, 2.0]);
     let view = tape.channels(x, 0..1);
     tape.release(x);
-    assert_eq!(tape.read(view), upstream(&[1.0]), "the view keeps the memory");
+    assert_eq!(tape.read(view).unwrap(), upstream(&[1.0]), "the view keeps the memory");
     tape.release(x);
 }
 
@@ -420,7 +414,7 @@ fn step(context: &mut Context) -> Vec<f32> {
         tape.release(var);
     }
     tape.backward(outcome.loss).unwrap();
-    tape.read(outcome.loss)
+    tape.read(outcome.loss).unwrap()
 }
 
 #[test]
@@ -432,18 +426,19 @@ fn a_dry_run_finds_the_exact_peak_of_the_real_one_on_every_instruction_set() {
         for threads in [1, 2] {
             let mut context = poisoned_context(isa, threads, planned);
             for region in [Region::Params, Region::Grads] {
-                context.memory_mut().resize(region, PARAMS.iter().sum()).unwrap();
+                context.reserve(region, PARAMS.iter().sum()).unwrap();
             }
-            for (i, w) in context.memory_mut().region_mut(Region::Params).iter_mut().enumerate() {
-                *w = (i as f32 * 0.71).cos();
-            }
-            context.memory_mut().resize(Region::State, 8).unwrap();
+            let params = context.whole(Region::Params);
+            let values: Vec<f32> = (0..params.len).map(|i| (i as f32 * 0.71).cos()).collect();
+            context.write(params, &values).unwrap();
+            context.reserve(Region::State, 8).unwrap();
             for _ in 0..3 {
                 let loss = step(&mut context)[0];
                 assert!(loss > 0.1 && loss < 10.0, "{isa:?}: loss {loss}");
                 assert_eq!(context.arena().high_water(), planned, "{isa:?}, {threads} threads");
             }
-            assert!(context.memory().region(Region::Grads).iter().all(|g| g.is_finite()));
+            let grads = context.whole(Region::Grads);
+            assert!(context.read(grads).unwrap().iter().all(|g| g.is_finite()));
         }
     }
     assert!(planned > 1000, "the step holds more than its image");

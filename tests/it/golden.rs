@@ -276,7 +276,7 @@ struct Run<'g> {
 impl<'g> Run<'g> {
     fn new(golden: &'g Golden, what: String, isa: Isa, threads: usize) -> Self {
         let mut context = Context::cpu(Cpu::with_isa(threads, isa), ARENA).expect("memory");
-        context.memory_mut().region_mut(Region::Step).fill(f32::NAN);
+        context.fill(context.whole(Region::Step), f32::NAN).expect("memory");
         let network = golden.network();
         network.store().reserve(&mut context).expect("memory");
         let images = channels_first(&golden.tensor("x"));
@@ -294,7 +294,7 @@ impl<'g> Run<'g> {
         for param in params {
             let start = self.golden.tensor(&format!("p/{}", param.name));
             assert_eq!(param.dims, start.shape, "{}: {}", self.what, param.name);
-            self.context.memory_mut().slice_mut(param.span).copy_from_slice(&start.values);
+            self.context.write(param.span, &start.values).expect("memory");
         }
     }
 
@@ -327,41 +327,43 @@ impl<'g> Run<'g> {
         let Shape { c, h, w, .. } = tape.shape(output);
         let expected = self.golden.tensor("hyper_out");
         assert_eq!([c, h, w], expected.shape[..]);
-        let got = tape.read(output);
+        let got = tape.read(output).expect("memory");
         self.compare("hyper_out", &got, tolerance::VALUES);
     }
 
-    /// Forward and backward of the batch; returns logits and loss.
-    fn train_on_batch(&mut self) -> (Vec<f32>, f32) {
-        zero_gradients(&mut self.context);
+    /// Forward and backward of the batch; returns logits, loss, and where that lies.
+    fn train_on_batch(&mut self) -> (Vec<f32>, f32, Span) {
+        zero_gradients(&mut self.context).expect("memory");
         let mut tape = Tape::new(&mut self.context);
         let images = tape.input(self.images.0, &self.images.1, false).expect("arena");
         let logits = self.network.logits(&mut tape, &self.golden.arch, images, Mode::Train);
         let entropy = cross_entropy(&mut tape, logits, &self.labels).expect("labels fit");
-        let (logits, loss) = (tape.read(logits), tape.read(entropy.result)[0]);
+        let (logits, loss) = (tape.read(logits).expect("memory"), tape.read(entropy.loss).expect("memory")[0]);
+        let at = tape.tensor(entropy.loss).span;
         tape.backward(entropy.loss).expect("arena");
-        (logits, loss)
+        (logits, loss, at)
     }
 
     fn check_first_step(&mut self) {
-        let (logits, loss) = self.train_on_batch();
+        let (logits, loss, _) = self.train_on_batch();
         self.compare("logits", &self.batch_first(&logits), tolerance::VALUES);
         self.compare("loss", &[loss], tolerance::VALUES);
-        let params = self.network.store().params();
+        let params = self.network.store().params().to_vec();
         assert_eq!(self.golden.names("g/").len(), params.len());
-        for param in params {
+        for param in &params {
             let name = format!("g/{}", param.name);
             let got = self.read(param.span.in_region(Region::Grads));
-            self.compare(&name, got, tolerance::GRADIENTS);
+            self.compare(&name, &got, tolerance::GRADIENTS);
             // What an architecture leaves out of a shared filter must not move at all.
             let expected = self.golden.tensor(&name).values;
             let stray = (0..got.len()).find(|&i| expected[i] == 0.0 && got[i] != 0.0);
             assert_eq!(stray, None, "{}: {name} is not 0 where nothing is used", self.what);
         }
-        let statistics = self.network.store().statistics();
+        let statistics = self.network.store().statistics().to_vec();
         assert_eq!(self.golden.names("running/").len(), statistics.len());
-        for statistic in statistics {
-            self.compare(&format!("running/{}", statistic.name), self.read(statistic.span), tolerance::VALUES);
+        for statistic in &statistics {
+            let got = self.read(statistic.span);
+            self.compare(&format!("running/{}", statistic.name), &got, tolerance::VALUES);
         }
     }
 
@@ -369,7 +371,7 @@ impl<'g> Run<'g> {
         let mut tape = Tape::new(&mut self.context);
         let images = tape.input(self.images.0, &self.images.1, false).expect("arena");
         let logits = self.network.logits(&mut tape, &self.golden.arch, images, Mode::Eval);
-        let logits = tape.read(logits);
+        let logits = tape.read(logits).expect("memory");
         self.compare("eval_logits", &self.batch_first(&logits), tolerance::VALUES);
     }
 
@@ -377,26 +379,28 @@ impl<'g> Run<'g> {
         let (optimizer, lr) = (self.golden.optimizer(), self.golden.case.optimizer.lr());
         let losses: Vec<f32> = (1..=self.golden.case.steps as u64)
             .map(|step| {
-                let (_, loss) = self.train_on_batch();
-                optimizer.step(&mut self.context, self.network.store(), lr, step);
+                let (_, loss, at) = self.train_on_batch();
+                optimizer.step(&mut self.context, self.network.store(), lr, step, at).expect("memory");
                 loss
             })
             .collect();
         self.compare("losses", &losses, tolerance::TRAINED);
         let trained: BTreeSet<String> = self.golden.case.trained.iter().cloned().collect();
         assert_eq!(trained, self.golden.names("final/"));
-        for param in self.network.store().params().iter().filter(|p| trained.contains(&p.name)) {
-            self.compare(&format!("final/{}", param.name), self.read(param.span), tolerance::TRAINED);
+        let params = self.network.store().params().to_vec();
+        for param in params.iter().filter(|p| trained.contains(&p.name)) {
+            let got = self.read(param.span);
+            self.compare(&format!("final/{}", param.name), &got, tolerance::TRAINED);
         }
     }
 
-    fn read(&self, span: Span) -> &[f32] {
-        self.context.memory().slice(span)
+    fn read(&mut self, span: Span) -> Vec<f32> {
+        self.context.read(span).expect("memory")
     }
 
-    fn bits(&self) -> Vec<u32> {
-        let regions = [Region::Params, Region::Grads, Region::State];
-        regions.iter().flat_map(|&r| self.context.memory().region(r)).map(|x| x.to_bits()).collect()
+    fn bits(&mut self) -> Vec<u32> {
+        let regions = [Region::Params, Region::Grads, Region::State].map(|region| self.context.whole(region));
+        regions.iter().flat_map(|&r| self.read(r)).map(|x| x.to_bits()).collect()
     }
 
     /// [classes, batch] as the engine has it to [batch, classes].

@@ -1,12 +1,16 @@
 //! Promises of the whole program.
 
 mod badfiles;
+#[cfg(unix)] // a shell script stands in for nvcc
+mod build;
 mod cli;
 #[cfg(target_os = "linux")] // the emulator is an ELF library
 mod emulator;
 mod golden;
 #[cfg(unix)] // signals, kill and bash
 mod interrupt;
+#[cfg(unix)] // g++ and shared libraries
+mod profile;
 mod run;
 mod scene;
 #[cfg(target_os = "linux")]

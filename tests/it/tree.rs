@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The modules from top to bottom: an arrow only ever points down this list.
-const LAYERS: [&str; 17] = [
+const LAYERS: [&str; 18] = [
     "main",
     "commands",
     "report",
@@ -20,12 +20,13 @@ const LAYERS: [&str; 17] = [
     "backend",
     "data",
     "rng",
+    "trace",
     "error",
     "lib",
 ];
 
 /// The arrows there may be: from a module, to a module or a path in one, and why. Every module
-/// may use `error` and `rng`; tests may use `testing`. Naming an arrow here is a decision.
+/// may use `error`, `rng` and `trace`; tests may use `testing`. Naming an arrow here is a decision.
 const ARROWS: &[(&str, &str, &str)] = &[
     ("main", "cli", "parses what was typed"),
     ("main", "commands", "runs it"),
@@ -165,7 +166,7 @@ fn modules_use_only_what_lies_below_them() {
         for path in paths(&read(&file)) {
             let to = path.split("::").next().unwrap_or_default();
             // Error and Result at the root are those of `error`.
-            let common = ["error", "rng", "testing", "Error", "Result"];
+            let common = ["error", "rng", "trace", "testing", "Error", "Result"];
             let allowed = to == from
                 || common.contains(&to)
                 || ARROWS.iter().any(|&(source, target, _)| source == from && within(&path, target));
@@ -203,6 +204,10 @@ fn an_op_is_a_folder_with_its_tests() {
         }
         let source = read(path.join("mod.rs"));
         assert!(source.contains("\nmod tests;"), "ops/{op}/mod.rs does not name its tests");
+        let pass = if matches!(op, "adam" | "sgd") { "update" } else { "forward" };
+        assert!(source.contains(&format!("c\"{op}_{pass}\"")), "profilers do not see ops/{op}");
+        let has_backward = source.contains("impl Backward for");
+        assert_eq!(source.contains(&format!("c\"{op}_backward\"")), has_backward, "profilers and ops/{op} backwards");
         assert!(list.contains(&format!("\npub mod {op};")), "ops/mod.rs does not list {op}");
         count += 1;
     }

@@ -5,7 +5,6 @@ use crate::backend::Span;
 use crate::error::Result;
 
 const MODULE: &str = "elementwise";
-const THREADS: u32 = 256;
 
 params! {
     struct PassParams { to: Address, from: Address, len: u32, add: u32, slope: f32 }
@@ -14,7 +13,7 @@ params! {
 fn pass(cuda: &mut Cuda, name: &'static str, to: Span, from: Span, add: bool, slope: f32) -> Result<()> {
     let params =
         PassParams { to: cuda.address(to), from: cuda.address(from), len: to.len as u32, add: add.into(), slope };
-    cuda.launch(MODULE, name, Grid::cover(to.len, THREADS), &params)
+    cuda.launch(MODULE, name, Grid::elementwise(to.len), &params)
 }
 
 /// to (+)= from.

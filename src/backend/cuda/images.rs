@@ -1,6 +1,8 @@
-//! The kernels that nvcc compiled when this program was built (see `build.rs`).
+//! The compiled kernels, as `build.rs` left them.
 
-/// Name of each kernel file without `.cu`, and its machine code for all architectures.
-pub static IMAGES: &[(&str, &[u8])] = &[];
-/// What built them.
-pub static BUILT_WITH: &str = "no nvcc";
+include!(concat!(env!("OUT_DIR"), "/images.rs"));
+
+/// The fatbin of `kernels/<stem>.cu`; `None` when the build had no nvcc.
+pub fn image(stem: &str) -> Option<&'static [u8]> {
+    IMAGES.iter().find(|(name, _)| *name == stem).map(|&(_, image)| image)
+}

@@ -1,7 +1,8 @@
 //! Kernels by name, their one parameter, and the check that both languages mean the same struct.
 
 use super::driver::{DeviceInfo, fault};
-use super::images::IMAGES;
+use super::images;
+
 use crate::error::{Error, Result};
 use cudarc::driver::{result, sys};
 use std::collections::HashMap;
@@ -40,6 +41,11 @@ impl Grid {
     /// Enough blocks of `threads` for `len` elements, one thread each.
     pub fn cover(len: usize, threads: u32) -> Self {
         Self { blocks: [len.div_ceil(threads as usize) as u32, 1, 1], threads }
+    }
+
+    /// The grid of an elementwise kernel: `each_element` of `kernels/common.cuh`, 4 elements a thread.
+    pub fn elementwise(len: usize) -> Self {
+        Self::cover(len.div_ceil(4), 256)
     }
 
     /// True when it has no block.
@@ -151,8 +157,8 @@ impl Kernels {
                 let path = std::path::Path::new(&dir).join(format!("{op}.fatbin"));
                 std::fs::read(&path).map_err(Error::io("read kernels from", &path))?
             }
-            None => match IMAGES.iter().find(|(name, _)| *name == op) {
-                Some((_, image)) => image.to_vec(),
+            None => match images::image(op) {
+                Some(image) => image.to_vec(),
                 None if self.emulated => format!("SMASH-KERNELS {op}\0").into_bytes(),
                 None => return Err(unusable(format!("this build has no kernels for {op}"))),
             },
@@ -161,7 +167,7 @@ impl Kernels {
         let module = unsafe { result::module::load_data(image.as_ptr().cast()) }.map_err(|e| match e.0 {
             sys::CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU => unusable(format!(
                 "the kernels were built for {}, not for this GPU; set SMASH_CUDA_ARCHS and build again",
-                super::images::BUILT_WITH
+                images::BUILT_WITH
             )),
             _ => fault(&self.device, &format!("loading the kernels of {op}"), e),
         })?;

@@ -3,6 +3,7 @@
 //! All four have a derivative that is a function of the output, so only y is kept.
 
 pub mod checks;
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -15,7 +16,7 @@ const OP: &str = "activation";
 /// Slope of the HyperNet's leaky ReLU below zero (Brock et al. 2018, appendix A).
 pub const LEAKY_SLOPE: f32 = 0.02;
 
-/// A nonlinearity.
+/// A nonlinearity; the order is that of `kernels/activation.cu`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
     /// max(x, 0).
@@ -66,13 +67,14 @@ pub fn activation(tape: &mut Tape<'_>, x: Var, kind: Activation) -> Result<Var> 
 /// # Errors
 /// [`Error::Shape`] when the shapes differ.
 pub fn activation_into(tape: &mut Tape<'_>, x: Var, y: Var, kind: Activation) -> Result<Var> {
+    let _range = tape.op_range(c"activation_forward");
     if tape.shape(x) != tape.shape(y) {
         return Err(Error::shape(OP, tape.shape(x), tape.shape(y)));
     }
     let (xt, yt) = (tape.tensor(x).span, tape.tensor(y).span);
     tape.compute(
         |claims, cpu| map(cpu, claims.write(yt), claims.read(xt), false, |x| kind.apply(x)),
-        |_cuda| todo!("cuda"),
+        |device| cuda::activation_forward(device, xt, yt, kind),
     )?;
     tape.record(ActivationNode { x, y, kind }, y, &[y]);
     Ok(y)
@@ -86,6 +88,7 @@ struct ActivationNode {
 
 impl Backward for ActivationNode {
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let _range = tape.op_range(c"activation_backward");
         let (gy, y, kind) = (tape.grad(self.y)?, tape.tensor(self.y).span, self.kind);
         if let Some(gx) = tape.grad_target(self.x)? {
             tape.compute(
@@ -93,7 +96,7 @@ impl Backward for ActivationNode {
                     let (gy, y) = (claims.read(gy), claims.read(y));
                     zip_map(cpu, claims.write(gx.span), gy, y, gx.add, |g, y| g * kind.derivative(y));
                 },
-                |_cuda| todo!("cuda"),
+                |device| cuda::activation_backward(device, gy, y, gx, kind),
             )?;
         }
         Ok(())

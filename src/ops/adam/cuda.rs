@@ -1,11 +1,9 @@
-//! adam on the GPU: one launch, one thread per parameter.
+//! adam on the GPU: one launch.
 
 use super::{Adam, OP};
 use crate::backend::cuda::{Address, Cuda, Grid, params};
 use crate::backend::{Region, Span};
 use crate::error::Result;
-
-const THREADS: u32 = 256;
 
 params! {
     struct AdamParams {
@@ -41,5 +39,5 @@ pub fn adam(cuda: &mut Cuda, span: Span, config: Adam, loss: Span) -> Result<()>
         decay: config.decay,
         len: span.len as u32,
     };
-    cuda.launch(OP, "update", Grid::cover(span.len, THREADS), &params)
+    cuda.launch(OP, "update", Grid::elementwise(span.len), &params)
 }

@@ -43,6 +43,7 @@ impl Adam {
 /// # Errors
 /// As [`Context::compute`].
 pub fn adam(context: &mut Context, span: Span, config: Adam, loss: Span) -> Result<()> {
+    let _range = crate::trace::range(crate::trace::Level::Op, c"adam_update");
     context.compute(
         |claims, device| cpu::adam(device, claims, span, config, loss),
         |device| cuda::adam(device, span, config, loss),

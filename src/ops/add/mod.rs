@@ -1,10 +1,11 @@
 //! y = a + b, all of one shape. Writing to a memory bank adds to it: a new version of the bank.
 
 pub mod checks;
+mod cuda;
 #[cfg(test)]
 mod tests;
 
-use crate::backend::cpu::{map, zip_map};
+use crate::backend::cpu::zip_map;
 use crate::error::{Error, Result};
 use crate::tape::{Backward, Tape, Var};
 
@@ -15,6 +16,7 @@ const OP: &str = "add";
 /// # Errors
 /// [`Error::Shape`] when the shapes differ.
 pub fn add(tape: &mut Tape<'_>, a: Var, b: Var) -> Result<Var> {
+    let _range = tape.op_range(c"add_forward");
     let shape = tape.shape(a);
     if tape.shape(b) != shape {
         return Err(Error::shape(OP, shape, tape.shape(b)));
@@ -23,7 +25,7 @@ pub fn add(tape: &mut Tape<'_>, a: Var, b: Var) -> Result<Var> {
     let (at, bt, yt) = (tape.tensor(a).span, tape.tensor(b).span, tape.tensor(y).span);
     tape.compute(
         |claims, cpu| zip_map(cpu, claims.write(yt), claims.read(at), claims.read(bt), false, |a, b| a + b),
-        |_cuda| todo!("cuda"),
+        |device| cuda::add_forward(device, at, bt, yt),
     )?;
     tape.record(AddNode { a, b, y }, y, &[]);
     Ok(y)
@@ -37,13 +39,11 @@ struct AddNode {
 
 impl Backward for AddNode {
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let _range = tape.op_range(c"add_backward");
         let gy = tape.grad(self.y)?;
         for x in [self.a, self.b] {
             if let Some(gx) = tape.grad_target(x)? {
-                tape.compute(
-                    |claims, cpu| map(cpu, claims.write(gx.span), claims.read(gy), gx.add, |g| g),
-                    |_cuda| todo!("cuda"),
-                )?;
+                tape.accumulate(gx.span, gy, gx.add)?;
             }
         }
         Ok(())

@@ -3,6 +3,7 @@
 //! H and W are even.
 
 pub mod checks;
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -17,12 +18,14 @@ const OP: &str = "avg_pool";
 /// # Errors
 /// [`Error::Shape`] when H or W is odd.
 pub fn avg_pool(tape: &mut Tape<'_>, x: Var) -> Result<Var> {
+    let _range = tape.op_range(c"avg_pool_forward");
     let shape = tape.shape(x);
     if shape.h % 2 == 1 || shape.w % 2 == 1 {
         return Err(Error::shape(OP, "even height and width", shape));
     }
     let y = tape.alloc(Shape { h: shape.h / 2, w: shape.w / 2, ..shape }, tape.needs_grad(x))?;
-    let (xt, yt) = (tape.tensor(x).span, tape.tensor(y).span);
+    let (xt, tensor) = (tape.tensor(x).span, tape.tensor(y));
+    let yt = tensor.span;
     tape.compute(
         |claims, cpu| {
             let (row, n) = (shape.w * shape.n, shape.n);
@@ -43,7 +46,7 @@ pub fn avg_pool(tape: &mut Tape<'_>, x: Var) -> Result<Var> {
                 }
             });
         },
-        |_cuda| todo!("cuda"),
+        |device| cuda::avg_pool_forward(device, xt, tensor),
     )?;
     tape.record(AvgPoolNode { x, y }, y, &[]);
     Ok(y)
@@ -56,8 +59,9 @@ struct AvgPoolNode {
 
 impl Backward for AvgPoolNode {
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let _range = tape.op_range(c"avg_pool_backward");
         let gy = tape.grad(self.y)?;
-        let shape = tape.shape(self.x);
+        let (shape, pooled) = (tape.shape(self.x), tape.shape(self.y));
         if let Some(gx) = tape.grad_target(self.x)? {
             tape.compute(
                 |claims, cpu| {
@@ -73,7 +77,7 @@ impl Backward for AvgPoolNode {
                         }
                     });
                 },
-                |_cuda| todo!("cuda"),
+                |device| cuda::avg_pool_backward(device, gy, gx, pooled),
             )?;
         }
         Ok(())

@@ -61,6 +61,7 @@ pub fn batch_gather(
     placements: &[Placement],
     config: &BatchGather,
 ) -> Result<Var> {
+    let _range = tape.op_range(c"batch_gather_forward");
     let [c, h, w] = config.image;
     let fits = indices.len() == placements.len() && config.mean.len() == c && config.std.len() == c;
     if !fits || set.pixels() != c * h * w || indices.iter().any(|&i| i as usize >= set.len()) {

@@ -27,13 +27,13 @@ checks!(
 #[derive(Clone, Copy)]
 pub(super) struct Geometry {
     /// Channels of each view.
-    views: &'static [usize],
-    size: [usize; 2],
-    n: usize,
+    pub views: &'static [usize],
+    pub size: [usize; 2],
+    pub n: usize,
     /// Length of the stored gamma, beta, mean and variance.
-    stored: usize,
-    train: bool,
-    slope: Option<f32>,
+    pub stored: usize,
+    pub train: bool,
+    pub slope: Option<f32>,
 }
 
 pub(super) const PLAIN: Geometry =

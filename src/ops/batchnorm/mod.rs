@@ -45,6 +45,7 @@ pub struct Batchnorm {
 /// # Errors
 /// [`Error::Shape`] when the vectors do not have one number per channel.
 pub fn batchnorm(tape: &mut Tape<'_>, views: &[Var], gamma: Var, beta: Var, config: Batchnorm) -> Result<Var> {
+    let _range = tape.op_range(c"batchnorm_forward");
     let c = common_channels(tape, OP, views)?;
     let lens = [tape.shape(gamma).len(), tape.shape(beta).len(), config.running[0].len, config.running[1].len];
     if lens != [c; 4] {
@@ -102,6 +103,7 @@ impl BatchnormNode {
 
 impl Backward for BatchnormNode {
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let _range = tape.op_range(c"batchnorm_backward");
         let gy = tape.grad(self.y)?;
         let operands = self.operands(tape);
         let vectors = [tape.grad_accumulator(self.gamma)?, tape.grad_accumulator(self.beta)?];

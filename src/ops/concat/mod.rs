@@ -18,22 +18,16 @@ const OP: &str = "concat";
 /// # Errors
 /// [`crate::Error::Shape`] when the views differ in size or batch.
 pub fn concat(tape: &mut Tape<'_>, views: &[Var]) -> Result<Var> {
+    let _range = tape.op_range(c"concat_forward");
     let channels = common_channels(tape, OP, views)?;
     let shape = tape.shape(views[0]).with_channels(channels);
     let y = tape.alloc(shape, views.iter().any(|&v| tape.needs_grad(v)))?;
     let target = tape.tensor(y).span;
-    let sources: Vec<_> = views.iter().map(|&v| tape.tensor(v).span).collect();
-    tape.compute(
-        |claims, _| {
-            let mut rest = claims.write(target);
-            for source in sources {
-                let (piece, after) = rest.split_at_mut(source.len);
-                piece.copy_from_slice(claims.read(source));
-                rest = after;
-            }
-        },
-        |_cuda| todo!("cuda"),
-    )?;
+    let mut start = 0;
+    for source in views.iter().map(|&v| tape.tensor(v).span).collect::<Vec<_>>() {
+        tape.accumulate(target.sub(start, source.len), source, false)?;
+        start += source.len;
+    }
     tape.record(ConcatNode { views: views.to_vec(), y }, y, &[]);
     Ok(y)
 }
@@ -45,18 +39,13 @@ struct ConcatNode {
 
 impl Backward for ConcatNode {
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let _range = tape.op_range(c"concat_backward");
         let gy = tape.grad(self.y)?;
         let mut start = 0;
         for &view in &self.views {
             let len = tape.shape(view).len();
             if let Some(gx) = tape.grad_target(view)? {
-                let piece = gy.sub(start, len);
-                tape.compute(
-                    |claims, cpu| {
-                        crate::backend::cpu::map(cpu, claims.write(gx.span), claims.read(piece), gx.add, |g| g);
-                    },
-                    |_cuda| todo!("cuda"),
-                )?;
+                tape.accumulate(gx.span, gy.sub(start, len), gx.add)?;
             }
             start += len;
         }

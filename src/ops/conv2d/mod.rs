@@ -54,6 +54,7 @@ pub struct Conv2d {
 /// # Errors
 /// [`Error::Shape`] when channels, filter and destination do not fit together.
 pub fn conv2d(tape: &mut Tape<'_>, x: Var, w: Var, scale: Option<Var>, config: Conv2d) -> Result<Var> {
+    let _range = tape.op_range(c"conv2d_forward");
     let filter = config.filter;
     let shape = tape.shape(x);
     if shape.c != filter.inputs() {
@@ -95,6 +96,7 @@ struct Conv2dNode {
 
 impl Backward for Conv2dNode {
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let _range = tape.op_range(c"conv2d_backward");
         let (config, filter) = (&self.config, self.config.filter);
         let gy = output_gradient(tape, self.y, config.slope)?;
         let (x, w) = (tape.tensor(self.x), tape.tensor(self.w));

@@ -33,6 +33,7 @@ pub struct CrossEntropy {
 /// # Errors
 /// [`Error::Shape`] when there is not one label below K for each image.
 pub fn cross_entropy(tape: &mut Tape<'_>, x: Var, labels: &[u16]) -> Result<CrossEntropy> {
+    let _range = tape.op_range(c"cross_entropy_forward");
     let shape = tape.shape(x);
     if shape.h * shape.w != 1 || labels.len() != shape.n || labels.iter().any(|&l| usize::from(l) >= shape.c) {
         let got = format!("{shape} with {} labels up to {:?}", labels.len(), labels.iter().max());
@@ -95,6 +96,7 @@ struct CrossEntropyNode {
 impl Backward for CrossEntropyNode {
     /// gx[k][n] (+)= gloss / N * (softmax(x[:, n])[k] - [k = label n]).
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let _range = tape.op_range(c"cross_entropy_backward");
         let gy = tape.grad(self.result)?;
         let (shape, xt) = (tape.shape(self.x), tape.tensor(self.x).span);
         if let Some(gx) = tape.grad_target(self.x)? {

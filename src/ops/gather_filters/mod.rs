@@ -66,6 +66,7 @@ impl GatherFilters {
 /// # Errors
 /// [`Error::Shape`] when a filter asks for more rows or slices than x holds.
 pub fn gather_filters(tape: &mut Tape<'_>, x: Var, config: GatherFilters) -> Result<Var> {
+    let _range = tape.op_range(c"gather_filters_forward");
     let shape = tape.shape(x);
     let (units, inputs) = (config.row_units, config.slice_channels);
     let fits = |f: &FilterSlices| f.rows <= units * shape.h && f.slices.end <= shape.w;
@@ -91,6 +92,7 @@ struct GatherFiltersNode {
 
 impl Backward for GatherFiltersNode {
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let _range = tape.op_range(c"gather_filters_backward");
         let gy = tape.grad(self.y)?;
         let shape = tape.shape(self.x);
         if let Some(gx) = tape.grad_accumulator(self.x)? {

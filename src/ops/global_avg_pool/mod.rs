@@ -1,6 +1,7 @@
 //! `y[c]` = mean over all pixels of `x[c]`, image by image: [C, H, W, N] -> [C, 1, 1, N].
 
 pub mod checks;
+mod cuda;
 
 use crate::error::Result;
 use crate::tape::{Backward, Tape, Var};
@@ -10,6 +11,7 @@ const OP: &str = "global_avg_pool";
 
 /// The average over the picture; see the module documentation.
 pub fn global_avg_pool(tape: &mut Tape<'_>, x: Var) -> Result<Var> {
+    let _range = tape.op_range(c"global_avg_pool_forward");
     let shape = tape.shape(x);
     let y = tape.alloc(Shape { h: 1, w: 1, ..shape }, tape.needs_grad(x))?;
     let (xt, yt) = (tape.tensor(x).span, tape.tensor(y).span);
@@ -27,7 +29,7 @@ pub fn global_avg_pool(tape: &mut Tape<'_>, x: Var) -> Result<Var> {
                 out.iter_mut().for_each(|out| *out *= scale);
             });
         },
-        |_cuda| todo!("cuda"),
+        |device| cuda::global_avg_pool_forward(device, xt, yt, shape),
     )?;
     tape.record(GlobalAvgPoolNode { x, y }, y, &[]);
     Ok(y)
@@ -40,6 +42,7 @@ struct GlobalAvgPoolNode {
 
 impl Backward for GlobalAvgPoolNode {
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let _range = tape.op_range(c"global_avg_pool_backward");
         let gy = tape.grad(self.y)?;
         let shape = tape.shape(self.x);
         let scale = 1.0 / (shape.h * shape.w) as f32;
@@ -55,7 +58,7 @@ impl Backward for GlobalAvgPoolNode {
                         }
                     });
                 },
-                |_cuda| todo!("cuda"),
+                |device| cuda::global_avg_pool_backward(device, gy, gx, shape),
             )?;
         }
         Ok(())

@@ -23,6 +23,7 @@ const OP: &str = "linear";
 /// # Errors
 /// [`Error::Shape`] when the matrix is not K times at least C.
 pub fn linear(tape: &mut Tape<'_>, x: Var, w: Var, b: Var) -> Result<Var> {
+    let _range = tape.op_range(c"linear_forward");
     let shape = tape.shape(x);
     let k_len = tape.shape(b).len();
     let stored = tape.shape(w).len() / k_len.max(1);
@@ -59,6 +60,7 @@ struct LinearNode {
 
 impl Backward for LinearNode {
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let _range = tape.op_range(c"linear_backward");
         let gy = tape.grad(self.y)?;
         let (xt, wt) = (tape.tensor(self.x), tape.tensor(self.w).span);
         let n = xt.shape.n;

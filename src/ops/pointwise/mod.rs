@@ -40,6 +40,7 @@ pub struct Pointwise {
 /// # Errors
 /// [`Error::Shape`] when the views do not fit together or with the filter, or the scale not with it.
 pub fn pointwise(tape: &mut Tape<'_>, views: &[Var], w: Var, scale: Option<Var>, config: Pointwise) -> Result<Var> {
+    let _range = tape.op_range(c"pointwise_forward");
     let filter = config.filter;
     let channels = common_channels(tape, OP, views)?;
     if channels != filter.inputs() || filter.groups != 1 || filter.taps() != 1 {
@@ -93,6 +94,7 @@ impl PointwiseNode {
 
 impl Backward for PointwiseNode {
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let _range = tape.op_range(c"pointwise_backward");
         let (config, filter) = (&self.config, self.config.filter);
         let gy = output_gradient(tape, self.y, config.slope)?;
         let tensors = self.tensors(tape);

@@ -1,11 +1,9 @@
-//! sgd on the GPU: one launch, one thread per parameter.
+//! sgd on the GPU: one launch.
 
 use super::{OP, Sgd};
 use crate::backend::cuda::{Address, Cuda, Grid, params};
 use crate::backend::{Region, Span};
 use crate::error::Result;
-
-const THREADS: u32 = 256;
 
 params! {
     struct SgdParams {
@@ -34,5 +32,5 @@ pub fn sgd(cuda: &mut Cuda, span: Span, config: Sgd, loss: Span) -> Result<()> {
         decay: config.decay,
         len: span.len as u32,
     };
-    cuda.launch(OP, "update", Grid::cover(span.len, THREADS), &params)
+    cuda.launch(OP, "update", Grid::elementwise(span.len), &params)
 }

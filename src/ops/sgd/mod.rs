@@ -29,6 +29,7 @@ pub struct Sgd {
 /// # Errors
 /// As [`Context::compute`].
 pub fn sgd(context: &mut Context, span: Span, config: Sgd, loss: Span) -> Result<()> {
+    let _range = crate::trace::range(crate::trace::Level::Op, c"sgd_update");
     context.compute(
         |claims, device| cpu::sgd(device, claims, span, config, loss),
         |device| cuda::sgd(device, span, config, loss),

@@ -27,6 +27,7 @@ const OP: &str = "weightnorm";
 /// # Errors
 /// [`Error::Shape`] when a range leaves `w`.
 pub fn weightnorm(tape: &mut Tape<'_>, w: Var, ranges: Vec<Range<usize>>) -> Result<Var> {
+    let _range = tape.op_range(c"weightnorm_forward");
     let len = tape.shape(w).len();
     if let Some(range) = ranges.iter().find(|r| r.end > len) {
         return Err(Error::shape(OP, format!("filters within {len} weights"), format!("{range:?}")));
@@ -49,6 +50,7 @@ struct WeightnormNode {
 
 impl Backward for WeightnormNode {
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
+        let _range = tape.op_range(c"weightnorm_backward");
         let gscale = tape.grad(self.scale)?;
         let (w, scale) = (tape.tensor(self.w).span, tape.tensor(self.scale).span);
         if let Some(gw) = tape.grad_accumulator(self.w)? {
