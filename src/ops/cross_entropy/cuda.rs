@@ -42,13 +42,7 @@ pub fn cross_entropy_forward(cuda: &mut Cuda, x: Tensor, labels: &[u16], result:
 }
 
 /// gx (+)= gloss / N * (softmax - one-hot).
-pub fn cross_entropy_backward(
-    cuda: &mut Cuda,
-    x: Tensor,
-    labels: &[u16],
-    gloss: Span,
-    gx: GradTarget,
-) -> Result<()> {
+pub fn cross_entropy_backward(cuda: &mut Cuda, x: Tensor, labels: &[u16], gloss: Span, gx: GradTarget) -> Result<()> {
     let params = CrossEntropyBackwardParams {
         x: cuda.address(x.span),
         labels: cuda.upload(labels)?,
