@@ -18,6 +18,7 @@ checks!(
     planes_longer_than_a_block_of_the_sums_and_very_short_ones,
     planes_of_whole_vectors_and_as_many_views_as_a_kernel_takes,
     views_may_be_channels_of_one_bigger_value,
+    some_gradients_add_and_others_overwrite,
     each_operand_may_be_constant,
     training_moves_the_running_statistics_of_its_channels_only,
     evaluation_leaves_the_running_statistics_alone,
@@ -174,6 +175,32 @@ fn views_may_be_channels_of_one_bigger_value() -> Vec<Case> {
             },
         )
         .with_state(case.state()),
+    ]
+}
+
+fn some_gradients_add_and_others_overwrite() -> Vec<Case> {
+    // Views 17 and 37 are read once more, later, and so have a gradient when the others do not.
+    let many = Geometry { views: &[1; 40], stored: 42, ..PLAIN };
+    let few = Geometry { views: &[40, 1, 1], ..many };
+    let vectors = [1, 2].map(|seed| Input::random(Shape::vector(42), seed));
+    let views = (0..40).map(|seed| Input::random(many.shape(1), 10 + seed));
+    vec![
+        Case::new(
+            views.chain(vectors).collect(),
+            16 * many.shape(1).len(),
+            move |tape, v| {
+                let [gamma, beta] = [v[40], v[41]].map(|stored| tape.channels(stored, 0..40));
+                let inner = batchnorm(tape, &v[..40], gamma, beta, many.config())?;
+                let y = batchnorm(tape, &[inner, v[17], v[37]], v[40], v[41], few.config())?;
+                [gamma, beta, inner].into_iter().for_each(|var| tape.release(var));
+                Ok(y)
+            },
+            move |v| {
+                let inner = many.reference(&v[..40].concat(), &v[40], &v[41]);
+                few.reference(&[&inner[..], &v[17], &v[37]].concat(), &v[40], &v[41])
+            },
+        )
+        .with_state(many.state()),
     ]
 }
 
