@@ -145,13 +145,9 @@ impl Correlation {
         let variant = cuda.conv_policy().variant(|tf32| self.variant(tf32));
         let kernel = self.kernel(variant);
         let direct = kernel >= FIRST_DIRECT;
-        let (columns, part_count) =
-            if direct { (TILE_COLUMNS * vector, 1) } else { (TILE_COLUMNS, self.parts()) };
-        let blocks = [
-            self.plane.div_ceil(columns),
-            self.rows().div_ceil(TILE_ROWS[kernel]),
-            self.filter.groups * part_count,
-        ];
+        let (columns, part_count) = if direct { (TILE_COLUMNS * vector, 1) } else { (TILE_COLUMNS, self.parts()) };
+        let blocks =
+            [self.plane.div_ceil(columns), self.rows().div_ceil(TILE_ROWS[kernel]), self.filter.groups * part_count];
         let grid = Grid { blocks: blocks.map(|b| b as u32), threads: 128 };
         Chosen { name: names[kernel][vector / 2], grid, part_count }
     }

@@ -32,13 +32,9 @@ struct Pass {
     reduce: &'static str,
 }
 
-const FORWARD: Pass =
-    Pass { names: correlate_names!("forward"), pack: "forward_pack", reduce: "forward_reduce" };
-const BACKWARD_DATA: Pass = Pass {
-    names: correlate_names!("backward_data"),
-    pack: "backward_data_pack",
-    reduce: "backward_data_reduce",
-};
+const FORWARD: Pass = Pass { names: correlate_names!("forward"), pack: "forward_pack", reduce: "forward_reduce" };
+const BACKWARD_DATA: Pass =
+    Pass { names: correlate_names!("backward_data"), pack: "backward_data_pack", reduce: "backward_data_reduce" };
 
 /// The filter, and the workspace of the pass.
 pub struct Operands {

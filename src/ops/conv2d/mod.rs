@@ -17,8 +17,8 @@ mod cuda;
 #[cfg(test)]
 mod tests;
 
-use crate::backend::cpu::{Direction, Filter, PackedFilter, filter_gradient_workspace};
 use crate::backend::Kind;
+use crate::backend::cpu::{Direction, Filter, PackedFilter, filter_gradient_workspace};
 use crate::backend::cuda::FilterTarget;
 use crate::error::{Error, Result};
 use crate::ops::{check_filter, output_gradient};

@@ -64,8 +64,7 @@ impl Views {
     fn new(cuda: &Cuda, operands: &Operands) -> Self {
         let plane = operands.views[0].shape.plane();
         let count = operands.views.len() as i32;
-        let mut views =
-            Self { count, first: [0; MAX_VIEWS + 1], data: [Address::NULL; MAX_VIEWS], plane, vector: 4 };
+        let mut views = Self { count, first: [0; MAX_VIEWS + 1], data: [Address::NULL; MAX_VIEWS], plane, vector: 4 };
         for (i, view) in operands.views.iter().enumerate() {
             views.data[i] = cuda.address(view.span);
             views.first[i + 1] = views.first[i] + view.shape.c as i32;
