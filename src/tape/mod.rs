@@ -285,7 +285,7 @@ impl<'c> Tape<'c> {
             return Ok(None);
         }
         let span = self.grad(var)?;
-        Ok((!self.context.is_plan()).then(|| self.context.read(span)).transpose()?)
+        if self.context.is_plan() { Ok(None) } else { self.context.read(span).map(Some) }
     }
 
     /// Back-propagates from the scalar `loss`: its gradient is 1.

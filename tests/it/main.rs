@@ -4,6 +4,8 @@ mod badfiles;
 #[cfg(unix)] // a shell script stands in for nvcc
 mod build;
 mod cli;
+#[cfg(target_os = "linux")] // the emulator is an ELF library
+mod emulator;
 mod golden;
 #[cfg(unix)] // signals, kill and bash
 mod interrupt;
@@ -11,4 +13,7 @@ mod interrupt;
 mod profile;
 mod run;
 mod scene;
+#[cfg(target_os = "linux")]
+#[path = "../support/emulator.rs"]
+mod support;
 mod tree;

@@ -17,11 +17,12 @@ mod images;
 mod launch;
 mod residents;
 mod staging;
+mod views;
 
 pub use conv::{ConvPolicy, ConvVariant};
 pub(crate) use correlate::correlate_names;
 pub use correlate::{Chosen, Correlation, Names, pack};
-pub use driver::{DeviceInfo, count, probe};
+pub use driver::{DeviceInfo, probe};
 pub use elementwise::{accumulate, gate_leaky};
 pub use filter_gradient::{FilterGradient, FilterTarget, add_parts};
 pub use graph::Recording;
@@ -29,6 +30,7 @@ pub use images::BUILT_WITH;
 pub(crate) use launch::params;
 pub use launch::{Address, Field, Grid, Params};
 pub use staging::Fetch;
+pub use views::{MAX_VIEWS, Targets, Views};
 
 use crate::backend::{Region, Span};
 use crate::error::{Error, Result};
