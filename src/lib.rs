@@ -23,7 +23,6 @@ pub mod report;
 pub mod rng;
 pub mod tape;
 pub mod tensor;
-#[cfg(test)]
 pub mod testing;
 pub mod trace;
 

@@ -4,12 +4,18 @@
 //! order; neighbouring free ranges merge. Because the addresses depend only on the order of
 //! calls, a dry run of a step finds exactly the high-water mark of the real one. At the end
 //! of a step everything is forgotten at once. Lengths are in f32, rounded up to 64 bytes.
+//!
+//! A *guarded* arena, for checks of kernels, hands out no address twice and leaves gaps that
+//! nobody may touch: what a kernel writes beside its operands stays visible there.
 
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Alignment of every allocation in f32: one cache line and one AVX-512 register.
 const ALIGN: usize = 16;
+/// f32 between two allocations of a guarded arena.
+const GAP: usize = 64;
 
 /// See the module documentation.
 #[derive(Debug)]
@@ -20,12 +26,19 @@ pub struct Arena {
     /// First address never used in this step.
     top: usize,
     high_water: usize,
+    /// Everything a guarded arena ever handed out, in ascending order.
+    guarded: Option<Vec<Range<usize>>>,
 }
 
 impl Arena {
     /// An arena of `capacity` f32.
     pub fn with_capacity(capacity: usize) -> Self {
-        Self { capacity, free: BTreeMap::new(), top: 0, high_water: 0 }
+        Self { capacity, free: BTreeMap::new(), top: 0, high_water: 0, guarded: None }
+    }
+
+    /// A guarded arena of `capacity` f32, gaps included.
+    pub fn guarded(capacity: usize) -> Self {
+        Self { guarded: Some(Vec::new()), ..Self::with_capacity(capacity) }
     }
 
     /// f32 it may hand out.
@@ -38,6 +51,9 @@ impl Arena {
     /// # Errors
     /// [`Error::Run`] when the arena is full: the plan of the run did not foresee this step.
     pub fn alloc(&mut self, len: usize) -> Result<usize> {
+        if self.guarded.is_some() {
+            return self.alloc_guarded(len);
+        }
         let len = len.next_multiple_of(ALIGN);
         if let Some((&start, &room)) = self.free.iter().find(|&(_, &room)| room >= len) {
             self.free.remove(&start);
@@ -55,20 +71,43 @@ impl Arena {
             _ => self.top,
         };
         if len > self.capacity - start {
-            return Err(Error::Run(format!(
-                "the step needs more than the {} MiB of memory planned for it",
-                (self.capacity * 4) >> 20
-            )));
+            return Err(self.full());
         }
         self.top = start + len;
         self.high_water = self.high_water.max(self.top);
         Ok(start)
     }
 
+    fn full(&self) -> Error {
+        let mib = (self.capacity * size_of::<f32>()) >> 20;
+        Error::Run(format!("the step needs more than the {mib} MiB of memory planned for it"))
+    }
+
+    fn alloc_guarded(&mut self, len: usize) -> Result<usize> {
+        let start = self.top + GAP;
+        let top = start + len.next_multiple_of(ALIGN);
+        if top + GAP > self.capacity {
+            return Err(self.full());
+        }
+        (self.top, self.high_water) = (top, top + GAP);
+        if let Some(taken) = &mut self.guarded {
+            taken.push(start..start + len);
+        }
+        Ok(start)
+    }
+
+    /// What a guarded arena never handed out; nothing of another.
+    pub fn gaps(&self) -> Vec<Range<usize>> {
+        let Some(taken) = &self.guarded else { return Vec::new() };
+        let starts = [0].into_iter().chain(taken.iter().map(|range| range.end));
+        let ends = taken.iter().map(|range| range.start).chain([self.capacity]);
+        starts.zip(ends).map(|(start, end)| start..end).collect()
+    }
+
     /// Takes back what `alloc(len)` handed out at `start`.
     pub fn free(&mut self, start: usize, len: usize) {
         let (mut start, mut len) = (start, len.next_multiple_of(ALIGN));
-        if len == 0 {
+        if len == 0 || self.guarded.is_some() {
             return;
         }
         if let Some((&before, &room)) = self.free.range(..start).next_back()
@@ -83,8 +122,11 @@ impl Arena {
         self.free.insert(start, len);
     }
 
-    /// Forgets every allocation; the high-water mark stays.
+    /// Forgets every allocation; the high-water mark stays. A guarded arena goes on behind them.
     pub fn reset(&mut self) {
+        if self.guarded.is_some() {
+            return;
+        }
         self.free.clear();
         self.top = 0;
     }
@@ -146,5 +188,18 @@ mod tests {
                 live.push((start, len));
             }
         }
+    }
+
+    #[test]
+    fn a_guarded_arena_never_reuses_and_knows_its_gaps() {
+        let mut arena = Arena::guarded(400);
+        let first = arena.alloc(5).unwrap();
+        arena.free(first, 5);
+        arena.reset();
+        assert_eq!([first, arena.alloc(32).unwrap()], [64, 144]);
+        assert_eq!(arena.gaps(), [0..64, 69..144, 176..400]);
+        assert_eq!(arena.high_water(), 240);
+        assert!(arena.alloc(97).is_err(), "the gap behind it would be missing");
+        assert_eq!(arena.alloc(96).unwrap(), 240);
     }
 }

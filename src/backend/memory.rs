@@ -30,6 +30,13 @@ const REGIONS: usize = 6;
 const ALL: [Region; REGIONS] =
     [Region::Step, Region::Params, Region::Grads, Region::Moment1, Region::Moment2, Region::State];
 
+impl Region {
+    /// The first `len` elements.
+    pub fn span(self, len: usize) -> Span {
+        Span { region: self, start: 0, len }
+    }
+}
+
 /// A range of a region, in f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {

@@ -83,6 +83,16 @@ impl Context {
         Ok(context)
     }
 
+    /// Goes on with another arena, whose capacity is reserved; other regions stay as they are.
+    ///
+    /// # Errors
+    /// As [`Context::reserve`].
+    pub fn restart(&mut self, arena: Arena) -> Result<()> {
+        self.reserve(Region::Step, arena.capacity())?;
+        self.arena = arena;
+        Ok(())
+    }
+
     /// True when kernels are skipped.
     pub fn is_plan(&self) -> bool {
         matches!(self.device, Device::Plan(_))

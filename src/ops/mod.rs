@@ -20,6 +20,29 @@ use crate::backend::cpu::{Filter, gate_leaky};
 use crate::backend::{Claims, Span, cuda};
 use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
+use crate::testing::Check;
+
+/// The checks of all ops: what each must compute, on whatever device.
+pub fn checks() -> Vec<Check> {
+    let all = [
+        activation::checks::checks(),
+        adam::checks::checks(),
+        add::checks::checks(),
+        avg_pool::checks::checks(),
+        batch_gather::checks::checks(),
+        batchnorm::checks::checks(),
+        concat::checks::checks(),
+        conv2d::checks::checks(),
+        cross_entropy::checks::checks(),
+        gather_filters::checks::checks(),
+        global_avg_pool::checks::checks(),
+        linear::checks::checks(),
+        pointwise::checks::checks(),
+        sgd::checks::checks(),
+        weightnorm::checks::checks(),
+    ];
+    all.into_iter().flatten().collect()
+}
 
 /// The value of an optional scale factor: 1 without.
 fn scale_of(claims: &Claims<'_>, scale: Option<Span>) -> f32 {

@@ -2,6 +2,7 @@
 //!
 //! All four have a derivative that is a function of the output, so only y is kept.
 
+pub mod checks;
 mod cuda;
 #[cfg(test)]
 mod tests;

@@ -5,10 +5,9 @@
 //!
 //! Weight decay is the L2 form, per range: the HyperNet has none (Brock et al. 2018, appendix C).
 
+pub mod checks;
 mod cpu;
 mod cuda;
-#[cfg(test)]
-mod tests;
 
 use crate::backend::{Context, Span};
 use crate::error::Result;

@@ -1,5 +1,6 @@
 //! y = a + b, all of one shape. Writing to a memory bank adds to it: a new version of the bank.
 
+pub mod checks;
 mod cuda;
 #[cfg(test)]
 mod tests;

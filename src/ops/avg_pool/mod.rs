@@ -2,6 +2,7 @@
 //!
 //! H and W are even.
 
+pub mod checks;
 mod cuda;
 #[cfg(test)]
 mod tests;

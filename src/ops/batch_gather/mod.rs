@@ -11,6 +11,7 @@
 //! mirroring q for flipped images; what lies outside the image is black (pixel 0), so an
 //! image smaller than the output is padded, and a shifted one is cropped out of its padding.
 
+pub mod checks;
 mod cpu;
 mod cuda;
 #[cfg(test)]

@@ -12,6 +12,7 @@
 //! the running ones. A channel is one contiguous row, so sliced layers, whose channels follow
 //! the architecture, need no extra code (Brock et al. 2018, section 3.1; Ioffe & Szegedy 2015).
 
+pub mod checks;
 mod cpu;
 mod cuda;
 #[cfg(test)]

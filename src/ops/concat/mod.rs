@@ -3,6 +3,7 @@
 //! The plain reference for every op that reads a list of views in place; SMASH itself never
 //! stores a concatenation.
 
+pub mod checks;
 #[cfg(test)]
 mod tests;
 

@@ -12,6 +12,7 @@
 //! to what it reads, so it is applied once where it is written. Gradients are added into the
 //! used window of gw only (Brock et al. 2018, section 3.1).
 
+pub mod checks;
 mod cpu;
 mod cuda;
 #[cfg(test)]

@@ -9,6 +9,7 @@
 //!
 //! Ties go to the lower class. The log of the sum of exponentials is taken around the maximum.
 
+pub mod checks;
 mod cpu;
 mod cuda;
 #[cfg(test)]

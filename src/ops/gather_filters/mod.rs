@@ -10,6 +10,7 @@
 //! element (h * R*N + o, (t - t0) * D*N + i) from there; its first n_b rows are used. So the
 //! first rows come from the first width rows (Brock et al. 2018, section 3.2 and appendix B).
 
+pub mod checks;
 mod cpu;
 mod cuda;
 #[cfg(test)]

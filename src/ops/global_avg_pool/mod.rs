@@ -1,8 +1,7 @@
 //! `y[c]` = mean over all pixels of `x[c]`, image by image: [C, H, W, N] -> [C, 1, 1, N].
 
+pub mod checks;
 mod cuda;
-#[cfg(test)]
-mod tests;
 
 use crate::error::Result;
 use crate::tape::{Backward, Tape, Var};

@@ -9,6 +9,7 @@
 //!
 //! The classifier: K is the number of classes. It is far too small to deserve tiles.
 
+pub mod checks;
 mod cpu;
 mod cuda;
 #[cfg(test)]

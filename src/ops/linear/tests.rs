@@ -1,74 +1,10 @@
-//! linear against nested f64 loops.
+//! linear refuses what does not fit.
 
 use super::linear;
 use crate::backend::cpu::Isa;
 use crate::tape::Tape;
 use crate::tensor::Shape;
-use crate::testing::{Case, Input, poisoned_context};
-
-/// Extents of a map; the stored matrix is `k` times `stored`.
-#[derive(Clone, Copy)]
-struct Geometry {
-    c: usize,
-    stored: usize,
-    k: usize,
-    n: usize,
-}
-
-const PLAIN: Geometry = Geometry { c: 7, stored: 7, k: 5, n: 13 };
-
-impl Geometry {
-    fn inputs(self) -> [Input; 3] {
-        [
-            Input::random(Shape::new(self.c, 1, 1, self.n), 1),
-            Input::random(Shape::vector(self.k * self.stored), 2),
-            Input::random(Shape::vector(self.k), 3),
-        ]
-    }
-
-    fn check(self, inputs: [Input; 3]) {
-        Case {
-            inputs: inputs.into(),
-            build: &|tape, v| linear(tape, v[0], v[1], v[2]),
-            reference: &|v| {
-                let entry = |k: usize, n: usize| {
-                    v[2][k] + (0..self.c).map(|c| v[1][k * self.stored + c] * v[0][c * self.n + n]).sum::<f64>()
-                };
-                (0..self.k).flat_map(|k| (0..self.n).map(move |n| (k, n))).map(|(k, n)| entry(k, n)).collect()
-            },
-            depth: self.c + self.k + self.n,
-        }
-        .check();
-    }
-}
-
-#[test]
-fn multiplies_and_adds_the_bias() {
-    for geometry in [PLAIN, Geometry { c: 3, stored: 3, k: 10, n: 1 }, Geometry { c: 33, stored: 33, k: 1, n: 2 }] {
-        geometry.check(geometry.inputs());
-    }
-}
-
-#[test]
-fn the_first_columns_of_a_wider_matrix_and_gradient_into_them_alone() {
-    for geometry in [Geometry { stored: 11, ..PLAIN }, Geometry { c: 1, stored: 8, k: 6, n: 3 }] {
-        geometry.check(geometry.inputs());
-    }
-}
-
-#[test]
-fn each_operand_may_be_constant() {
-    let wide = Geometry { stored: 9, ..PLAIN };
-    for constant in 0..3 {
-        let mut inputs = wide.inputs().into_iter().enumerate();
-        let inputs = std::array::from_fn(|_| match inputs.next() {
-            Some((i, input)) if i == constant => input.constant(),
-            Some((_, input)) => input,
-            None => unreachable!("three operands"),
-        });
-        wide.check(inputs);
-    }
-}
+use crate::testing::poisoned_context;
 
 #[test]
 fn operands_that_do_not_fit_are_named() {

@@ -11,6 +11,7 @@
 //! concatenation of the banks nor their ReLU nor the normalised filter is ever stored
 //! (Brock et al. 2018, sections 3.1 and 3.2).
 
+pub mod checks;
 mod cpu;
 mod cuda;
 #[cfg(test)]

@@ -3,10 +3,9 @@
 //! With g = gradient + decay * w:  v = momentum * v + g,  w -= lr * (g + momentum * v)
 //! (Sutskever et al. 2013, in the form common to today's libraries).
 
+pub mod checks;
 mod cpu;
 mod cuda;
-#[cfg(test)]
-mod tests;
 
 use crate::backend::{Context, Span};
 use crate::error::Result;

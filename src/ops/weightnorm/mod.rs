@@ -10,6 +10,7 @@
 //! One launch for all filters. A filter of zeros has no direction: its factor is 0, and so is
 //! its gradient.
 
+pub mod checks;
 mod cpu;
 mod cuda;
 #[cfg(test)]
