@@ -98,7 +98,7 @@ impl Check {
 /// a `Vec` of checks or cases. Makes `pub fn checks()` and, for each name, a test on the CPU and one
 /// on the CUDA device of the tests.
 macro_rules! checks {
-    ($op:expr, $($name:ident),+ $(,)?) => {
+    ($op:ident, $($name:ident),+ $(,)?) => {
         /// All checks of this op.
         pub fn checks() -> Vec<$crate::testing::Check> {
             let mut all = Vec::new();
@@ -108,9 +108,19 @@ macro_rules! checks {
 
         #[cfg(test)]
         mod on_the_cpu {
+            use $crate::testing::{Check, harness};
             $(#[test]
             fn $name() {
-                $crate::testing::harness::on_the_cpu(&$crate::testing::Check::named($op, stringify!($name), super::$name()));
+                harness::on_the_cpu(&Check::named(super::$op, stringify!($name), super::$name()));
+            })+
+        }
+
+        #[cfg(all(test, target_os = "linux"))] // where the emulator builds
+        mod on_cuda {
+            use $crate::testing::{Check, harness};
+            $(#[test]
+            fn $name() {
+                harness::on_cuda(&Check::named(super::$op, stringify!($name), super::$name()));
             })+
         }
     };

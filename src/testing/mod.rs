@@ -15,11 +15,14 @@
 //! | `check.rs` | something that runs in any lab |
 //! | `compare.rs` | errors and tolerances |
 //! | `lab.rs` | a device, memory filled with NaN, guards around every allocation |
+//! | `device.rs` | for tests: a GPU if there is one, otherwise the emulator |
 //! | `harness.rs` | for tests: all instruction sets, numbers of threads, thread schedules |
 
 mod case;
 mod check;
 mod compare;
+#[cfg(all(test, target_os = "linux"))]
+mod device;
 #[cfg(test)]
 pub mod harness;
 mod lab;
