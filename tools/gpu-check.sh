@@ -70,7 +70,7 @@ verdict_of() {
 # What there is so far: the machine may go away at any time.
 save() {
     { echo "| step | verdict | seconds | last words |"; echo "|---|---|---|---|"; cat "$WORK/rows"; } >"$out/table.md"
-    tar -czf "$out/results.new" -C "$WORK" --exclude=ckpt --exclude=rows . && mv "$out/results.new" "$out/results.tar.gz"
+    tar -czf "$out/results.new" -C "$WORK" --exclude=ckpt --exclude=target --exclude=rows . && mv "$out/results.new" "$out/results.tar.gz"
 }
 
 failed=0

@@ -63,7 +63,7 @@ facts)
     ;;
 info) bin/smash-engine info --device "$device" ;;
 selftest) self_test selftest.txt ;;
-tests) bin/lib-test --test-threads=1 "${tests[@]}" ;;
+tests) CARGO_TARGET_DIR=$WORK/target bin/lib-test --test-threads=1 "${tests[@]}" ;;
 short) training "$device" short train "${short[@]}" ;;
 memcheck | racecheck)
     have compute-sanitizer
