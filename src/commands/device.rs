@@ -111,9 +111,12 @@ impl Chosen {
     /// The same for programs.
     pub fn json(&self) -> Value {
         match &self.place {
-            Place::Cpu { threads, isa } => json!({ "device": "cpu", "threads": threads, "simd": isa.name() }),
+            Place::Cpu { threads, isa } => {
+                json!({ "device": "cpu", "reason": self.reason, "threads": threads, "simd": isa.name() })
+            }
             Place::Cuda { info, .. } => json!({
                 "device": info.device,
+                "reason": self.reason,
                 "gpu": info.name,
                 "compute_capability": format!("{}.{}", info.compute.0, info.compute.1),
                 "memory_bytes": info.memory_bytes,

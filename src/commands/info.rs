@@ -102,7 +102,6 @@ impl Info {
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "device": self.device.json(),
-            "reason": self.device.reason,
             "gpu": self.gpu.as_ref().map_or_else(|reason| json!({ "none": reason }), |gpu| json!(describe_gpu(gpu))),
             "kernels_for_gpus": cuda::BUILT_WITH,
             "processor": self.processor,

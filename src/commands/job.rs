@@ -1,6 +1,6 @@
 //! What all stages of a run share: settings, images, the run directory, interruption.
 
-use crate::backend::{Context, Kind};
+use crate::backend::Context;
 use crate::cli::{GlobalArgs, RunArgs};
 use crate::commands::device::{Chosen, choose};
 use crate::commands::profiling;
@@ -66,7 +66,7 @@ impl Job {
     pub fn open(args: &RunArgs, global: &GlobalArgs, directory: Directory) -> Result<Self> {
         let profiled = profiling::parse(args.profile_steps.as_deref())?;
         let device = choose(global)?;
-        if !profiled.is_empty() && device.kind() == Kind::Cpu {
+        if !profiled.is_empty() && device.cuda().is_none() {
             let message = "is for profilers of CUDA, and this runs on the CPU; add --device cuda:N";
             return Err(Error::config("--profile-steps", message));
         }

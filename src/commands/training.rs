@@ -16,7 +16,7 @@ use crate::nn::optim::Optimizer;
 use crate::nn::schedule::cosine;
 use crate::report::{JsonLines, Progress};
 use crate::rng::{Rng, RngState, Stream};
-use crate::trace;
+use crate::trace::{self, Level};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -298,7 +298,7 @@ impl Steps<'_> {
         let mut epoch_range = None;
         while self.step < self.total {
             let epoch = self.step / per_epoch;
-            epoch_range.get_or_insert_with(|| trace::range_with(trace::Level::Epoch, c"epoch", || epoch + 1));
+            epoch_range.get_or_insert_with(|| trace::range_with(Level::Epoch, c"epoch", || epoch + 1));
             profiling::bracket(&recorded, self.step + 1, self, Self::switch_profiler, Self::queue)?;
             let epoch_ends = self.step.is_multiple_of(per_epoch) || self.step == self.total;
             let signal = self.job.interrupted();
@@ -339,7 +339,7 @@ impl Steps<'_> {
                 (&drawn, None)
             }
         };
-        let _range = trace::range_with(trace::Level::Step, c"step", || arch.number());
+        let _range = trace::range_with(Level::Step, c"step", || arch.number());
         let set = &job.dataset.train;
         let indices = self.streams.order.next_batch().to_vec();
         let batch = Batch {
@@ -361,7 +361,7 @@ impl Steps<'_> {
         while self.under_way.len() > leave
             && let Some((step, result)) = self.under_way.pop_front()
         {
-            let outcome = result.wait(&mut self.context)?;
+            let outcome = trace::within(Level::Phase, c"wait", || result.wait(&mut self.context))?;
             self.metrics.write(&serde_json::json!({
                 "network": self.training.name,
                 "step": step,

@@ -198,6 +198,7 @@ impl Mistakes {
         static LOCK: Mutex<()> = Mutex::new(());
         let guard = LOCK.lock().unwrap_or_else(|e| e.into_inner());
         let emulator = ONE.get_or_init(|| {
+            Emulator::load()?; // the one for cudarc first
             let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
             copy_emulator(folder.path());
             std::fs::write(folder.path().join("mistakes.cu"), include_str!("../support/mistakes.cu")).unwrap();

@@ -126,6 +126,7 @@ fn a_profiler_sees_every_step_phase_and_op_and_changes_nothing() {
         ("backward/cross_entropy_backward", steps),
         ("backward/linear_backward", steps),
         ("step/update", steps),
+        ("epoch/wait", steps),
         ("update/adam_update", 2 * STEPS),
         ("update/sgd_update", 2 * RETRAIN_STEPS * networks),
         // SMASH validation takes another architecture for each batch.
@@ -169,6 +170,7 @@ fn assert_ranges_nest(counts: &Counts) {
             "step" => &["epoch"],
             "score" | "evaluate" => &["-", "epoch"],
             "zero" | "gather" | "forward" | "loss" | "backward" | "update" => &["step"],
+            "wait" => &["epoch"],
             "hypernet" => &["forward", "score"],
             "block" => &["forward", "score", "evaluate"],
             op if op.ends_with("_backward") => &["backward"],

@@ -83,10 +83,6 @@ impl Source {
         self.path.extension().is_some_and(|e| extensions.iter().any(|x| e == *x))
     }
 
-    fn is_kernel(&self) -> bool {
-        self.is(&["cu"])
-    }
-
     fn stem(&self) -> String {
         self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
     }
@@ -198,9 +194,9 @@ impl Build {
 
     /// Compiles one file, unless its object is there.
     fn object(&self, unit: &Source, cache: &Path) -> Result<PathBuf, String> {
-        let flags = self.flags(unit.is_kernel());
+        let flags = self.flags(unit.is(&["cu"]));
         // The emulator itself does not include the headers of the kernels.
-        let headers = self.sources.iter().filter(|file| file.is(&["h", "ld"]) || unit.is_kernel() && file.is(&["cuh"]));
+        let headers = self.sources.iter().filter(|file| file.is(&["h", "ld"]) || unit.is(&["cu"]) && file.is(&["cuh"]));
         let id = hash((unit, headers.collect::<Vec<_>>(), &flags, &self.compiler, &self.version));
         let object = cache.join("objects").join(format!("{}-{id}.o", unit.stem()));
         if object.exists() {
@@ -208,7 +204,7 @@ impl Build {
         }
         let (compiled, gathered) = (object.with_extension("compiled"), object.with_extension("gathered"));
         let section = format!("smash_shared_{}", unit.stem());
-        let gathers = unit.is_kernel() && self.sanitize.is_none();
+        let gathers = unit.is(&["cu"]) && self.sanitize.is_none();
         let mut command = Command::new(&self.compiler);
         command.current_dir(&self.folder).args(&flags).args(["-x", "c++", "-c"]).arg(&unit.path);
         if gathers {
@@ -330,7 +326,8 @@ impl Emulator {
         ONE.get_or_init(|| Self::open(&library()?)).as_ref().map_err(Clone::clone)
     }
 
-    /// Opens a library. Each file has state of its own, so several can be open at once.
+    /// Opens a library. Each file has state of its own, so several can be open at once; cudarc
+    /// takes the one that was opened first.
     pub fn open(library: &Path) -> Result<Self, String> {
         const RTLD_NOW: c_int = 2;
         let path = CString::new(library.as_os_str().as_encoded_bytes()).map_err(|e| e.to_string())?;

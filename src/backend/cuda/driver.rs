@@ -49,12 +49,12 @@ fn describe(error: DriverError) -> String {
     format!("{} ({})", text(error.error_name()), text(error.error_string()))
 }
 
-/// Number of GPUs.
-///
-/// # Errors
-/// [`Error::Device`] without a driver, with one that is too old, or without a GPU.
-pub fn count() -> Result<usize> {
-    let missing = |message: String| Error::Device { name: "cuda".into(), message };
+/// Number of GPUs; `device` is the one that was asked for.
+fn count(device: &str) -> Result<usize> {
+    let missing = |message: String| Error::Device {
+        name: device.to_string(),
+        message: format!("{message}; --device cpu works without"),
+    };
     // SAFETY: only looks for the library; every other call panics without it.
     if !unsafe { sys::is_culib_present() } {
         return Err(missing("the NVIDIA driver (libcuda.so.1) is not installed".into()));
@@ -89,11 +89,12 @@ fn driver_version() -> std::result::Result<i32, DriverError> {
 /// What GPU `ordinal` is, if this program can use it.
 ///
 /// # Errors
-/// As [`count`]; also when there is no such GPU, when it is too old, and when this build has no kernels.
+/// [`Error::Device`] without a driver, with one that is too old, without such a GPU, when that is
+/// too old, and when this build has no kernels.
 pub fn probe(ordinal: usize) -> Result<DeviceInfo> {
     let device = format!("cuda:{ordinal}");
     let unusable = |message: String| Error::Device { name: device.clone(), message };
-    let count = count()?;
+    let count = count(&device)?;
     if ordinal >= count {
         return Err(unusable(format!("there is no such GPU; the driver finds {count}, counted from cuda:0")));
     }

@@ -7,21 +7,30 @@
 //!
 //! Nothing here panics without a driver or a GPU: [`Cuda::open`] asks before it calls.
 
+mod conv;
+mod correlate;
 mod driver;
 mod elementwise;
+mod filter_gradient;
 mod graph;
 mod images;
 mod launch;
 mod residents;
 mod staging;
+mod views;
 
-pub use driver::{DeviceInfo, count, probe};
+pub use conv::{ConvPolicy, ConvVariant};
+pub(crate) use correlate::correlate_names;
+pub use correlate::{Chosen, Correlation, Names, pack};
+pub use driver::{DeviceInfo, probe};
 pub use elementwise::{accumulate, gate_leaky};
+pub use filter_gradient::{FilterGradient, FilterTarget, add_parts};
 pub use graph::Recording;
 pub use images::BUILT_WITH;
 pub(crate) use launch::params;
 pub use launch::{Address, Field, Grid, Params};
 pub use staging::Fetch;
+pub use views::{MAX_VIEWS, Targets, Views};
 
 use crate::backend::{Region, Span};
 use crate::error::{Error, Result};
@@ -46,6 +55,7 @@ pub struct Cuda {
     readback: Readback,
     /// The step being captured or replayed.
     script: Option<Script>,
+    conv_policy: ConvPolicy,
     info: DeviceInfo,
     stream: Arc<CudaStream>,
     context: Arc<CudaContext>,
@@ -76,6 +86,7 @@ impl Cuda {
             staging: Staging::new(&context, &stream).map_err(open)?,
             readback: Readback::new(&context).map_err(open)?,
             script: None,
+            conv_policy: ConvPolicy::Exact,
             info,
             stream,
             context,
@@ -85,6 +96,16 @@ impl Cuda {
     /// What the driver says about this GPU.
     pub fn info(&self) -> &DeviceInfo {
         &self.info
+    }
+
+    /// Which kernels convolutions take.
+    pub fn conv_policy(&self) -> ConvPolicy {
+        self.conv_policy
+    }
+
+    /// Chooses which kernels convolutions take.
+    pub fn set_conv_policy(&mut self, policy: ConvPolicy) {
+        self.conv_policy = policy;
     }
 
     /// The stream, with the context current on this thread.

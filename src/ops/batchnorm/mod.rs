@@ -14,6 +14,7 @@
 
 pub mod checks;
 mod cpu;
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -63,7 +64,7 @@ pub fn batchnorm(tape: &mut Tape<'_>, views: &[Var], gamma: Var, beta: Var, conf
         |claims, device| {
             cpu::batchnorm_forward(device, claims, &operands, &config, claims.write(yt));
         },
-        |_cuda| todo!("cuda"),
+        |device| cuda::batchnorm_forward(device, &operands, &config),
     )?;
     let saved: Vec<Var> = views.iter().copied().chain([gamma, beta, statistics, y]).collect();
     tape.record(node, y, &saved);
@@ -113,7 +114,7 @@ impl Backward for BatchnormNode {
             |claims, device| {
                 cpu::batchnorm_backward(device, claims, &operands, &self.config, gy, vectors, &targets);
             },
-            |_cuda| todo!("cuda"),
+            |device| cuda::batchnorm_backward(device, &operands, &self.config, gy, vectors, &targets),
         )?;
         Ok(())
     }

@@ -14,13 +14,17 @@
 
 pub mod checks;
 mod cpu;
+mod cuda;
 #[cfg(test)]
 mod tests;
 
+use crate::backend::Kind;
 use crate::backend::cpu::{Direction, Filter, PackedFilter, filter_gradient_workspace};
+use crate::backend::cuda::FilterTarget;
 use crate::error::{Error, Result};
 use crate::ops::{check_filter, output_gradient};
 use crate::tape::{Backward, Tape, Var};
+use crate::tensor::Shape;
 
 const OP: &str = "conv2d";
 
@@ -71,19 +75,30 @@ pub fn conv2d(tape: &mut Tape<'_>, x: Var, w: Var, scale: Option<Var>, config: C
     if tape.shape(y) != y_shape || (add && config.slope.is_some()) {
         return Err(Error::shape(OP, format!("a linear destination {y_shape}"), tape.shape(y)));
     }
-    let workspace = tape.workspace(PackedFilter::workspace(filter, Direction::Forward))?;
+    let workspace = tape.workspace(workspace(tape, &config, Direction::Forward, shape))?;
     let (xt, wt, yt, st) = (tape.tensor(x), tape.tensor(w), tape.tensor(y), scale.map(|s| tape.tensor(s)));
     tape.compute(
         |claims, device| {
             let operands = cpu::Operands { claims, x: xt, w: wt, scale: st.map(|t| t.span), workspace };
             cpu::conv2d_forward(device, &operands, &config, claims.write(yt.span), add);
         },
-        |_cuda| todo!("cuda"),
+        |device| {
+            let operands = cuda::Operands { w: wt.span, scale: st.map(|t| t.span), workspace };
+            cuda::conv2d_forward(device, &operands, &config, xt, yt.span, add)
+        },
     )?;
     tape.free(workspace);
     let saved: Vec<Var> = [Some(x), Some(w), scale, config.slope.map(|_| y)].into_iter().flatten().collect();
     tape.record(Conv2dNode { x, w, scale, y, config }, y, &saved);
     Ok(y)
+}
+
+/// Workspace of the forward pass or the data gradient; `shape` is that of x.
+fn workspace(tape: &Tape<'_>, config: &Conv2d, direction: Direction, shape: Shape) -> usize {
+    match tape.kind() {
+        Kind::Cpu => PackedFilter::workspace(config.filter, direction),
+        Kind::Cuda => cuda::workspace(config, direction, shape),
+    }
 }
 
 struct Conv2dNode {
@@ -97,13 +112,17 @@ struct Conv2dNode {
 impl Backward for Conv2dNode {
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
         let _range = tape.op_range(c"conv2d_backward");
-        let (config, filter) = (&self.config, self.config.filter);
+        let config = &self.config;
         let gy = output_gradient(tape, self.y, config.slope)?;
         let (x, w) = (tape.tensor(self.x), tape.tensor(self.w));
         let scale = self.scale.map(|s| tape.tensor(s).span);
         if let Some(gw) = tape.grad_accumulator(self.w)? {
             let gscale = self.scale.map(|s| tape.grad_accumulator(s)).transpose()?.flatten();
-            let workspace = tape.workspace(filter_gradient_workspace(filter))?;
+            let len = match tape.kind() {
+                Kind::Cpu => filter_gradient_workspace(config.filter),
+                Kind::Cuda => cuda::weight_workspace(config, x.shape),
+            };
+            let workspace = tape.workspace(len)?;
             tape.compute(
                 |claims, device| {
                     let operands = cpu::Operands { claims, x, w, scale, workspace };
@@ -113,12 +132,15 @@ impl Backward for Conv2dNode {
                         claims.write(gscale)[0] += product;
                     }
                 },
-                |_cuda| todo!("cuda"),
+                |device| {
+                    let target = FilterTarget { w: w.span, scale, gw, gscale };
+                    cuda::conv2d_backward_weight(device, config, x, gy, &target, workspace)
+                },
             )?;
             tape.free(workspace);
         }
         if let Some(gx) = tape.grad_target(self.x)? {
-            let workspace = tape.workspace(PackedFilter::workspace(filter, Direction::Backward))?;
+            let workspace = tape.workspace(workspace(tape, config, Direction::Backward, x.shape))?;
             tape.compute(
                 |claims, device| {
                     let operands = cpu::Operands { claims, x, w, scale, workspace };
@@ -131,7 +153,10 @@ impl Backward for Conv2dNode {
                         gx.add,
                     );
                 },
-                |_cuda| todo!("cuda"),
+                |device| {
+                    let operands = cuda::Operands { w: w.span, scale, workspace };
+                    cuda::conv2d_backward_data(device, &operands, config, gy, x.shape, gx)
+                },
             )?;
             tape.free(workspace);
         }

@@ -10,6 +10,8 @@
 //! Ties go to the lower class. The log of the sum of exponentials is taken around the maximum.
 
 pub mod checks;
+mod cpu;
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -40,51 +42,14 @@ pub fn cross_entropy(tape: &mut Tape<'_>, x: Var, labels: &[u16]) -> Result<Cros
         return Err(Error::shape(OP, "logits [K, 1, 1, N] and N labels below K", got));
     }
     let result = tape.alloc(Shape::vector(2), tape.needs_grad(x))?;
-    let (xt, rt) = (tape.tensor(x).span, tape.tensor(result).span);
+    let (xt, rt) = (tape.tensor(x), tape.tensor(result).span);
     tape.compute(
-        |claims, _| {
-            let x = claims.read(xt);
-            let (mut loss, mut errors) = (0.0f64, 0);
-            for (n, &label) in labels.iter().enumerate() {
-                let column = Column { x, n, shape };
-                loss += column.log_sum_exp() - f64::from(column.logit(label));
-                errors += usize::from(column.best() != usize::from(label));
-            }
-            claims.write(rt).copy_from_slice(&[(loss / shape.n as f64) as f32, errors as f32]);
-        },
-        |_cuda| todo!("cuda"),
+        |claims, _| cpu::cross_entropy_forward(claims, xt, labels, rt),
+        |device| cuda::cross_entropy_forward(device, xt, labels, rt),
     )?;
     let loss = tape.channels(result, 0..1);
     tape.record(CrossEntropyNode { x, result: loss, labels: labels.to_vec() }, loss, &[x]);
     Ok(CrossEntropy { loss, result })
-}
-
-/// The logits of one image.
-struct Column<'a> {
-    x: &'a [f32],
-    n: usize,
-    shape: Shape,
-}
-
-impl Column<'_> {
-    fn logits(&self) -> impl Iterator<Item = f32> + '_ {
-        self.x[self.n..].iter().step_by(self.shape.n).copied()
-    }
-
-    fn logit(&self, label: u16) -> f32 {
-        self.x[usize::from(label) * self.shape.n + self.n]
-    }
-
-    /// In f64: with logits of 1e4 an f32 would be off by 5e-4, and so would the loss.
-    fn log_sum_exp(&self) -> f64 {
-        let max = f64::from(self.logits().fold(f32::NEG_INFINITY, f32::max));
-        max + self.logits().map(|x| (f64::from(x) - max).exp()).sum::<f64>().ln()
-    }
-
-    fn best(&self) -> usize {
-        let better = |best: (usize, f32), (k, x): (usize, f32)| if x > best.1 { (k, x) } else { best };
-        self.logits().enumerate().fold((0, f32::NEG_INFINITY), better).0
-    }
 }
 
 struct CrossEntropyNode {
@@ -94,28 +59,13 @@ struct CrossEntropyNode {
 }
 
 impl Backward for CrossEntropyNode {
-    /// gx[k][n] (+)= gloss / N * (softmax(x[:, n])[k] - [k = label n]).
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
         let _range = tape.op_range(c"cross_entropy_backward");
-        let gy = tape.grad(self.result)?;
-        let (shape, xt) = (tape.shape(self.x), tape.tensor(self.x).span);
+        let (gloss, x) = (tape.grad(self.result)?, tape.tensor(self.x));
         if let Some(gx) = tape.grad_target(self.x)? {
             tape.compute(
-                |claims, _| {
-                    let (x, out) = (claims.read(xt), claims.write(gx.span));
-                    let scale = f64::from(claims.read(gy)[0]) / shape.n as f64;
-                    for (n, &label) in self.labels.iter().enumerate() {
-                        let column = Column { x, n, shape };
-                        let total = column.log_sum_exp();
-                        for (k, x) in column.logits().enumerate() {
-                            let target = f64::from(u8::from(k == usize::from(label)));
-                            let g = (scale * ((f64::from(x) - total).exp() - target)) as f32;
-                            let out = &mut out[k * shape.n + n];
-                            *out = if gx.add { *out + g } else { g };
-                        }
-                    }
-                },
-                |_cuda| todo!("cuda"),
+                |claims, _| cpu::cross_entropy_backward(claims, x, &self.labels, gloss, gx),
+                |device| cuda::cross_entropy_backward(device, x, &self.labels, gloss, gx),
             )?;
         }
         Ok(())

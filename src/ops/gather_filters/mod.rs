@@ -12,6 +12,7 @@
 
 pub mod checks;
 mod cpu;
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -78,7 +79,7 @@ pub fn gather_filters(tape: &mut Tape<'_>, x: Var, config: GatherFilters) -> Res
     let (xt, yt) = (tape.tensor(x).span, tape.tensor(y).span);
     tape.compute(
         |claims, cpu| cpu::gather_forward(cpu, &config, shape, claims.read(xt), claims.write(yt)),
-        |_cuda| todo!("cuda"),
+        |device| cuda::gather_forward(device, &config, shape, xt, yt),
     )?;
     tape.record(GatherFiltersNode { x, y, config }, y, &[]);
     Ok(y)
@@ -100,7 +101,7 @@ impl Backward for GatherFiltersNode {
                 |claims, cpu| {
                     cpu::gather_backward(cpu, &self.config, shape, claims.read(gy), claims.write(gx));
                 },
-                |_cuda| todo!("cuda"),
+                |device| cuda::gather_backward(device, &self.config, shape, gy, gx),
             )?;
         }
         Ok(())

@@ -10,9 +10,12 @@
 //! The classifier: K is the number of classes. It is far too small to deserve tiles.
 
 pub mod checks;
+mod cpu;
+mod cuda;
 #[cfg(test)]
 mod tests;
 
+use crate::backend::Span;
 use crate::error::{Error, Result};
 use crate::tape::{Backward, Tape, Var};
 
@@ -32,22 +35,14 @@ pub fn linear(tape: &mut Tape<'_>, x: Var, w: Var, b: Var) -> Result<Var> {
     }
     let needs_grad = [x, w, b].iter().any(|&v| tape.needs_grad(v));
     let y = tape.alloc(shape.with_channels(k_len), needs_grad)?;
-    let [xt, wt, bt, yt] = [x, w, b, y].map(|v| tape.tensor(v).span);
+    let node = LinearNode { x, w, b, y };
+    let operands = node.operands(tape);
+    let [bt, yt] = [b, y].map(|v| tape.tensor(v).span);
     tape.compute(
-        |claims, cpu| {
-            let (x, w, b) = (claims.read(xt), claims.read(wt), claims.read(bt));
-            cpu.pool.pieces(claims.write(yt), shape.n, |k, y| {
-                y.fill(b[k]);
-                for (row, &w) in x.chunks(shape.n).zip(&w[k * stored..]) {
-                    for (y, &x) in y.iter_mut().zip(row) {
-                        *y += w * x;
-                    }
-                }
-            });
-        },
-        |_cuda| todo!("cuda"),
+        |claims, device| cpu::linear_forward(device, claims, &operands, bt, yt),
+        |device| cuda::linear_forward(device, &operands, bt, yt),
     )?;
-    tape.record(LinearNode { x, w, b, y }, y, &[x, w]);
+    tape.record(node, y, &[x, w]);
     Ok(y)
 }
 
@@ -58,52 +53,50 @@ struct LinearNode {
     y: Var,
 }
 
+/// What all passes read, and its extents.
+#[derive(Clone, Copy)]
+struct Operands {
+    x: Span,
+    w: Span,
+    /// Rows of x: C.
+    channels: usize,
+    /// Columns of the stored matrix: C'.
+    stored: usize,
+    /// Rows of w: K.
+    classes: usize,
+    /// N.
+    batch: usize,
+}
+
+impl LinearNode {
+    fn operands(&self, tape: &Tape<'_>) -> Operands {
+        let (x, w, classes) = (tape.tensor(self.x), tape.tensor(self.w).span, tape.shape(self.y).c);
+        let stored = w.len / classes.max(1);
+        Operands { x: x.span, w, channels: x.shape.c, stored, classes, batch: x.shape.n }
+    }
+}
+
 impl Backward for LinearNode {
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
         let _range = tape.op_range(c"linear_backward");
         let gy = tape.grad(self.y)?;
-        let (xt, wt) = (tape.tensor(self.x), tape.tensor(self.w).span);
-        let n = xt.shape.n;
-        let stored = wt.len / tape.shape(self.y).c;
+        let operands = self.operands(tape);
         if let Some(gw) = tape.grad_accumulator(self.w)? {
             tape.compute(
-                |claims, cpu| {
-                    let (gy, x) = (claims.read(gy), claims.read(xt.span));
-                    cpu.pool.pieces(claims.write(gw), stored, |k, gw| {
-                        for (gw, x) in gw.iter_mut().zip(x.chunks(n)) {
-                            *gw += gy[k * n..][..n].iter().zip(x).map(|(g, x)| g * x).sum::<f32>();
-                        }
-                    });
-                },
-                |_cuda| todo!("cuda"),
+                |claims, device| cpu::linear_backward_weight(device, claims, &operands, gy, gw),
+                |device| cuda::linear_backward_weight(device, &operands, gy, gw),
             )?;
         }
         if let Some(gb) = tape.grad_accumulator(self.b)? {
             tape.compute(
-                |claims, _| {
-                    for (gb, gy) in claims.write(gb).iter_mut().zip(claims.read(gy).chunks(n)) {
-                        *gb += gy.iter().sum::<f32>();
-                    }
-                },
-                |_cuda| todo!("cuda"),
+                |claims, _| cpu::linear_backward_bias(claims, &operands, gy, gb),
+                |device| cuda::linear_backward_bias(device, &operands, gy, gb),
             )?;
         }
         if let Some(gx) = tape.grad_target(self.x)? {
             tape.compute(
-                |claims, cpu| {
-                    let (gy, w) = (claims.read(gy), claims.read(wt));
-                    cpu.pool.pieces(claims.write(gx.span), n, |c, out| {
-                        if !gx.add {
-                            out.fill(0.0);
-                        }
-                        for (gy, w) in gy.chunks(n).zip(w[c..].iter().step_by(stored)) {
-                            for (out, &g) in out.iter_mut().zip(gy) {
-                                *out += w * g;
-                            }
-                        }
-                    });
-                },
-                |_cuda| todo!("cuda"),
+                |claims, device| cpu::linear_backward_data(device, claims, &operands, gy, gx),
+                |device| cuda::linear_backward_data(device, &operands, gy, gx),
             )?;
         }
         Ok(())

@@ -13,10 +13,13 @@
 
 pub mod checks;
 mod cpu;
+mod cuda;
 #[cfg(test)]
 mod tests;
 
+use crate::backend::Kind;
 use crate::backend::cpu::{Direction, Filter, PackedFilter, filter_gradient_workspace};
+use crate::backend::cuda::FilterTarget;
 use crate::error::{Error, Result};
 use crate::ops::{check_filter, common_channels, output_gradient};
 use crate::tape::{Backward, GradTarget, Tape, Var};
@@ -49,22 +52,34 @@ pub fn pointwise(tape: &mut Tape<'_>, views: &[Var], w: Var, scale: Option<Var>,
     if views.iter().any(|&v| tape.needs_grad(v) != tape.needs_grad(views[0])) {
         return Err(Error::shape(OP, "views that all need a gradient, or none", "a mixture"));
     }
+    if tape.kind() == Kind::Cuda && views.len() > cuda::MAX_VIEWS {
+        return Err(Error::shape(OP, format!("at most {} inputs on a GPU", cuda::MAX_VIEWS), views.len()));
+    }
     check_filter(tape, OP, w, scale, filter)?;
     let needs_grad = views.iter().copied().chain([w]).chain(scale).any(|v| tape.needs_grad(v));
     let y = tape.alloc(tape.shape(views[0]).with_channels(filter.outputs()), needs_grad)?;
-    let workspace = tape.workspace(PackedFilter::workspace(filter, Direction::Forward))?;
+    let plane = tape.shape(views[0]).plane();
+    let workspace = tape.workspace(workspace(tape, filter, Direction::Forward, plane))?;
     let node = PointwiseNode { views: views.to_vec(), w, scale, y, config };
     let (tensors, yt) = (node.tensors(tape), tape.tensor(y));
     tape.compute(
         |claims, device| {
             cpu::pointwise_forward(device, claims, &tensors, &config, workspace, claims.write(yt.span));
         },
-        |_cuda| todo!("cuda"),
+        |device| cuda::pointwise_forward(device, &tensors, &config, workspace, yt.span),
     )?;
     tape.free(workspace);
     let saved: Vec<Var> = views.iter().copied().chain([w]).chain(scale).chain(config.slope.map(|_| y)).collect();
     tape.record(node, y, &saved);
     Ok(y)
+}
+
+/// Workspace of the forward pass or the data gradient.
+fn workspace(tape: &Tape<'_>, filter: Filter, direction: Direction, plane: usize) -> usize {
+    match tape.kind() {
+        Kind::Cpu => PackedFilter::workspace(filter, direction),
+        Kind::Cuda => cuda::workspace(filter, direction, plane),
+    }
 }
 
 struct PointwiseNode {
@@ -98,9 +113,14 @@ impl Backward for PointwiseNode {
         let (config, filter) = (&self.config, self.config.filter);
         let gy = output_gradient(tape, self.y, config.slope)?;
         let tensors = self.tensors(tape);
+        let plane = tensors.views[0].shape.plane();
         if let Some(gw) = tape.grad_accumulator(self.w)? {
             let gscale = self.scale.map(|s| tape.grad_accumulator(s)).transpose()?.flatten();
-            let workspace = tape.workspace(filter_gradient_workspace(filter))?;
+            let len = match tape.kind() {
+                Kind::Cpu => filter_gradient_workspace(filter),
+                Kind::Cuda => cuda::weight_workspace(filter, plane),
+            };
+            let workspace = tape.workspace(len)?;
             tape.compute(
                 |claims, device| {
                     let (gy, gw) = (claims.read(gy), claims.write(gw));
@@ -109,14 +129,18 @@ impl Backward for PointwiseNode {
                         claims.write(gscale)[0] += product;
                     }
                 },
-                |_cuda| todo!("cuda"),
+                |device| {
+                    let (w, scale) = (tensors.w.span, tensors.scale.map(|t| t.span));
+                    let target = FilterTarget { w, scale, gw, gscale };
+                    cuda::pointwise_backward_weight(device, &tensors, config, workspace, gy, &target)
+                },
             )?;
             tape.free(workspace);
         }
         let targets: Option<Vec<GradTarget>> =
             self.views.iter().map(|&v| tape.grad_target(v)).collect::<Result<_>>()?;
         if let Some(targets) = targets {
-            let workspace = tape.workspace(PackedFilter::workspace(filter, Direction::Backward))?;
+            let workspace = tape.workspace(workspace(tape, filter, Direction::Backward, plane))?;
             tape.compute(
                 |claims, device| {
                     cpu::pointwise_backward_data(
@@ -129,7 +153,7 @@ impl Backward for PointwiseNode {
                         &targets,
                     );
                 },
-                |_cuda| todo!("cuda"),
+                |device| cuda::pointwise_backward_data(device, &tensors, config, workspace, gy, &targets),
             )?;
             tape.free(workspace);
         }

@@ -12,6 +12,7 @@
 
 pub mod checks;
 mod cpu;
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -36,7 +37,7 @@ pub fn weightnorm(tape: &mut Tape<'_>, w: Var, ranges: Vec<Range<usize>>) -> Res
     let (wt, st) = (tape.tensor(w).span, tape.tensor(scale).span);
     tape.compute(
         |claims, cpu| cpu::weightnorm_forward(cpu, claims.read(wt), &ranges, claims.write(st)),
-        |_cuda| todo!("cuda"),
+        |device| cuda::weightnorm_forward(device, wt, &ranges, st),
     )?;
     tape.record(WeightnormNode { w, scale, ranges }, scale, &[w, scale]);
     Ok(scale)
@@ -59,7 +60,7 @@ impl Backward for WeightnormNode {
                     let (w, scale, gscale) = (claims.read(w), claims.read(scale), claims.read(gscale));
                     cpu::weightnorm_backward(w, scale, gscale, &self.ranges, claims.write(gw));
                 },
-                |_cuda| todo!("cuda"),
+                |device| cuda::weightnorm_backward(device, w, scale, gscale, &self.ranges, gw),
             )?;
         }
         Ok(())
