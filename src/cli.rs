@@ -56,6 +56,8 @@ pub enum Command {
     Data(DataArgs),
     /// Device, threads, instruction set, and measured speed limits of this machine
     Info,
+    /// Compare every kernel on the device with plain f64 loops, and a training with the CPU's
+    Selftest(SelftestArgs),
 }
 
 /// Settings of a run. Unset flags come from SMASH_* variables, then --config, then the defaults.
@@ -216,6 +218,17 @@ pub enum DataCommand {
         #[arg(default_value = "embedded")]
         data: String,
     },
+}
+
+/// Arguments of `selftest`.
+#[derive(Clone, Debug, Args)]
+pub struct SelftestArgs {
+    /// Run the checks of this op only, or `training`
+    #[arg(long, value_name = "OP")]
+    pub only: Option<String>,
+    /// File for all results, to attach to a bug report
+    #[arg(long, value_name = "FILE", default_value = "selftest.txt")]
+    pub out: PathBuf,
 }
 
 /// A ready-made search space.

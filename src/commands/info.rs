@@ -19,11 +19,12 @@ use serde_json::{Value, json};
 /// # Errors
 /// As [`choose`].
 pub fn run(global: &GlobalArgs) -> Result<()> {
-    let info = Info::gather(global)?;
+    let info = Info::gather(choose(global)?)?;
     if global.json { print_json(&info.json()) } else { print(&info.text()) }
 }
 
-struct Info {
+/// Everything about the machine and this build.
+pub struct Info {
     device: Chosen,
     /// The first GPU, or why there is none to use.
     gpu: std::result::Result<cuda::DeviceInfo, String>,
@@ -48,8 +49,11 @@ struct Memory {
 }
 
 impl Info {
-    fn gather(global: &GlobalArgs) -> Result<Self> {
-        let device = choose(global)?;
+    /// Looks, and measures.
+    ///
+    /// # Errors
+    /// As [`data::open`] of the embedded set.
+    pub fn gather(device: Chosen) -> Result<Self> {
         let cpu = device.cpu().unwrap_or_else(|| Cpu::new(cores()));
         let one = Cpu::with_isa(1, cpu.isa());
         let set = data::open(&DataSpec::Embedded)?;
@@ -67,7 +71,8 @@ impl Info {
         })
     }
 
-    fn text(&self) -> String {
+    /// One line per fact.
+    pub fn text(&self) -> String {
         let gib = |bytes: Option<u64>| bytes.map_or("unknown".into(), |b| format!("{:.1} GiB", b as f64 / GIB));
         let (name, [train, test]) = &self.embedded;
         let images = format!("{} training and {} test images", grouped(*train as u64), grouped(*test as u64));

@@ -11,6 +11,7 @@ mod profiling;
 mod retrain;
 mod run;
 mod search;
+mod selftest;
 mod show;
 mod timing;
 mod train;
@@ -25,6 +26,7 @@ smash-engine: one-shot architecture search (SMASH) on hand-written kernels
 
   smash-engine run                 the whole job on the embedded images, in minutes
   smash-engine info                what this machine offers
+  smash-engine selftest            whether every kernel computes here what it should
   smash-engine run --data FOLDER   the same on your own IDX or CIFAR files
 
 smash-engine --help lists all commands.
@@ -48,5 +50,6 @@ pub fn dispatch(cli: Cli) -> Result<()> {
         Command::Show(args) => show::run(global, &args),
         Command::Data(args) => data::run(global, &args),
         Command::Info => info::run(global),
+        Command::Selftest(args) => selftest::run(&args, global),
     }
 }

@@ -17,6 +17,7 @@
 
 pub mod arch;
 mod check;
+pub mod checks;
 #[cfg(test)]
 mod chi_square;
 pub mod cost;

@@ -39,9 +39,14 @@ pub struct Row {
 
 impl Row {
     /// Compares within [`tolerance`], `scale` being the largest expected magnitude. A number alone,
-    /// a sum over everything, may have cancelled: its scale is at least that of its terms, 1.
+    /// a sum over everything, may have cancelled: its scale is at least that of its terms, 1, or of
+    /// a sum of as many, where each term has an error of its own.
     pub fn close(what: impl Into<String>, got: &[f32], expected: &[f64], precision: Precision, depth: usize) -> Self {
-        let terms = if expected.len() == 1 { 1.0 } else { 0.0 };
+        let terms = match (expected.len(), precision) {
+            (1, Precision::F32) => 1.0,
+            (1, Precision::Tf32) => (depth as f64).sqrt(),
+            _ => 0.0,
+        };
         let scale = expected.iter().fold(terms, |m: f64, x| m.max(x.abs()));
         Self::within(what, got, expected, tolerance(precision, depth, scale))
     }

@@ -1,6 +1,7 @@
 //! A device to run checks on: memory filled with NaN, and guards around every allocation.
 
 use super::compare::Precision;
+use crate::backend::cuda::{ConvPolicy, ConvVariant};
 use crate::backend::{Arena, Context, Kind, Region};
 use crate::error::{Error, Result};
 use std::cell::RefCell;
@@ -13,25 +14,40 @@ const POISON: u32 = 0x7fc0_dead;
 pub enum Variant {
     /// The op's own choice.
     Automatic,
+    /// These only.
+    Only(ConvVariant),
 }
 
 impl Variant {
     /// All that `op` has on such a device.
-    pub fn all(_op: &str, _kind: Kind) -> &'static [Self] {
-        &[Self::Automatic]
+    pub fn all(op: &str, kind: Kind) -> &'static [Self] {
+        const TILES: [Variant; 2] = [Variant::Only(ConvVariant::Tiled), Variant::Only(ConvVariant::Tf32)];
+        match (op, kind) {
+            ("conv2d", Kind::Cuda) => &[Self::Automatic, TILES[0], TILES[1], Self::Only(ConvVariant::Direct)],
+            ("pointwise", Kind::Cuda) => &[Self::Automatic, TILES[0], TILES[1]],
+            _ => &[Self::Automatic],
+        }
     }
 
     /// Its name in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Automatic => "automatic",
+            Self::Only(ConvVariant::Tiled) => "tiled",
+            Self::Only(ConvVariant::Direct) => "direct",
+            Self::Only(ConvVariant::Tf32) => "tf32",
         }
     }
 
     /// How exact its products are.
     pub fn precision(self) -> Precision {
+        if self == Self::Only(ConvVariant::Tf32) { Precision::Tf32 } else { Precision::F32 }
+    }
+
+    fn policy(self) -> ConvPolicy {
         match self {
-            Self::Automatic => Precision::F32,
+            Self::Automatic => ConvPolicy::Exact,
+            Self::Only(variant) => ConvPolicy::Only(variant),
         }
     }
 }
@@ -90,6 +106,9 @@ impl Lab {
     pub fn run<R>(&self, len: usize, body: impl FnOnce(&mut Context) -> Result<R>) -> Result<R> {
         let context = &mut *self.context.borrow_mut();
         context.restart(self.arena(len))?;
+        if let Some(cuda) = context.as_cuda() {
+            cuda.set_conv_policy(self.variant.policy());
+        }
         context.fill(context.whole(Region::Step), f32::from_bits(POISON))?;
         let result = body(context)?;
         look_at_guards(context)?;

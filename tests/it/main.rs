@@ -15,6 +15,7 @@ mod interrupt;
 mod profile;
 mod run;
 mod scene;
+mod selftest;
 #[cfg(target_os = "linux")]
 #[path = "../support/emulator.rs"]
 mod support;

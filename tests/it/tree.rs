@@ -12,9 +12,9 @@ const LAYERS: [&str; 18] = [
     "config",
     "cli",
     "nas",
-    "testing",
     "nn",
     "ops",
+    "testing",
     "tape",
     "tensor",
     "backend",
@@ -26,7 +26,7 @@ const LAYERS: [&str; 18] = [
 ];
 
 /// The arrows there may be: from a module, to a module or a path in one, and why. Every module
-/// may use `error`, `rng` and `trace`; tests may use `testing`. Naming an arrow here is a decision.
+/// may use `error`, `rng` and `trace`. Naming an arrow here is a decision.
 const ARROWS: &[(&str, &str, &str)] = &[
     ("main", "cli", "parses what was typed"),
     ("main", "commands", "runs it"),
@@ -34,7 +34,9 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("commands", "config", "resolves them"),
     ("commands", "checkpoint", "saves and continues runs"),
     ("commands", "report", "prints progress and results"),
-    ("commands", "nas", "trains, searches, shows"),
+    ("commands", "nas", "trains, searches, shows, and checks that it trains"),
+    ("commands", "ops::checks", "selftest runs the checks of all ops"),
+    ("commands", "testing", "on the device that was asked for"),
     ("commands", "nn", "counts and saves parameters"),
     ("commands", "backend", "opens the device"),
     ("commands", "data", "opens the data set"),
@@ -56,7 +58,9 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("nas", "data", "training takes batches of images"),
     ("testing", "tape", "applies an op as training does"),
     ("testing", "tensor", "to operands of some shape"),
-    ("testing", "backend", "on every instruction set"),
+    ("testing", "backend", "on every device"),
+    ("nas", "testing", "a training is checked on every device"),
+    ("ops", "testing", "so is every op"),
     ("nn", "ops", "layers and optimisers call ops"),
     ("nn", "tape", "parameters become values of a tape"),
     ("nn", "tensor", "with shapes"),
@@ -167,7 +171,7 @@ fn modules_use_only_what_lies_below_them() {
         for path in paths(&read(&file)) {
             let to = path.split("::").next().unwrap_or_default();
             // Error and Result at the root are those of `error`.
-            let common = ["error", "rng", "trace", "testing", "Error", "Result"];
+            let common = ["error", "rng", "trace", "Error", "Result"];
             let allowed = to == from
                 || common.contains(&to)
                 || ARROWS.iter().any(|&(source, target, _)| source == from && within(&path, target));
@@ -190,7 +194,7 @@ fn allowed_arrows_point_down() {
 }
 
 #[test]
-fn an_op_is_a_folder_with_its_tests() {
+fn an_op_is_a_folder_with_its_checks() {
     let ops = root().join("src/ops");
     let list = read(ops.join("mod.rs"));
     let mut count = 0;
@@ -200,11 +204,12 @@ fn an_op_is_a_folder_with_its_tests() {
             continue;
         }
         let op = path.file_name().unwrap().to_str().unwrap();
-        for file in ["mod.rs", "tests.rs"] {
+        for file in ["mod.rs", "checks.rs"] {
             assert!(path.join(file).is_file(), "ops/{op} has no {file}");
         }
         let source = read(path.join("mod.rs"));
-        assert!(source.contains("\nmod tests;"), "ops/{op}/mod.rs does not name its tests");
+        assert!(source.contains("\npub mod checks;"), "ops/{op}/mod.rs does not name its checks");
+        assert!(list.contains(&format!("{op}::checks::checks()")), "ops/mod.rs does not run the checks of {op}");
         let pass = if matches!(op, "adam" | "sgd") { "update" } else { "forward" };
         assert!(source.contains(&format!("c\"{op}_{pass}\"")), "profilers do not see ops/{op}");
         let has_backward = source.contains("impl Backward for");

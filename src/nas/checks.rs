@@ -1,0 +1,151 @@
+//! A SMASH network trains alike on every device: the same 20 steps, next to those of the plain
+//! kernels on the CPU.
+//!
+//! Images are noise around one pattern per class, so that there is something to learn. What devices
+//! may differ by grows with the steps: each step rounds, and the next one starts from there.
+
+use super::arch::Architecture;
+use super::cost::NetworkShape;
+use super::hypernet::HyperConfig;
+use super::sample::{SampleLimits, sample};
+use super::smash::{EncodingConfig, SmashNetwork};
+use super::space::Space;
+use super::train::{Batch, Network, Update, train_step};
+use crate::backend::cpu::Isa;
+use crate::backend::{Context, Cpu, Region};
+use crate::data::{ImageShape, Images, Placement};
+use crate::error::Result;
+use crate::nn::norm::Mode;
+use crate::nn::optim::Optimizer;
+use crate::ops::batch_gather::{BatchGather, batch_gather};
+use crate::rng::{Rng, Stream};
+use crate::tape::Tape;
+use crate::testing::{Check, Lab, checks};
+use std::cell::OnceCell;
+
+checks!(OP, twenty_steps_follow_the_plain_kernels);
+
+const OP: &str = "training";
+const STEPS: usize = 20;
+const BATCH: usize = 7;
+const SHAPE: NetworkShape = NetworkShape { image_channels: 3, image_size: 8, classes: 5, stem_kernel: 3 };
+/// Learning rate: high enough that twenty steps learn something.
+const LR: f32 = 3e-3;
+/// Relative deviations that are still rounding: of what one step computes, and of where twenty lead.
+const ONE_STEP: f64 = 2e-5;
+const ALL_STEPS: f64 = 2e-3;
+
+fn twenty_steps_follow_the_plain_kernels() -> Vec<Check> {
+    let plain = OnceCell::new();
+    vec![Check::new(move |lab, measured| {
+        let job = Job::new()?;
+        let expected = match plain.get() {
+            Some(known) => known,
+            None => {
+                let lab = Lab::new(Context::cpu(Cpu::with_isa(1, Isa::Portable), 0)?);
+                let trained = job.train_in(&lab)?;
+                plain.get_or_init(|| trained)
+            }
+        };
+        let got = job.train_in(lab)?;
+        let mut compare = |what: &str, got: &[f32], expected: &[f32], part: f64| {
+            let expected: Vec<f64> = expected.iter().map(|&x| f64::from(x)).collect();
+            let scale = expected.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
+            measured.within(what, got, &expected, part * scale);
+        };
+        compare("loss of the first step", &got.losses[..1], &expected.losses[..1], ONE_STEP);
+        compare("gradients of the first step", &got.gradients, &expected.gradients, ONE_STEP);
+        compare("losses of 20 steps", &got.losses, &expected.losses, ALL_STEPS);
+        compare("logits afterwards", &got.logits, &expected.logits, ALL_STEPS);
+        let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
+        measured.holds("it learns", mean(&got.losses[STEPS - 5..]) < mean(&got.losses[..5]));
+        Ok(())
+    })]
+}
+
+/// A training with everything it depends on.
+struct Job {
+    network: SmashNetwork,
+    /// One for each step, and one to look at in the end.
+    archs: Vec<Architecture>,
+    images: Images,
+    gather: BatchGather,
+}
+
+/// What it leads to.
+struct Trained {
+    losses: Vec<f32>,
+    gradients: Vec<f32>,
+    logits: Vec<f32>,
+}
+
+impl Job {
+    fn new() -> Result<Self> {
+        let (space, size) = (Space::small(), SHAPE.image_size);
+        let hyper = HyperConfig { stem: 4, layers: vec![2, 2, 1], growth: 4 };
+        let network = SmashNetwork::new(&space, SHAPE, &hyper, EncodingConfig::default());
+        let mut rng = Rng::new(11, Stream::Arch);
+        let archs = (0..=STEPS).map(|_| sample(&space, &SampleLimits::full(&space), &mut rng)).collect();
+        let channels = SHAPE.image_channels;
+        let gather = BatchGather {
+            image: [channels, size, size],
+            size: [size; 2],
+            mean: vec![0.5; channels],
+            std: vec![0.25; channels],
+        };
+        Ok(Self { network, archs, images: draw_images()?, gather })
+    }
+
+    /// The images of a step, each moved by some pixels, every other one mirrored.
+    fn batch(&self, step: usize) -> Batch<'_> {
+        let indices: Vec<u32> = (0..BATCH).map(|i| ((step * BATCH + i) % self.images.len()) as u32).collect();
+        let shift = |i: u32| (i % 3) as i32 - 1;
+        let placements = indices.iter().map(|&i| Placement { dy: shift(i), dx: shift(i / 3), flip: i % 2 == 1 });
+        let labels = indices.iter().map(|&i| self.images.label(i as usize)).collect();
+        Batch { set: &self.images, placements: placements.collect(), labels, indices }
+    }
+
+    /// Trains in memory of exactly the size that a dry run finds.
+    fn train_in(&self, lab: &Lab) -> Result<Trained> {
+        let mut plan = lab.plan()?;
+        self.train(&mut plan)?;
+        lab.run(plan.arena().high_water(), |context| self.train(context))
+    }
+
+    fn train(&self, context: &mut Context) -> Result<Trained> {
+        let store = self.network.store();
+        store.reserve(context)?;
+        store.initialise(context, 3, 0)?;
+        let (mut losses, mut gradients) = (Vec::new(), Vec::new());
+        for step in 0..STEPS {
+            let update = Update { optimizer: Optimizer::SMASH, lr: LR, step: step as u64 + 1 };
+            let batch = self.batch(step);
+            let result = train_step(context, None, &self.network, &self.archs[step], &self.gather, &batch, update)?;
+            losses.push(result.wait(context)?.mean_loss() as f32);
+            if step == 0 {
+                gradients = context.read(context.whole(Region::Grads))?;
+            }
+        }
+        let mut tape = Tape::new(context);
+        let Batch { set, indices, placements, .. } = self.batch(0);
+        let images = batch_gather(&mut tape, set, &indices, &placements, &self.gather)?;
+        let logits = self.network.logits(&mut tape, &self.archs[STEPS], images, Mode::Eval)?;
+        Ok(Trained { losses, gradients, logits: tape.read(logits)? })
+    }
+}
+
+/// Four images of each class: its pattern under noise.
+fn draw_images() -> Result<Images> {
+    let (channels, height, width) = (SHAPE.image_channels, SHAPE.image_size, SHAPE.image_size);
+    let shape = ImageShape { channels, height, width };
+    let mut rng = Rng::new(5, Stream::Augment);
+    let mut draw = |low: usize, range: usize| (0..shape.pixels()).map(|_| low + rng.below(range)).collect::<Vec<_>>();
+    let patterns: Vec<Vec<usize>> = (0..SHAPE.classes).map(|_| draw(0, 200)).collect();
+    let labels: Vec<u16> = (0..4 * SHAPE.classes).map(|i| (i % SHAPE.classes) as u16).collect();
+    let mut pixels = Vec::new();
+    for &label in &labels {
+        let noise = draw(0, 56);
+        pixels.extend(patterns[usize::from(label)].iter().zip(noise).map(|(pattern, noise)| (pattern + noise) as u8));
+    }
+    Images::from_pixels(pixels, labels, shape)
+}
