@@ -66,13 +66,12 @@ struct TargetSink {
   template <int V>
   __device__ __forceinline__ void put(int row, int j, Vec<V> sum) const {
     const int view = find_view(p, row);
-    const size_t at = size_t(row - p.first[view]) * p.plane + j;
+    const size_t at = offset_in_view(p, view, row) + j;
     if (p.relu) {
       const Vec<V> x = load<V>(p.views[view] + at);
       UNROLL for (int e = 0; e < V; e++) sum.at[e] = x.at[e] > 0.f ? sum.at[e] : 0.f;
     }
-    const bool add = (p.add[view / 32] >> (view % 32)) & 1;
-    Finish{1.f, add}.template put<V>(p.targets[view] + at, sum);
+    Finish{1.f, adds(p, view)}.template put<V>(p.targets[view] + at, sum);
   }
 };
 

@@ -4,10 +4,7 @@
 // whether it stays inside the picture is the same for all N images. A load of V floats, V dividing
 // N, therefore never straddles two pixels and is aligned under every tap.
 #pragma once
-#include "common.cuh"
-
-// Views of which a pointwise convolution may read or write the channels in place.
-constexpr int MAX_VIEWS = 128;
+#include "views.cuh"
 
 // The extent of planes and the taps of a filter with odd kernel. A pointwise convolution is one
 // pixel of `plane` images with one tap.
@@ -37,21 +34,6 @@ struct Channels {
   __device__ __forceinline__ float value(float x) const { return x; }
 };
 
-// The view that holds channel c: the last whose first channel is not beyond it. Params has
-// `first` (the first channel of each view) and `view_count`.
-template <class Params>
-__device__ __forceinline__ int find_view(const Params& p, int c) {
-  int low = 0, high = p.view_count - 1;
-  while (low < high) {
-    const int middle = (low + high + 1) / 2;
-    if (p.first[middle] <= c)
-      low = middle;
-    else
-      high = middle - 1;
-  }
-  return low;
-}
-
 // Channels of a list of views, optionally rectified as they are read. Neighbouring requests are
 // for neighbouring channels, so the view found last is tried first.
 template <class Params>
@@ -61,7 +43,7 @@ struct ViewedChannels {
   __device__ __forceinline__ explicit ViewedChannels(const Params& params) : p(params) {}
   __device__ __forceinline__ const float* channel(int c) {
     if (c < p.first[view] || c >= p.first[view + 1]) view = find_view(p, c);
-    return p.views[view] + size_t(c - p.first[view]) * p.plane;
+    return p.views[view] + offset_in_view(p, view, c);
   }
   __device__ __forceinline__ float value(float x) const { return p.relu ? fmaxf(x, 0.f) : x; }
 };

@@ -4,6 +4,8 @@ mod badfiles;
 #[cfg(unix)] // a shell script stands in for nvcc
 mod build;
 mod cli;
+#[cfg(target_os = "linux")]
+mod cuda;
 #[cfg(target_os = "linux")] // the emulator is an ELF library
 mod emulator;
 mod golden;

@@ -1,6 +1,7 @@
 //! batchnorm against two-pass f64 statistics, in training and evaluation.
 
 use super::{Batchnorm, EPSILON, MOMENTUM, OP, batchnorm};
+use crate::backend::cuda::MAX_VIEWS;
 use crate::backend::{Region, Span};
 use crate::error::Result;
 use crate::rng::{Rng, Stream};
@@ -15,7 +16,9 @@ checks!(
     relu_and_leaky_relu_on_the_output,
     the_first_channels_of_longer_vectors_and_gradient_into_them_alone,
     planes_longer_than_a_block_of_the_sums_and_very_short_ones,
+    planes_of_whole_vectors_and_as_many_views_as_a_kernel_takes,
     views_may_be_channels_of_one_bigger_value,
+    some_gradients_add_and_others_overwrite,
     each_operand_may_be_constant,
     training_moves_the_running_statistics_of_its_channels_only,
     evaluation_leaves_the_running_statistics_alone,
@@ -145,6 +148,15 @@ fn planes_longer_than_a_block_of_the_sums_and_very_short_ones() -> Vec<Case> {
     ]
 }
 
+fn planes_of_whole_vectors_and_as_many_views_as_a_kernel_takes() -> Vec<Case> {
+    vec![
+        // On a GPU, 4 numbers at a time by 512 threads: less than one round, and more.
+        Geometry { n: 4, slope: Some(0.02), ..PLAIN }.case(),
+        Geometry { views: &[2, 1], stored: 3, size: [7, 11], n: 28, ..PLAIN }.case(),
+        Geometry { views: &[1; MAX_VIEWS], stored: MAX_VIEWS, size: [1, 3], ..PLAIN }.case(),
+    ]
+}
+
 fn views_may_be_channels_of_one_bigger_value() -> Vec<Case> {
     let plane = PLAIN.shape(1).len();
     let case = Geometry { views: &[2, 3], stored: 5, slope: Some(0.02), ..PLAIN };
@@ -163,6 +175,32 @@ fn views_may_be_channels_of_one_bigger_value() -> Vec<Case> {
             },
         )
         .with_state(case.state()),
+    ]
+}
+
+fn some_gradients_add_and_others_overwrite() -> Vec<Case> {
+    // Views 17 and 37 are read once more, later, and so have a gradient when the others do not.
+    let many = Geometry { views: &[1; 40], stored: 42, ..PLAIN };
+    let few = Geometry { views: &[40, 1, 1], ..many };
+    let vectors = [1, 2].map(|seed| Input::random(Shape::vector(42), seed));
+    let views = (0..40).map(|seed| Input::random(many.shape(1), 10 + seed));
+    vec![
+        Case::new(
+            views.chain(vectors).collect(),
+            16 * many.shape(1).len(),
+            move |tape, v| {
+                let [gamma, beta] = [v[40], v[41]].map(|stored| tape.channels(stored, 0..40));
+                let inner = batchnorm(tape, &v[..40], gamma, beta, many.config())?;
+                let y = batchnorm(tape, &[inner, v[17], v[37]], v[40], v[41], few.config())?;
+                [gamma, beta, inner].into_iter().for_each(|var| tape.release(var));
+                Ok(y)
+            },
+            move |v| {
+                let inner = many.reference(&v[..40].concat(), &v[40], &v[41]);
+                few.reference(&[&inner[..], &v[17], &v[37]].concat(), &v[40], &v[41])
+            },
+        )
+        .with_state(many.state()),
     ]
 }
 

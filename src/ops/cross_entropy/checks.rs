@@ -55,7 +55,8 @@ fn the_loss_and_its_gradient() -> Vec<Case> {
             move |v| vec![mean_loss(&v[0], &expected)],
         )
     };
-    [(7, 11), (10, 1), (2, 33), (3, 4), (1, 5)].map(case).into()
+    // More images than a block has threads are among them.
+    [(7, 11), (10, 1), (2, 33), (3, 4), (1, 5), (3, 259)].map(case).into()
 }
 
 fn a_view_feeds_its_channels_only() -> Vec<Case> {

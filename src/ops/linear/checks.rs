@@ -47,9 +47,15 @@ impl Geometry {
 }
 
 fn multiplies_and_adds_the_bias() -> Vec<Case> {
-    [PLAIN, Geometry { c: 3, stored: 3, k: 10, n: 1 }, Geometry { c: 33, stored: 33, k: 1, n: 2 }]
-        .map(|geometry| geometry.case(geometry.inputs()))
-        .into()
+    [
+        PLAIN,
+        Geometry { c: 3, stored: 3, k: 10, n: 1 },
+        Geometry { c: 33, stored: 33, k: 1, n: 2 },
+        // More images than a warp has lanes.
+        Geometry { c: 11, stored: 11, k: 9, n: 37 },
+    ]
+    .map(|geometry| geometry.case(geometry.inputs()))
+    .into()
 }
 
 fn the_first_columns_of_a_wider_matrix_and_gradient_into_them_alone() -> Vec<Case> {

@@ -5,15 +5,11 @@ use super::{OP, Operands, Pointwise};
 use crate::backend::Span;
 use crate::backend::cpu::{Direction, Filter};
 use crate::backend::cuda::{
-    Address, Correlation, Cuda, FilterGradient, FilterTarget, Grid, Names, add_parts, correlate_names, pack, params,
+    Address, Correlation, Cuda, FilterGradient, FilterTarget, Grid, MAX_VIEWS, Names, Targets, Views, add_parts,
+    correlate_names, pack, params,
 };
 use crate::error::Result;
 use crate::tape::GradTarget;
-
-/// Views that a kernel takes: its parameters have 4 KiB.
-pub const MAX_VIEWS: usize = 128;
-/// Words of one bit per view.
-const WORDS: usize = MAX_VIEWS / 32;
 
 params! {
     struct PointwiseParams {
@@ -25,7 +21,7 @@ params! {
 params! {
     struct PointwiseDataParams {
         gy: Address, filter: Address, parts: Address, plane: i32, rows: i32, depth: i32, part_count: i32, relu: i32,
-        view_count: i32, first: [i32; MAX_VIEWS + 1], add: [u32; WORDS], views: [Address; MAX_VIEWS],
+        view_count: i32, first: [i32; MAX_VIEWS + 1], add: [u32; MAX_VIEWS / 32], views: [Address; MAX_VIEWS],
         targets: [Address; MAX_VIEWS],
     }
 }
@@ -50,28 +46,9 @@ pub fn weight_workspace(filter: Filter, plane: usize) -> usize {
     FilterGradient { filter, plane }.workspace()
 }
 
-/// The views as kernels take them.
-struct Views {
-    count: i32,
-    first: [i32; MAX_VIEWS + 1],
-    data: [Address; MAX_VIEWS],
-    plane: usize,
-    /// Floats per load that all of them allow.
-    vector: usize,
-}
-
-impl Views {
-    fn new(cuda: &Cuda, operands: &Operands) -> Self {
-        let plane = operands.views[0].shape.plane();
-        let count = operands.views.len() as i32;
-        let mut views = Self { count, first: [0; MAX_VIEWS + 1], data: [Address::NULL; MAX_VIEWS], plane, vector: 4 };
-        for (i, view) in operands.views.iter().enumerate() {
-            views.data[i] = cuda.address(view.span);
-            views.first[i + 1] = views.first[i] + view.shape.c as i32;
-            views.vector = views.vector.min(views.data[i].vector(plane));
-        }
-        views
-    }
+fn views(cuda: &Cuda, operands: &Operands) -> Result<(Views, usize)> {
+    let views = Views::new(cuda, OP, operands.views.iter().map(|t| (t.span, t.shape.c)))?;
+    Ok((views, operands.views[0].shape.plane()))
 }
 
 /// y = act(scale * w * f(x)).
@@ -82,17 +59,17 @@ pub fn pointwise_forward(
     workspace: Span,
     y: Span,
 ) -> Result<()> {
-    let views = Views::new(cuda, operands);
-    let job = Correlation { filter: config.filter, direction: Direction::Forward, plane: views.plane };
+    let (views, plane) = views(cuda, operands)?;
+    let job = Correlation { filter: config.filter, direction: Direction::Forward, plane };
     let scale = operands.scale.map(|t| t.span);
     pack(cuda, (OP, "forward_pack"), &job, operands.w.span, scale, workspace)?;
     let (y, filter) = (cuda.address(y), cuda.address(workspace));
-    let chosen = job.choose(cuda, &FORWARD, views.vector.min(y.vector(views.plane)));
+    let chosen = job.choose(cuda, &FORWARD, views.vector(plane).min(y.vector(plane)));
     let params = PointwiseParams {
         filter,
         y,
         parts: filter.offset(job.packed_len()),
-        plane: views.plane as i32,
+        plane: plane as i32,
         rows: job.rows() as i32,
         depth: job.depth() as i32,
         part_count: chosen.part_count as i32,
@@ -118,33 +95,28 @@ pub fn pointwise_backward_data(
     gy: Span,
     targets: &[GradTarget],
 ) -> Result<()> {
-    let views = Views::new(cuda, operands);
-    let job = Correlation { filter: config.filter, direction: Direction::Backward, plane: views.plane };
+    let (views, plane) = views(cuda, operands)?;
+    let job = Correlation { filter: config.filter, direction: Direction::Backward, plane };
     let scale = operands.scale.map(|t| t.span);
     pack(cuda, (OP, "backward_data_pack"), &job, operands.w.span, scale, workspace)?;
     let (gy, filter) = (cuda.address(gy), cuda.address(workspace));
-    let (mut to, mut add) = ([Address::NULL; MAX_VIEWS], [0; WORDS]);
-    let mut vector = views.vector.min(gy.vector(views.plane));
-    for (i, target) in targets.iter().enumerate() {
-        to[i] = cuda.address(target.span);
-        add[i / 32] |= u32::from(target.add) << (i % 32);
-        vector = vector.min(to[i].vector(views.plane));
-    }
+    let targets = Targets::new(cuda, targets.iter().map(|t| Some((t.span, t.add))));
+    let vector = views.vector(plane).min(targets.vector(plane)).min(gy.vector(plane));
     let chosen = job.choose(cuda, &BACKWARD_DATA, vector);
     let params = PointwiseDataParams {
         gy,
         filter,
         parts: filter.offset(job.packed_len()),
-        plane: views.plane as i32,
+        plane: plane as i32,
         rows: job.rows() as i32,
         depth: job.depth() as i32,
         part_count: chosen.part_count as i32,
         relu: config.relu.into(),
         view_count: views.count,
         first: views.first,
-        add,
+        add: targets.add,
         views: views.data,
-        targets: to,
+        targets: targets.data,
     };
     cuda.launch(OP, chosen.name, chosen.grid, &params)?;
     if chosen.part_count > 1 {
@@ -162,14 +134,14 @@ pub fn pointwise_backward_weight(
     gy: Span,
     target: &FilterTarget,
 ) -> Result<()> {
-    let views = Views::new(cuda, operands);
-    let job = FilterGradient { filter: config.filter, plane: views.plane };
+    let (views, plane) = views(cuda, operands)?;
+    let job = FilterGradient { filter: config.filter, plane };
     let gy = cuda.address(gy);
-    let (name, grid) = job.choose(cuda, views.vector.min(gy.vector(views.plane)));
+    let (name, grid) = job.choose(cuda, views.vector(plane).min(gy.vector(plane)));
     let params = PointwiseWeightParams {
         gy,
         parts: cuda.address(workspace),
-        plane: views.plane as i32,
+        plane: plane as i32,
         out_len: config.filter.out_len as i32,
         in_len: config.filter.in_len as i32,
         part_count: job.parts() as i32,

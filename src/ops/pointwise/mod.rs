@@ -52,9 +52,6 @@ pub fn pointwise(tape: &mut Tape<'_>, views: &[Var], w: Var, scale: Option<Var>,
     if views.iter().any(|&v| tape.needs_grad(v) != tape.needs_grad(views[0])) {
         return Err(Error::shape(OP, "views that all need a gradient, or none", "a mixture"));
     }
-    if tape.kind() == Kind::Cuda && views.len() > cuda::MAX_VIEWS {
-        return Err(Error::shape(OP, format!("at most {} inputs on a GPU", cuda::MAX_VIEWS), views.len()));
-    }
     check_filter(tape, OP, w, scale, filter)?;
     let needs_grad = views.iter().copied().chain([w]).chain(scale).any(|v| tape.needs_grad(v));
     let y = tape.alloc(tape.shape(views[0]).with_channels(filter.outputs()), needs_grad)?;
