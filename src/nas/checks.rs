@@ -20,10 +20,8 @@ use crate::nn::optim::Optimizer;
 use crate::ops::batch_gather::{BatchGather, batch_gather};
 use crate::rng::{Rng, Stream};
 use crate::tape::Tape;
-use crate::testing::{Check, Lab, checks};
+use crate::testing::{Check, Lab};
 use std::cell::OnceCell;
-
-checks!(OP, twenty_steps_follow_the_plain_kernels);
 
 const OP: &str = "training";
 const STEPS: usize = 20;
@@ -35,10 +33,16 @@ const LR: f32 = 3e-3;
 const ONE_STEP: f64 = 2e-5;
 const ALL_STEPS: f64 = 2e-3;
 
-fn twenty_steps_follow_the_plain_kernels() -> Vec<Check> {
+/// Twenty steps in the small space.
+pub fn checks() -> Vec<Check> {
+    let hyper = HyperConfig { stem: 4, layers: vec![2, 2, 1], growth: 4 };
+    Check::named(OP, "twenty_steps_follow_the_plain_kernels", vec![training(Space::small(), hyper)])
+}
+
+fn training(space: Space, hyper: HyperConfig) -> Check {
     let plain = OnceCell::new();
-    vec![Check::new(move |lab, measured| {
-        let job = Job::new()?;
+    Check::new(move |lab, measured| {
+        let job = Job::new(&space, &hyper)?;
         let expected = match plain.get() {
             Some(known) => known,
             None => {
@@ -60,7 +64,7 @@ fn twenty_steps_follow_the_plain_kernels() -> Vec<Check> {
         let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
         measured.holds("it learns", mean(&got.losses[STEPS - 5..]) < mean(&got.losses[..5]));
         Ok(())
-    })]
+    })
 }
 
 /// A training with everything it depends on.
@@ -80,12 +84,11 @@ struct Trained {
 }
 
 impl Job {
-    fn new() -> Result<Self> {
-        let (space, size) = (Space::small(), SHAPE.image_size);
-        let hyper = HyperConfig { stem: 4, layers: vec![2, 2, 1], growth: 4 };
-        let network = SmashNetwork::new(&space, SHAPE, &hyper, EncodingConfig::default());
+    fn new(space: &Space, hyper: &HyperConfig) -> Result<Self> {
+        let size = SHAPE.image_size;
+        let network = SmashNetwork::new(space, SHAPE, hyper, EncodingConfig::default());
         let mut rng = Rng::new(11, Stream::Arch);
-        let archs = (0..=STEPS).map(|_| sample(&space, &SampleLimits::full(&space), &mut rng)).collect();
+        let archs = (0..=STEPS).map(|_| sample(space, &SampleLimits::full(space), &mut rng)).collect();
         let channels = SHAPE.image_channels;
         let gather = BatchGather {
             image: [channels, size, size],
@@ -148,4 +151,26 @@ fn draw_images() -> Result<Images> {
         pixels.extend(patterns[usize::from(label)].iter().zip(noise).map(|(pattern, noise)| (pattern + noise) as u8));
     }
     Images::from_pixels(pixels, labels, shape)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::harness;
+
+    #[test]
+    fn twenty_steps_on_the_cpu() {
+        harness::on_the_cpu(&checks());
+    }
+
+    /// In a space of a size for the emulator.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn twenty_steps_on_cuda() {
+        let kernels = vec![3, 5];
+        let space =
+            Space { unit: 2, n_max: 4, max_bank_size: 2, kernels, groups: vec![1, 2], depth: 2, ..Space::small() };
+        let hyper = HyperConfig { stem: 2, layers: vec![1, 1, 1], growth: 2 };
+        harness::on_cuda(&Check::named(OP, "twenty_steps_in_a_tiny_space", vec![training(space, hyper)]));
+    }
 }

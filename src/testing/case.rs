@@ -7,6 +7,7 @@
 //! what it reads there; memory is exactly as large as a dry run says.
 
 use super::check::{Check, Measured};
+use super::compare::Precision;
 use super::lab::Lab;
 use crate::backend::{Context, Region};
 use crate::error::{Error, Result};
@@ -56,6 +57,7 @@ pub struct Case {
     build: Box<Build>,
     reference: Box<Reference>,
     depth: usize,
+    kinked: bool,
     expected: OnceCell<Expected>,
 }
 
@@ -83,12 +85,18 @@ impl Case {
         reference: impl Fn(&[Vec<f64>]) -> Vec<f64> + 'static,
     ) -> Self {
         let (build, reference) = (Box::new(build), Box::new(reference));
-        Self { inputs, state: Vec::new(), build, reference, depth, expected: OnceCell::new() }
+        Self { inputs, state: Vec::new(), build, reference, depth, kinked: false, expected: OnceCell::new() }
     }
 
     /// The same with `state` in the state region before each run.
     pub fn with_state(self, state: Vec<f32>) -> Self {
         Self { state, ..self }
+    }
+
+    /// Says that a (leaky) ReLU follows the sums. Kernels of less precision see another sign where a
+    /// sum is nearly zero: their gradients there are another function's and not compared.
+    pub fn kinked(self) -> Self {
+        Self { kinked: true, ..self }
     }
 
     fn measure(&self, lab: &Lab, measured: &mut Measured) -> Result<()> {
@@ -104,8 +112,10 @@ impl Case {
         measured.holds("memory as planned", used == planned);
         measured.close("forward", &outcome.y[0], &expected.y, self.depth);
         measured.exact("forward once more", &outcome.y[1], &outcome.y[0]);
+        let compared = !self.kinked || measured.precision() == Precision::F32;
         for (i, pair) in outcome.gradients.iter().zip(&expected.gradients).enumerate() {
             match pair {
+                (Some(got), Some(_)) if !compared => measured.keep(got),
                 (Some(got), Some(samples)) => {
                     let what = format!("gradient of input {i}");
                     measured.samples(what, got, samples, 4 * self.depth);

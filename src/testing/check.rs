@@ -16,7 +16,13 @@ pub struct Measured {
 }
 
 impl Measured {
-    fn keep(&mut self, got: &[f32]) {
+    /// Products of the kernels that run.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Adds results that are not compared but must be the same in every run.
+    pub fn keep(&mut self, got: &[f32]) {
         self.bits.extend(got.iter().map(|x| x.to_bits()));
     }
 

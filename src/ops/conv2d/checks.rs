@@ -101,7 +101,7 @@ impl Geometry {
     }
 
     fn case_with(self, slope: Option<f32>) -> Case {
-        Case::new(
+        let case = Case::new(
             self.operands(),
             self.k * self.kernel[0] * self.kernel[1] * self.size[0] * self.size[1] * self.n,
             move |tape, v| conv2d(tape, v[0], v[1], Some(v[2]), self.config(slope, Output::New)),
@@ -109,7 +109,8 @@ impl Geometry {
                 let leaky = |x: f64| if x > 0.0 { x } else { slope.map_or(1.0, f64::from) * x };
                 self.reference(&v[0], &v[1]).iter().map(|y| leaky(y * v[2][0])).collect()
             },
-        )
+        );
+        if slope.is_some() { case.kinked() } else { case }
     }
 }
 
@@ -199,36 +200,39 @@ fn dense_layers_write_into_one_feature_buffer() -> Vec<Case> {
     let first = Geometry { k: 2, ..PLAIN };
     let second = Geometry { c: 5, k: 4, ..PLAIN };
     let len = |g: Geometry| g.stored().iter().product::<usize>();
-    vec![Case::new(
-        vec![
-            Input::random(PLAIN.shape(), 1),
-            Input::random(Shape::vector(len(first)), 2),
-            Input::random(Shape::vector(len(second)), 3),
-        ],
-        5 * 9 * 70,
-        move |tape, v| {
-            let features = tape.alloc(PLAIN.shape().with_channels(9), true)?;
-            let identity = tape.input(Shape::vector(9), &[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0], false)?;
-            let copy = Conv2d {
-                filter: Filter::whole(3, 3, [1, 1], 1),
-                dilation: [1, 1],
-                slope: None,
-                output: Output::Into(tape.channels(features, 0..3)),
-            };
-            conv2d(tape, v[0], identity, None, copy)?;
-            let (x, y) = (tape.channels(features, 0..3), tape.channels(features, 3..5));
-            conv2d(tape, x, v[1], None, first.config(Some(0.02), Output::Into(y)))?;
-            let (x, y) = (tape.channels(features, 0..5), tape.channels(features, 5..9));
-            conv2d(tape, x, v[2], None, second.config(Some(0.02), Output::Into(y)))?;
-            Ok(features)
-        },
-        move |v| {
-            let leaky = |y: Vec<f64>| y.into_iter().map(|x| if x > 0.0 { x } else { 0.02f32 as f64 * x });
-            let mut features = v[0].clone();
-            features.extend(leaky(first.reference(&v[0], &v[1])));
-            let y = second.reference(&features, &v[2]);
-            features.extend(leaky(y));
-            features
-        },
-    )]
+    vec![
+        Case::new(
+            vec![
+                Input::random(PLAIN.shape(), 1),
+                Input::random(Shape::vector(len(first)), 2),
+                Input::random(Shape::vector(len(second)), 3),
+            ],
+            5 * 9 * 70,
+            move |tape, v| {
+                let features = tape.alloc(PLAIN.shape().with_channels(9), true)?;
+                let identity = tape.input(Shape::vector(9), &[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0], false)?;
+                let copy = Conv2d {
+                    filter: Filter::whole(3, 3, [1, 1], 1),
+                    dilation: [1, 1],
+                    slope: None,
+                    output: Output::Into(tape.channels(features, 0..3)),
+                };
+                conv2d(tape, v[0], identity, None, copy)?;
+                let (x, y) = (tape.channels(features, 0..3), tape.channels(features, 3..5));
+                conv2d(tape, x, v[1], None, first.config(Some(0.02), Output::Into(y)))?;
+                let (x, y) = (tape.channels(features, 0..5), tape.channels(features, 5..9));
+                conv2d(tape, x, v[2], None, second.config(Some(0.02), Output::Into(y)))?;
+                Ok(features)
+            },
+            move |v| {
+                let leaky = |y: Vec<f64>| y.into_iter().map(|x| if x > 0.0 { x } else { 0.02f32 as f64 * x });
+                let mut features = v[0].clone();
+                features.extend(leaky(first.reference(&v[0], &v[1])));
+                let y = second.reference(&features, &v[2]);
+                features.extend(leaky(y));
+                features
+            },
+        )
+        .kinked(),
+    ]
 }

@@ -103,12 +103,13 @@ impl Geometry {
         let mut inputs: Vec<Input> =
             self.views.iter().zip(10..).map(|(&c, seed)| Input::random(self.shape(c), seed)).collect();
         inputs.extend(self.weights());
-        Case::new(
+        let case = Case::new(
             inputs,
             self.k * self.c() * self.plane(),
             move |tape, v| self.build(tape, &v[..count], &v[count..]),
             move |v| self.reference(&v[..count].concat(), &v[count..]),
-        )
+        );
+        if self.slope.is_some() { case.kinked() } else { case }
     }
 }
 
