@@ -57,3 +57,13 @@ fn an_op_that_is_not_there_is_named() {
     assert_eq!((code, stdout.as_str(), file), (2, "", None));
     assert!(stderr.starts_with("smash-engine: --only: \"conv3d\" is none of activation, adam, "), "{stderr}");
 }
+
+#[test]
+fn checks_may_be_chosen_by_a_part_of_their_names() {
+    let (stdout, stderr, code, _) = selftest(&["--only", "conv2d:3x3"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains("\nconv2d  plain 3x3  ") && stdout.contains("\nall 1 checks passed"), "{stdout}");
+    let (_, stderr, code, _) = selftest(&["--only", "linear:3x3"]);
+    assert_eq!(code, 2);
+    assert!(stderr.contains("\"3x3\" is in none of \"multiplies and adds the bias"), "{stderr}");
+}
