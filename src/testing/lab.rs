@@ -103,6 +103,18 @@ impl Lab {
         Ok(plan)
     }
 
+    /// Runs `body` on the device without guards, whatever was chosen: a step that repeats itself must
+    /// find its memory where it was, and guarded memory is never used again.
+    ///
+    /// # Errors
+    /// Whatever `body` reports.
+    pub fn run_unguarded<R>(&self, len: usize, body: impl FnOnce(&mut Context) -> Result<R>) -> Result<R> {
+        let context = &mut *self.context.borrow_mut();
+        context.restart(Arena::with_capacity(len))?;
+        context.fill(context.whole(Region::Step), f32::NAN)?;
+        body(context)
+    }
+
     /// Runs `body` on the device with an arena of `len` f32, all NaN; looks at the guards afterwards.
     ///
     /// # Errors
