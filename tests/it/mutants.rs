@@ -35,12 +35,12 @@ const MISTAKES: &[Mistake] = &[
         "parts[threadIdx.x / 32] = x;",
     ),
     plant("views.cuh", "batchnorm:views may be", "p.first[middle] <= c", "p.first[middle] < c"),
-    plant("views.cuh", "batchnorm:as many views", ">> (v % 32)", ">> (v % 31)"), // the flag of another view
+    plant("views.cuh", "batchnorm:some gradients", ">> (v % 32)", ">> (v % 31)"), // the flag of another view
     plant("planes.cuh", "conv2d:dilation", "kernel_w / 2) * dilation_w", "kernel_w / 2) * dilation_h"),
     plant("planes.cuh", "pointwise:several views", "c >= p.first[view + 1]", "c > p.first[view + 1]"),
     plant("filter.cuh", "conv2d:plain", "p.backward ? taps - 1 - tap : tap", "tap"), // mirrored
     plant("filter.cuh", "conv2d:a centre window", "tap / p.kernel_w * p.stride_r", "tap / p.kernel_w * p.kernel_w"),
-    plant("filter.cuh", "pointwise:planes longer", "part < p.part_count;", "part + 1 < p.part_count;"),
+    plant("filter.cuh", "conv2d:plain", "part < p.part_count;", "part + 1 < p.part_count;"),
     // Convolution: forward and data gradient.
     plant(
         "correlate.cuh",
@@ -58,18 +58,29 @@ const MISTAKES: &[Mistake] = &[
     ), // two registers of a tensor core's operand exchanged
     plant("correlate.cuh", "conv2d:plain", "return __uint_as_float(to_tf32(x));", "return x;"),
     plant("correlate.cuh", "conv2d:plain", "if (at < BK * QUADS)", "if (at + 1 < BK * QUADS)"), // read, never written
-    plant("correlate.cuh", "pointwise:every number of input", "part < c.part_count;", "part + 1 < c.part_count;"),
+    plant("correlate.cuh", "conv2d:plain", "part < c.part_count;", "part + 1 < c.part_count;"),
     plant("conv2d.cu", "conv2d:the second path", "p.add != 0", "false"),
     plant("pointwise.cu", "pointwise:relu", "{p.slope, false}", "{-p.slope, false}"),
+    plant(
+        "pointwise.cu",
+        "pointwise:many input",
+        "forward_reduce, PointwiseParams) {",
+        "forward_reduce, PointwiseParams) { if (p.relu)",
+    ),
     // Convolution: weight gradient.
     plant("filter_gradient.cuh", "conv2d:plain", "  __syncthreads();\n\n  const int lane", "\n  const int lane"),
     plant("filter_gradient.cuh", "conv2d:plain", "max(g.height - abs(down), 0)", "max(g.height - abs(down) + 1, 0)"),
-    plant("filter_gradient.cuh", "conv2d:plain", "if (threadIdx.x < 16 &&", "if (threadIdx.x < 15 &&"),
+    plant(
+        "filter_gradient.cuh",
+        "conv2d:vectors of the weight gradient (1",
+        "if (threadIdx.x < 16 &&",
+        "if (threadIdx.x < 15 &&",
+    ),
     // One file an op.
     plant("activation.cu", "activation:every kind", "y > 0.f ? 1.f : slope", "y > 0.f ? 1.f : -slope"),
     plant("activation.cu", "activation:every kind", "if (p.add)", "if (false)"),
     plant("adam.cu", "adam:twenty steps", "(m.at[j] / c1)", "m.at[j]"), // bias correction
-    plant("add.cu", "add:channels", "aligned16(p.a, p.b, p.y)", "true"), // vectors at addresses that do not allow them
+    plant("add.cu", "add:only one", "y.at[j] += b.at[j]", "y.at[j] += b.at[0]"), // one of each vector
     plant("avg_pool.cu", "avg_pool:halves", "(p.add ? gx[window[j]] : 0.f) + g", "g"),
     plant("batch_gather.cu", "batch_gather:of the size", "window[2] ? p.columns - 1 - q : q", "q"), // mirrored
     plant("batch_gather.cu", "batch_gather:of the size", "h < p.image_rows", "h <= p.image_rows"),
@@ -151,9 +162,11 @@ impl Mistake {
                 // The next run links it again, from objects that stay.
                 return fs::remove_dir_all(library.parent().unwrap()).map_err(|e| e.to_string());
             }
-            said += &format!("{schedule}, exit code {code:?}:\n{text}");
+            let verdict = text.lines().last().unwrap_or_default();
+            said += &format!("\n  {schedule}: exit code {code:?}, {verdict}");
         }
-        Err(format!("nobody noticed {:?} instead of {:?} in {}\n{said}", self.wrong, self.right, self.file))
+        let Self { file, only, right, wrong } = self;
+        Err(format!("{only} does not notice {wrong:?} instead of {right:?} in {file}:{said}"))
     }
 }
 
@@ -174,6 +187,7 @@ fn complaints<T: Sync>(items: &[T], work: impl Fn(&T) -> Result<(), String> + Sy
 
 #[test]
 fn every_planted_mistake_is_noticed() {
+    library().unwrap_or_else(|e| panic!("{e}")); // with the objects that all of them share
     let found = complaints(MISTAKES, Mistake::noticed);
     assert!(found.is_empty(), "{} of {}:\n{}", found.len(), MISTAKES.len(), found.join("\n"));
 }
