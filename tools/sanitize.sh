@@ -20,20 +20,20 @@ runtime() {
 # Every kernel file; of convolution every kind of kernel. Small shapes: a race is found 70 times slower.
 checks=(
   activation::checks::on_cuda::the_kink
-  adam::checks::on_cuda::what_lies_outside
+  adam::checks::on_cuda::the_first_step
   add::checks::on_cuda::only_one_operand
-  avg_pool::checks::on_cuda
+  avg_pool::checks::on_cuda::halves
   batch_gather::checks::on_cuda::values
   batchnorm::checks::on_cuda::a_constant
   concat::checks::on_cuda::views_follow
   conv2d::checks::on_cuda::plain_3x3
   cross_entropy::checks::on_cuda::ties
   gather_filters::checks::on_cuda::a_filter
-  global_avg_pool::checks::on_cuda
+  global_avg_pool::checks::on_cuda::averages
   linear::checks::on_cuda::multiplies
-  pointwise::checks::on_cuda::equals_concat
-  sgd::checks::on_cuda::a_loss
-  weightnorm::checks::on_cuda::one_factor
+  pointwise::checks::on_cuda::operands_without
+  sgd::checks::on_cuda::what_lies_outside
+  weightnorm::checks::on_cuda::a_filter
 )
 
 case $kind in
@@ -41,7 +41,6 @@ case $kind in
     preload=$(runtime libasan.so):$(runtime libubsan.so)
     # The emulator handles the faults of kernels itself; Rust's statics are no leaks.
     options=(ASAN_OPTIONS=detect_leaks=0:handle_segv=0:allow_user_segv_handler=1)
-    checks=(checks::on_cuda)
     ;;
   thread)
     preload=$(runtime libtsan.so)
