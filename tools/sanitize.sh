@@ -21,7 +21,7 @@ runtime() {
 checks=(
   activation::checks::on_cuda::the_kink
   adam::checks::on_cuda::the_first_step
-  add::checks::on_cuda::only_one_operand
+  add::checks::on_cuda::channels_of_one
   avg_pool::checks::on_cuda::halves
   batch_gather::checks::on_cuda::values
   batchnorm::checks::on_cuda::a_constant

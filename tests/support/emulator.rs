@@ -202,9 +202,8 @@ impl Build {
         if object.exists() {
             return Ok(object);
         }
-        // Another build may be making the same: what is renamed last, stays.
-        let [compiled, gathered] =
-            ["compiled", "gathered"].map(|step| object.with_extension(format!("{}-{step}", self.id)));
+        let step = |step| object.with_extension(format!("{}-{step}", self.id)); // another build may make it too
+        let (compiled, gathered) = (step("compiled"), step("gathered"));
         let section = format!("smash_shared_{}", unit.stem());
         let gathers = unit.is(&["cu"]) && self.sanitize.is_none();
         let mut command = Command::new(&self.compiler);

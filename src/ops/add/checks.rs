@@ -45,13 +45,17 @@ fn a_value_plus_itself_gets_the_gradient_twice() -> Vec<Case> {
 
 fn channels_of_one_value_can_be_added() -> Vec<Case> {
     let plane = 7 * 5 * 2;
-    vec![Case::new(
-        vec![Input::random(Shape::new(5, 7, 5, 2), 1)],
-        4,
-        |tape, v| {
-            let (a, b) = (tape.channels(v[0], 0..3), tape.channels(v[0], 2..5));
-            add(tape, a, b)
-        },
-        move |v| sum(&v[0][..3 * plane], &v[0][2 * plane..]),
-    )]
+    // Channel 2 begins at a whole vector of 4 numbers, channel 1 within one.
+    let case = |first: usize| {
+        Case::new(
+            vec![Input::random(Shape::new(5, 7, 5, 2), 1)],
+            4,
+            move |tape, v| {
+                let (a, b) = (tape.channels(v[0], 0..3), tape.channels(v[0], first..first + 3));
+                add(tape, a, b)
+            },
+            move |v| sum(&v[0][..3 * plane], &v[0][first * plane..(first + 3) * plane]),
+        )
+    };
+    vec![case(2), case(1)]
 }
