@@ -94,9 +94,10 @@ std::string where(const Runner& runner) {
 std::string place(const Site& site) { return std::string(site.file) + ":" + std::to_string(site.line); }
 
 // Two copies of a function template have sites of their own for one place.
-bool same_place(const Site* a, const Site* b) {
-  return a == b || (a->line == b->line && !strcmp(a->file, b->file) && !strcmp(a->what, b->what));
+__attribute__((noinline)) bool same_text(const Site* a, const Site* b) {
+  return a->line == b->line && !strcmp(a->file, b->file) && !strcmp(a->what, b->what);
 }
+inline bool same_place(const Site* a, const Site* b) { return a == b || same_text(a, b); }
 
 // ---- a thread
 
@@ -271,14 +272,22 @@ void fail(const char* format, ...) {
   fail_with(ERROR_LAUNCH_FAILED, message);
 }
 
+[[noreturn]] static void lanes_disagree(const Warp& warp, const Site* site, unsigned mask) {
+  fail("%s: lanes of one warp disagree: mask %08x at %s, others %s with mask %08x at %s", site->what, mask,
+       place(*site).c_str(), warp.site->what, warp.mask, place(*warp.site).c_str());
+}
+
+[[noreturn]] static void divergent_barrier(const Site* site) {
+  fail("divergent barrier: this thread is at %s, others wait at %s", place(*site).c_str(),
+       place(*running->barrier).c_str());
+}
+
 void syncthreads(const Site* site) {
   Block& block = *running;
   Runner& runner = *block.current;
   runner.site = site;
   if (block.at_barrier == 0) block.barrier = site;
-  else if (!same_place(block.barrier, site))
-    fail("divergent barrier: this thread is at %s, others wait at %s", place(*site).c_str(),
-         place(*block.barrier).c_str());
+  else if (!same_place(block.barrier, site)) divergent_barrier(site);
   char* key = &block.keys[block.generation % 2];
   tsan_release(key);
   if (++block.at_barrier == block.threads) {
@@ -302,8 +311,7 @@ void warp_collective(const Site* site, unsigned mask, void* slot, Exchange excha
     warp.site = site;
     warp.mask = mask;
   } else if (warp.mask != mask || !same_place(warp.site, site)) {
-    fail("%s: lanes of one warp disagree: mask %08x at %s, others %s with mask %08x at %s", site->what, mask,
-         place(*site).c_str(), warp.site->what, warp.mask, place(*warp.site).c_str());
+    lanes_disagree(warp, site, mask);
   }
   warp.slots[lane] = slot;
   warp.arrived |= 1u << lane;
