@@ -39,8 +39,8 @@ class Turns {
   Schedule::Kind kind_ = Schedule::Forward;
   uint64_t random_ = 1;
   unsigned threads_ = 0, warps_ = 0;
-  unsigned current_ = 0;                       // greedy: who ran last
-  unsigned ready_[MAX_THREADS / 32];           // one bit a lane
+  unsigned current_ = 0;                            // greedy: who ran last
+  unsigned ready_[MAX_THREADS / 32];                // one bit a lane
   unsigned round_[MAX_THREADS], at_ = 0, end_ = 0;  // the round's threads, and who is next
 };
 
