@@ -128,7 +128,7 @@ fn a_network_trained_on_the_gpu_is_evaluated_on_either_device() {
     let results: Value = serde_json::from_slice(&on_the_gpu()["results.json"]).unwrap();
     let trained = results["networks"][0]["test_err"].as_f64().unwrap();
     for device in ["cuda:0", "cpu"] {
-        let output = succeed(&mut command(&scene, &format!("eval --out run -q --json --device {device}")));
+        let output = succeed(&mut command(&scene, &format!("eval --out run --split test -q --json --device {device}")));
         let result: Value = serde_json::from_slice(&output.stdout).unwrap();
         // An image on the edge between two classes may fall to the other side on another device.
         let tolerance = if device == "cpu" { 1.0 } else { 0.0 };
