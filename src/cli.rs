@@ -26,6 +26,9 @@ pub struct GlobalArgs {
     /// CPU instruction set [default: the best of this machine]
     #[arg(long, global = true, value_name = "ISA", env = "SMASH_SIMD")]
     pub simd: Option<String>,
+    /// On a GPU, convolve with TF32 tensor cores where they help: products of 11 significant bits, sums in f32
+    #[arg(long, global = true, env = "SMASH_TF32")]
+    pub tf32: bool,
     /// Print results as JSON on stdout
     #[arg(long, global = true)]
     pub json: bool,

@@ -1,7 +1,7 @@
 //! The device the user asked for, and why it is this one.
 
 use crate::backend::cpu::Isa;
-use crate::backend::cuda::{self, DeviceInfo};
+use crate::backend::cuda::{self, ConvPolicy, DeviceInfo};
 use crate::backend::{Context, Cpu, Cuda, Kind};
 use crate::cli::GlobalArgs;
 use crate::error::{Error, Result};
@@ -18,7 +18,7 @@ pub struct Chosen {
 #[derive(Clone, Debug)]
 enum Place {
     Cpu { threads: usize, isa: Isa },
-    Cuda { ordinal: usize, info: DeviceInfo },
+    Cuda { ordinal: usize, info: DeviceInfo, tf32: bool },
 }
 
 /// Finds the device that `--device` names; `auto` takes the first GPU that this program can use,
@@ -29,6 +29,7 @@ enum Place {
 pub fn choose(global: &GlobalArgs) -> Result<Chosen> {
     let name = global.device.as_str();
     let cpu = cpu(global)?;
+    let gpu = |ordinal, info| Place::Cuda { ordinal, info, tf32: global.tf32 };
     let asked = |place| Ok(Chosen { place, reason: "asked for".into() });
     match name {
         "cpu" => asked(cpu),
@@ -37,12 +38,12 @@ pub fn choose(global: &GlobalArgs) -> Result<Chosen> {
             Ok(info) if info.is_emulator() => {
                 Chosen { place: cpu, reason: "auto: only an emulated GPU is here".into() }
             }
-            Ok(info) => Chosen { place: Place::Cuda { ordinal: 0, info }, reason: "auto: the first GPU".into() },
+            Ok(info) => Chosen { place: gpu(0, info), reason: "auto: the first GPU".into() },
             Err(Error::Device { message, .. }) => Chosen { place: cpu, reason: format!("auto: {message}") },
             Err(other) => return Err(other),
         }),
         _ => match name.strip_prefix("cuda:").and_then(|n| n.parse().ok()) {
-            Some(ordinal) => asked(Place::Cuda { ordinal, info: cuda::probe(ordinal)? }),
+            Some(ordinal) => asked(gpu(ordinal, cuda::probe(ordinal)?)),
             None => Err(Error::config("--device", format!("{name:?} is not auto, cpu or cuda:N"))),
         },
     }
@@ -95,7 +96,11 @@ impl Chosen {
         match self.place {
             Place::Cpu { threads, isa } => Context::cpu(Cpu::with_isa(threads, isa), room * planned),
             // A GPU has no untouched memory: an eighth more, for architectures the plan did not foresee.
-            Place::Cuda { ordinal, .. } => Context::cuda(Cuda::open(ordinal)?, planned + planned / 8),
+            Place::Cuda { ordinal, tf32, .. } => {
+                let mut cuda = Cuda::open(ordinal)?;
+                cuda.set_conv_policy(if tf32 { ConvPolicy::Fast } else { ConvPolicy::Exact });
+                Context::cuda(cuda, planned + planned / 8)
+            }
         }
     }
 
@@ -103,7 +108,10 @@ impl Chosen {
     pub fn describe(&self) -> String {
         let place = match &self.place {
             Place::Cpu { threads, isa } => format!("cpu, {threads} threads, {}", isa.name()),
-            Place::Cuda { info, .. } => format!("{}, {}, {} MiB", info.device, info.name, info.memory_bytes >> 20),
+            Place::Cuda { info, tf32, .. } => {
+                let products = if *tf32 { "f32 and tf32" } else { "f32" };
+                format!("{}, {}, {} MiB, {products}", info.device, info.name, info.memory_bytes >> 20)
+            }
         };
         format!("device: {place} ({})", self.reason)
     }
@@ -114,7 +122,7 @@ impl Chosen {
             Place::Cpu { threads, isa } => {
                 json!({ "device": "cpu", "reason": self.reason, "threads": threads, "simd": isa.name() })
             }
-            Place::Cuda { info, .. } => json!({
+            Place::Cuda { info, tf32, .. } => json!({
                 "device": info.device,
                 "reason": self.reason,
                 "gpu": info.name,
@@ -122,6 +130,7 @@ impl Chosen {
                 "memory_bytes": info.memory_bytes,
                 "multiprocessors": info.multiprocessors,
                 "driver_cuda": info.driver,
+                "tf32": tf32,
             }),
         }
     }

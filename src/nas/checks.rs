@@ -7,12 +7,13 @@
 use super::arch::Architecture;
 use super::cost::NetworkShape;
 use super::hypernet::HyperConfig;
+use super::resulting::{NormKind, ResultingNetwork};
 use super::sample::{SampleLimits, sample};
 use super::smash::{EncodingConfig, SmashNetwork};
 use super::space::Space;
 use super::train::{Batch, Network, Update, train_step};
 use crate::backend::cpu::Isa;
-use crate::backend::{Context, Cpu, Region};
+use crate::backend::{Context, Cpu, Recording, Region};
 use crate::data::{ImageShape, Images, Placement};
 use crate::error::Result;
 use crate::nn::norm::Mode;
@@ -25,6 +26,8 @@ use std::cell::OnceCell;
 
 const OP: &str = "training";
 const STEPS: usize = 20;
+/// Steps of a training that repeats itself: one as usual, one captured, two replayed.
+const REPEATED: usize = 4;
 const BATCH: usize = 7;
 const SHAPE: NetworkShape = NetworkShape { image_channels: 3, image_size: 8, classes: 5, stem_kernel: 3 };
 /// Learning rate: high enough that twenty steps learn something.
@@ -33,10 +36,45 @@ const LR: f32 = 3e-3;
 const ONE_STEP: f64 = 2e-5;
 const ALL_STEPS: f64 = 2e-3;
 
-/// Twenty steps in the small space.
+/// Twenty steps in the small space, and replayed ones.
 pub fn checks() -> Vec<Check> {
     let hyper = HyperConfig { stem: 4, layers: vec![2, 2, 1], growth: 4 };
-    Check::named(OP, "twenty_steps_follow_the_plain_kernels", vec![training(Space::small(), hyper)])
+    let mut all =
+        Check::named(OP, "twenty_steps_follow_the_plain_kernels", vec![training(Space::small(), hyper.clone())]);
+    all.extend(Check::named(OP, "replayed_steps_are_those_that_were_queued", vec![replays(Space::small(), hyper)]));
+    all
+}
+
+/// A resulting network is trained once step by step and once as a step that repeats itself, which
+/// a GPU captures and replays: the same losses and parameters, to the bit.
+fn replays(space: Space, hyper: HyperConfig) -> Check {
+    Check::new(move |lab, measured| {
+        let job = Job::new(&space, &hyper)?;
+        let arch = &job.archs[0];
+        let network = ResultingNetwork::new(arch, SHAPE, NormKind::Sandwich);
+        let train = |context: &mut Context, mut recording: Option<Recording>| -> Result<[Vec<f32>; 2]> {
+            network.store().reserve(context)?;
+            network.store().initialise(context, 3, 1)?;
+            let mut losses = Vec::new();
+            for step in 0..REPEATED {
+                let update =
+                    Update { optimizer: Optimizer::RESULTING, lr: LR / (step + 1) as f32, step: step as u64 + 1 };
+                let batch = job.batch(step);
+                let queued = train_step(context, recording.as_mut(), &network, arch, &job.gather, &batch, update)?;
+                losses.push(queued.wait(context)?.mean_loss() as f32);
+            }
+            Ok([losses, context.read(context.whole(Region::Params))?])
+        };
+        let mut plan = lab.plan()?;
+        train(&mut plan, None)?;
+        let len = plan.arena().high_water();
+        let queued = lab.run(len, |context| train(context, None))?;
+        let replayed = lab.run_unguarded(len, |context| train(context, Some(Recording::default())))?;
+        measured.exact("losses of replayed steps", &replayed[0], &queued[0]);
+        measured.exact("parameters afterwards", &replayed[1], &queued[1]);
+        measured.holds("steps differ from each other", queued[0].windows(2).all(|pair| pair[0] != pair[1]));
+        Ok(())
+    })
 }
 
 fn training(space: Space, hyper: HyperConfig) -> Check {
@@ -167,10 +205,22 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn twenty_steps_on_cuda() {
+        let (space, hyper) = tiny();
+        harness::on_cuda(&Check::named(OP, "twenty_steps_in_a_tiny_space", vec![training(space, hyper)]));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn replayed_steps_on_cuda() {
+        let (space, hyper) = tiny();
+        harness::on_cuda(&Check::named(OP, "replayed_steps_in_a_tiny_space", vec![replays(space, hyper)]));
+    }
+
+    #[cfg(target_os = "linux")]
+    fn tiny() -> (Space, HyperConfig) {
         let kernels = vec![3, 5];
         let space =
             Space { unit: 2, n_max: 4, max_bank_size: 2, kernels, groups: vec![1, 2], depth: 2, ..Space::small() };
-        let hyper = HyperConfig { stem: 2, layers: vec![1, 1, 1], growth: 2 };
-        harness::on_cuda(&Check::named(OP, "twenty_steps_in_a_tiny_space", vec![training(space, hyper)]));
+        (space, HyperConfig { stem: 2, layers: vec![1, 1, 1], growth: 2 })
     }
 }

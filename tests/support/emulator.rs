@@ -330,6 +330,7 @@ impl Emulator {
 
     /// Opens a library. Each file has state of its own, so several can be open at once; cudarc
     /// takes the one that was opened first.
+    #[allow(clippy::missing_transmute_annotations)] // the fields have the types
     pub fn open(library: &Path) -> Result<Self, String> {
         const RTLD_NOW: c_int = 2;
         let path = CString::new(library.as_os_str().as_encoded_bytes()).map_err(|e| e.to_string())?;
