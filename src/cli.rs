@@ -226,8 +226,8 @@ pub enum DataCommand {
 /// Arguments of `selftest`.
 #[derive(Clone, Debug, Args)]
 pub struct SelftestArgs {
-    /// Run the checks of this op only, or `training`
-    #[arg(long, value_name = "OP")]
+    /// Run the checks of this op only, or `training`; with TEXT, those with it in their names
+    #[arg(long, value_name = "OP[:TEXT]")]
     pub only: Option<String>,
     /// File for all results, to attach to a bug report
     #[arg(long, value_name = "FILE", default_value = "selftest.txt")]

@@ -57,15 +57,23 @@ fn say(what: &str) {
     let _ = writeln!(std::io::stderr(), "{what}");
 }
 
-/// All checks, or those of one op.
+/// All checks, or those of `OP` or `OP:TEXT`: of one op, with that text in their names.
 fn chosen_checks(only: Option<&str>) -> Result<Vec<Check>> {
-    let all: Vec<Check> = ops::checks().into_iter().chain(nas::checks::checks()).collect();
+    let mut all: Vec<Check> = ops::checks().into_iter().chain(nas::checks::checks()).collect();
+    let Some(only) = only else { return Ok(all) };
+    let (op, text) = only.split_once(':').unwrap_or((only, ""));
     let names: BTreeSet<&str> = all.iter().map(|check| check.op).collect();
-    if let Some(op) = only.filter(|op| !names.contains(op)) {
+    if !names.contains(op) {
         let names: Vec<&str> = names.into_iter().collect();
         return Err(Error::config("--only", format!("{op:?} is none of {}", names.join(", "))));
     }
-    Ok(all.into_iter().filter(|check| only.is_none_or(|op| op == check.op)).collect())
+    all.retain(|check| check.op == op);
+    let names: Vec<String> = all.iter().map(|check| format!("{:?}", check.name)).collect();
+    all.retain(|check| check.name.contains(text));
+    if all.is_empty() {
+        return Err(Error::config("--only", format!("{text:?} is in none of {}", names.join(", "))));
+    }
+    Ok(all)
 }
 
 /// What became of a check.

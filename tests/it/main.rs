@@ -11,6 +11,8 @@ mod emulator;
 mod golden;
 #[cfg(unix)] // signals, kill and bash
 mod interrupt;
+#[cfg(target_os = "linux")]
+mod mutants;
 #[cfg(unix)] // g++ and shared libraries
 mod profile;
 mod run;

@@ -41,13 +41,15 @@ fn one_op_may_be_asked_for() {
     let (stdout, stderr, code, file) = selftest(&["--only", "weightnorm", "--threads", "1", "--simd", "portable"]);
     assert_eq!(code, 0, "{stderr}");
     let rows = stdout.lines().filter(|row| row.starts_with("weightnorm")).count();
-    assert_eq!(rows, ops::weightnorm::checks::checks().len(), "{stdout}");
+    let count = ops::weightnorm::checks::checks().len();
+    assert_eq!(rows, count, "{stdout}");
     assert!(
-        stdout.contains("\nall 6 checks passed") && stdout.starts_with("device: cpu, 1 threads, portable"),
+        stdout.contains(&format!("\nall {count} checks passed"))
+            && stdout.starts_with("device: cpu, 1 threads, portable"),
         "{stdout}"
     );
     assert!(stdout.lines().all(|row| !row.starts_with("add")), "{stdout}");
-    assert!(stderr.contains("6 checks"), "{stderr}");
+    assert!(stderr.contains(&format!("{count} checks")), "{stderr}");
     assert!(file.unwrap().ends_with(&stdout), "the file ends with what was printed");
 }
 
@@ -56,4 +58,14 @@ fn an_op_that_is_not_there_is_named() {
     let (stdout, stderr, code, file) = selftest(&["--only", "conv3d"]);
     assert_eq!((code, stdout.as_str(), file), (2, "", None));
     assert!(stderr.starts_with("smash-engine: --only: \"conv3d\" is none of activation, adam, "), "{stderr}");
+}
+
+#[test]
+fn checks_may_be_chosen_by_a_part_of_their_names() {
+    let (stdout, stderr, code, _) = selftest(&["--only", "conv2d:3x3"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains("\nconv2d  plain 3x3  ") && stdout.contains("\nall 1 checks passed"), "{stdout}");
+    let (_, stderr, code, _) = selftest(&["--only", "linear:3x3"]);
+    assert_eq!(code, 2);
+    assert!(stderr.contains("\"3x3\" is in none of \"multiplies and adds the bias"), "{stderr}");
 }

@@ -51,8 +51,8 @@ pub fn library_of(sources: &Path, sanitize: Option<Sanitize>) -> Result<PathBuf,
     if !library.exists() {
         let at_cache = |e: io::Error| format!("{}: {e}", cache.display());
         fs::create_dir_all(cache.join("objects")).map_err(at_cache)?;
-        // One build at a time, of all processes; the lock ends with the file.
-        let lock = File::create(cache.join("lock")).map_err(at_cache)?;
+        // Of all processes one at a time builds it; the lock ends with the file.
+        let lock = File::create(cache.join(format!("{}.lock", build.id))).map_err(at_cache)?;
         lock.lock().map_err(at_cache)?;
         if !library.exists() {
             build.run(&cache)?;
@@ -202,7 +202,9 @@ impl Build {
         if object.exists() {
             return Ok(object);
         }
-        let (compiled, gathered) = (object.with_extension("compiled"), object.with_extension("gathered"));
+        // Another build may be making the same: what is renamed last, stays.
+        let [compiled, gathered] =
+            ["compiled", "gathered"].map(|step| object.with_extension(format!("{}-{step}", self.id)));
         let section = format!("smash_shared_{}", unit.stem());
         let gathers = unit.is(&["cu"]) && self.sanitize.is_none();
         let mut command = Command::new(&self.compiler);

@@ -20,6 +20,7 @@ checks!(
     every_number_of_output_channels_up_to_two_tiles,
     every_number_of_input_channels_up_to_two_tiles,
     more_output_channels_than_a_block_of_lanes,
+    many_input_channels_are_summed_in_parts,
     planes_longer_than_a_task_and_a_stretch,
     views_may_be_channels_of_one_bigger_value_in_any_order,
     two_readers_of_overlapping_views_add_their_gradients,
@@ -172,6 +173,11 @@ fn more_output_channels_than_a_block_of_lanes() -> Vec<Case> {
         // More than 512: the transposed stretch leaves its fixed buffer.
         Geometry { views: &[2, 1], k: 530, size: [3, 7], n: 2, ..PLAIN }.case(),
     ]
+}
+
+fn many_input_channels_are_summed_in_parts() -> Vec<Case> {
+    // On a GPU a part has 64 channels: two parts, one of them longer.
+    [false, true].map(|relu| Geometry { views: &[70, 61], k: 3, size: [3, 2], n: 3, relu, ..PLAIN }.case()).into()
 }
 
 fn planes_longer_than_a_task_and_a_stretch() -> Vec<Case> {
