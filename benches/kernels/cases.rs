@@ -263,8 +263,7 @@ fn simple(sizes: Sizes) -> Vec<Case> {
         Case::new("add", named(64), vec![x; 2], Box::new(|tape, v| add(tape, v[0], v[1]))).backward("backward", [0, 1]),
         Case::new("activation", named(64), vec![x], Box::new(|tape, v| activation(tape, v[0], Activation::Relu)))
             .backward("backward", [0]),
-        Case::new("concat", format!("2 x {}", named(64)), vec![x; 2], Box::new(|tape, v| concat(tape, v)))
-            .backward("backward", [0, 1]),
+        Case::new("concat", format!("2 x {}", named(64)), vec![x; 2], Box::new(concat)).backward("backward", [0, 1]),
         Case::new("avg_pool", named(64), vec![x], Box::new(|tape, v| avg_pool(tape, v[0]))).backward("backward", [0]),
     ]
 }
@@ -275,7 +274,7 @@ fn ends(sizes: Sizes) -> Vec<Case> {
     let last = sizes.picture(256, 8);
     let gather = BatchGather { image: [3, 32, 32], size: [32, 32], mean: vec![0.5; 3], std: vec![0.25; 3] };
     let shape = ImageShape { channels: 3, height: 32, width: 32 };
-    let pixels = (0..1000 * shape.pixels()).map(|i| (i * 7919 >> 3) as u8).collect();
+    let pixels = (0..1000 * shape.pixels()).map(|i| ((i * 7919) >> 3) as u8).collect();
     let set = Images::from_pixels(pixels, vec![0; 1000], shape).expect("as many pixels as images have");
     let indices: Vec<u32> = (0..n as u32).map(|i| i * 19).collect();
     let placements = vec![Placement { dy: 2, dx: -3, flip: true }; n];
@@ -316,6 +315,9 @@ fn ends(sizes: Sizes) -> Vec<Case> {
     ]
 }
 
+/// Updates the parameters of a span, given where the loss lies.
+type Apply = dyn Fn(&mut Context, Span, Span) -> Result<()>;
+
 /// A pass of an optimiser over the parameters.
 pub struct Update {
     pub op: &'static str,
@@ -323,7 +325,7 @@ pub struct Update {
     pub len: usize,
     pub flop: f64,
     pub bytes: f64,
-    pub apply: Box<dyn Fn(&mut Context, Span, Span) -> Result<()>>,
+    pub apply: Box<Apply>,
 }
 
 pub fn updates(quick: bool) -> Vec<Update> {

@@ -104,6 +104,14 @@ template <class T>
 static inline T max(T a, T b) {
   return a < b ? b : a;
 }
-// As on the GPU, the number wins over a NaN.
-static inline float min(float a, float b) { return fminf(a, b); }
-static inline float max(float a, float b) { return fmaxf(a, b); }
+// As on the GPU, the number wins over a NaN and +0 is more than -0. glibc's are calls.
+static inline float min(float a, float b) {
+  if (a == b) return __uint_as_float(__float_as_uint(a) | __float_as_uint(b));
+  return a < b || b != b ? a : b;
+}
+static inline float max(float a, float b) {
+  if (a == b) return __uint_as_float(__float_as_uint(a) & __float_as_uint(b));
+  return a > b || b != b ? a : b;
+}
+#define fminf(a, b) min(float(a), float(b))
+#define fmaxf(a, b) max(float(a), float(b))

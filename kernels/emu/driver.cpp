@@ -40,6 +40,7 @@ Schedule schedule_of(const char* text) {
   if (!text) return schedule;
   if (!strcmp(text, "reverse")) schedule.kind = Schedule::Reverse;
   if (!strncmp(text, "random", 6)) schedule.kind = Schedule::Random;
+  if (!strncmp(text, "greedy", 6)) schedule.kind = Schedule::Greedy;
   if (const char* seed = strchr(text, ':')) schedule.seed = strtoull(seed + 1, nullptr, 10);
   return schedule;
 }
@@ -304,10 +305,10 @@ API cuGetErrorString(int code, const char** out) {
 }
 
 // ---- for tests
-// How blocks and threads are ordered (0 forward, 1 reverse, 2 random) in work that the calling
-// thread waits for.
+// How blocks and threads are ordered (0 forward, 1 reverse, 2 random, 3 greedy) in work that
+// the calling thread waits for.
 API smash_emu_set_schedule(int kind, uint64_t seed) {
-  if (kind < 0 || kind > 2) return ERROR_INVALID_VALUE;
+  if (kind < 0 || kind > 3) return ERROR_INVALID_VALUE;
   has_schedule = true;
   thread_schedule = {Schedule::Kind(kind), seed};
   return SUCCESS;

@@ -28,7 +28,7 @@ struct Settings {
   int devices;          // SMASH_EMU_DEVICES=0: cuInit finds no device
   uint64_t memory;      // SMASH_EMU_MEMORY_MIB=64
   bool eager;           // SMASH_EMU_EAGER=1
-  Schedule schedule;    // SMASH_EMU_SCHEDULE=reverse or random:7
+  Schedule schedule;    // SMASH_EMU_SCHEDULE=reverse, random:7 or greedy:7
 };
 const Settings& settings();
 

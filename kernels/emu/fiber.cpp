@@ -30,14 +30,6 @@ bool Stacks::overflowed(const void* address) const {
   return offset < total_ && offset % (SIZE + guard_) < guard_;
 }
 
-namespace {
-Fiber home;  // the scheduler
-#ifdef __SANITIZE_ADDRESS__
-const void* home_stack;
-size_t home_size;
-#endif
-}  // namespace
-
 #ifndef SMASH_EMU_UCONTEXT
 // Saves the registers that a call must preserve, and the stack pointer; loads those of the other.
 extern "C" void smash_emu_swap(void** save, void* load);
@@ -74,17 +66,18 @@ void abandon(char* stack) {
 #endif
 }
 
-void make_fiber(Fiber& fiber, char* stack, void (*entry)()) {
+void make_fiber(Fiber& fiber, char* stack, size_t size, void (*entry)()) {
   abandon(stack);
   fiber.stack = stack;
+  fiber.size = size;
 #ifdef SMASH_EMU_UCONTEXT
   getcontext(&fiber.context);
   fiber.context.uc_stack.ss_sp = stack;
-  fiber.context.uc_stack.ss_size = Stacks::SIZE;
+  fiber.context.uc_stack.ss_size = size;
   fiber.context.uc_link = nullptr;
   makecontext(&fiber.context, entry, 0);
 #else
-  void** top = reinterpret_cast<void**>(stack + Stacks::SIZE);
+  void** top = reinterpret_cast<void**>(stack + size);
   *--top = nullptr;  // no caller; keeps the stack aligned as after a call
   *--top = reinterpret_cast<void*>(entry);
   for (int i = 0; i < 6; i++) *--top = nullptr;
@@ -100,42 +93,44 @@ static void swap(Fiber& from, Fiber& to) {
 #endif
 }
 
-void scheduler_here() {
+void adopt_caller(Fiber& fiber) {
+  fiber.stack = nullptr;  // ASan tells when it is left
 #ifdef SMASH_EMU_TSAN
-  home.sanitizer = __tsan_get_current_fiber();
+  fiber.sanitizer = __tsan_get_current_fiber();
 #endif
 }
 
+#ifdef __SANITIZE_ADDRESS__
+static Fiber* left;
+
+static void arrived(void* sanitizer) {
+  const void* stack;
+  size_t size;
+  __sanitizer_finish_switch_fiber(sanitizer, &stack, &size);
+  if (left->stack) return;
+  left->stack = static_cast<char*>(const_cast<void*>(stack));
+  left->size = size;
+}
+#endif
+
 void fiber_entered() {
 #ifdef __SANITIZE_ADDRESS__
-  __sanitizer_finish_switch_fiber(nullptr, &home_stack, &home_size);
+  arrived(nullptr);
 #endif
 }
 
 // Not inlined: a caller must not carry an address of thread-local memory across the switch.
-__attribute__((noinline)) void resume(Fiber& fiber) {
+__attribute__((noinline)) void change(Fiber& from, Fiber& to) {
 #ifdef __SANITIZE_ADDRESS__
-  __sanitizer_start_switch_fiber(&home.sanitizer, fiber.stack, Stacks::SIZE);
+  left = &from;
+  __sanitizer_start_switch_fiber(&from.sanitizer, to.stack, to.size);
 #endif
 #ifdef SMASH_EMU_TSAN
-  __tsan_switch_to_fiber(fiber.sanitizer, __tsan_switch_to_fiber_no_sync);
+  __tsan_switch_to_fiber(to.sanitizer, __tsan_switch_to_fiber_no_sync);
 #endif
-  swap(home, fiber);
+  swap(from, to);
 #ifdef __SANITIZE_ADDRESS__
-  __sanitizer_finish_switch_fiber(home.sanitizer, nullptr, nullptr);
-#endif
-}
-
-__attribute__((noinline)) void yield(Fiber& fiber) {
-#ifdef __SANITIZE_ADDRESS__
-  __sanitizer_start_switch_fiber(&fiber.sanitizer, home_stack, home_size);
-#endif
-#ifdef SMASH_EMU_TSAN
-  __tsan_switch_to_fiber(home.sanitizer, __tsan_switch_to_fiber_no_sync);
-#endif
-  swap(fiber, home);
-#ifdef __SANITIZE_ADDRESS__
-  __sanitizer_finish_switch_fiber(fiber.sanitizer, &home_stack, &home_size);
+  arrived(from.sanitizer);
 #endif
 }
 

@@ -1,5 +1,4 @@
-// Fibers: functions with a stack of their own that hand the processor to each other. The scheduler
-// resumes one, and it runs until it yields. On x86-64 a switch is 15 instructions, elsewhere (or
+// Fibers: functions with a stack of their own that hand the processor to each other. On x86-64 a switch is 15 instructions, elsewhere (or
 // with SMASH_EMU_UCONTEXT) it is swapcontext, which makes kernels about 8 times slower.
 //
 // Sanitizers are told of every switch: to AddressSanitizer a fiber is a stack, to ThreadSanitizer
@@ -22,6 +21,9 @@ class Stacks {
   explicit Stacks(size_t count);
   ~Stacks();
   char* at(size_t i) const { return memory_ + i * (SIZE + guard_) + guard_; }
+  // The bytes of a stack that are used. The tops of the stacks do not lie a whole number of pages
+  // apart: they would share a few lines of the processor's cache.
+  static size_t size(size_t i) { return SIZE - i % 64 * 64; }
   // Is this address in the page below a stack?
   bool overflowed(const void* address) const;
 #ifdef __SANITIZE_ADDRESS__
@@ -37,6 +39,7 @@ class Stacks {
 
 struct Fiber {
   char* stack = nullptr;
+  size_t size = 0;
 #ifdef SMASH_EMU_UCONTEXT
   ucontext_t context;
 #else
@@ -46,13 +49,13 @@ struct Fiber {
 };
 
 // A fiber that starts in `entry`, which says fiber_entered() first and never returns.
-void make_fiber(Fiber&, char* stack, void (*entry)());
+void make_fiber(Fiber&, char* stack, size_t size, void (*entry)());
 // What was left on this stack in the middle of something is no longer of interest.
 void abandon(char* stack);
 void fiber_entered();
-void resume(Fiber&);
-void yield(Fiber&);
-// The calling OS thread is now the one to which fibers yield.
-void scheduler_here();
+// `from`, which runs now, lets `to` go on, and returns when another one changes to it.
+void change(Fiber& from, Fiber& to);
+// Makes a fiber of the calling OS thread.
+void adopt_caller(Fiber&);
 
 }  // namespace emu

@@ -55,7 +55,7 @@ inline void mma_m16n8k8_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32
   memcpy(slot.d, d, sizeof slot.d);
   memcpy(slot.a, a, sizeof slot.a);
   memcpy(slot.b, b, sizeof slot.b);
-  warp_collective(site, 0xffffffffu, &slot, sizeof slot, exchange_mma);
+  warp_collective(site, 0xffffffffu, &slot, exchange_mma);
   memcpy(d, slot.d, sizeof slot.d);
 }
 

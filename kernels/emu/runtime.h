@@ -6,16 +6,10 @@
 
 #include "emu/errors.h"
 #include "emu/kernel.h"
+#include "emu/schedule.h"
 #include "emu/thread.h"
 
 namespace emu {
-
-// The order in which blocks, and the threads of a block, get the processor. A correct kernel gives
-// the same bits under all of them.
-struct Schedule {
-  enum Kind { Forward, Reverse, Random } kind = Forward;
-  uint64_t seed = 1;
-};
 
 struct Outcome {
   Code code = SUCCESS;

@@ -35,20 +35,20 @@ struct Site {
 
 void syncthreads(const Site*);
 
-// One exchange within a warp: every lane of `mask` deposits `bytes` bytes, the last one to come
-// lets `exchange` work on the 32 slots, and every lane takes its slot back. `fence`: the exchange
-// also orders memory accesses, which __syncwarp does and a shuffle does not.
+// One exchange within a warp: every lane of `mask` shows a slot, a variable of its own, and the
+// last one to come lets `exchange` work on all of them. `fence`: the exchange also orders memory
+// accesses, which __syncwarp does and a shuffle does not.
 struct Lanes {
-  char* slots;
-  size_t stride;
+  void* const* slots;  // those of lanes in the mask
   unsigned mask;
   template <class T>
   T& at(int lane) const {
-    return *reinterpret_cast<T*>(slots + size_t(lane) * stride);
+    return *static_cast<T*>(slots[lane]);
   }
+  bool has(int lane) const { return mask >> lane & 1; }
 };
 typedef void (*Exchange)(const Lanes&);
-void warp_collective(const Site*, unsigned mask, void* slot, size_t bytes, Exchange exchange, bool fence = false);
+void warp_collective(const Site*, unsigned mask, void* slot, Exchange exchange, bool fence = false);
 
 // Asynchronous copies to shared memory. They land as late as is legal: when waited for.
 void cp_async(void* to, const void* from, size_t bytes);

@@ -6,7 +6,6 @@
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
 #ifdef SMASH_EMU_TSAN
 #include <sanitizer/tsan_interface.h>
@@ -57,10 +56,5 @@ inline void tsan_release(void*) {}
 inline void* tsan_thread(void* same, size_t, uint64_t) { return same; }
 
 #endif
-
-inline void tsan_copy(void* to, const void* from, size_t bytes) {
-  TsanQuiet quiet;
-  memcpy(to, from, bytes);
-}
 
 }  // namespace emu

@@ -38,12 +38,13 @@ inline int source_lane(int lane, const ShuffleSlot& slot) {
 template <Lane KIND>
 inline void exchange_shuffle(const Lanes& lanes) {
   uint64_t before[32];
-  for (int lane = 0; lane < 32; lane++) before[lane] = lanes.at<ShuffleSlot>(lane).value;
+  for (int lane = 0; lane < 32; lane++)
+    if (lanes.has(lane)) before[lane] = lanes.at<ShuffleSlot>(lane).value;
   for (int lane = 0; lane < 32; lane++) {
-    if (!(lanes.mask >> lane & 1)) continue;
+    if (!lanes.has(lane)) continue;
     ShuffleSlot& slot = lanes.at<ShuffleSlot>(lane);
     const int from = source_lane<KIND>(lane, slot);
-    if (!(lanes.mask >> from & 1)) fail("shuffle: lane %d reads lane %d, which is not in mask %08x", lane, from, lanes.mask);
+    if (!lanes.has(from)) fail("shuffle: lane %d reads lane %d, which is not in mask %08x", lane, from, lanes.mask);
     slot.value = before[from];
   }
 }
@@ -53,25 +54,25 @@ inline T shuffle(const Site* site, unsigned mask, T value, int operand, int widt
   static_assert(sizeof(T) <= 8, "");
   ShuffleSlot slot{0, operand, width};
   memcpy(&slot.value, &value, sizeof value);
-  warp_collective(site, mask, &slot, sizeof slot, exchange_shuffle<KIND>);
+  warp_collective(site, mask, &slot, exchange_shuffle<KIND>);
   memcpy(&value, &slot.value, sizeof value);
   return value;
 }
 
 inline unsigned ballot(const Site* site, unsigned mask, bool vote) {
   uint32_t slot = vote;
-  warp_collective(site, mask, &slot, sizeof slot, [](const Lanes& lanes) {
+  warp_collective(site, mask, &slot, [](const Lanes& lanes) {
     uint32_t votes = 0;
     for (int lane = 0; lane < 32; lane++)
-      if (lanes.mask >> lane & 1) votes |= lanes.at<uint32_t>(lane) << lane;
-    for (int lane = 0; lane < 32; lane++) lanes.at<uint32_t>(lane) = votes;
+      if (lanes.has(lane)) votes |= lanes.at<uint32_t>(lane) << lane;
+    for (int lane = 0; lane < 32; lane++)
+      if (lanes.has(lane)) lanes.at<uint32_t>(lane) = votes;
   });
   return slot;
 }
 
 inline void syncwarp(const Site* site, unsigned mask = 0xffffffffu) {
-  uint32_t nothing = 0;
-  warp_collective(site, mask, &nothing, sizeof nothing, [](const Lanes&) {}, true);
+  warp_collective(site, mask, nullptr, [](const Lanes&) {}, true);
 }
 
 }  // namespace emu

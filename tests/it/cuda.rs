@@ -118,6 +118,26 @@ fn without_reports(scene: &Scene) -> BTreeMap<String, Vec<u8>> {
 }
 
 #[test]
+fn a_network_trained_on_the_gpu_is_evaluated_on_either_device() {
+    let scene = scene();
+    for (name, bytes) in on_the_gpu() {
+        let path = scene.path("run").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+    let results: Value = serde_json::from_slice(&on_the_gpu()["results.json"]).unwrap();
+    let trained = results["networks"][0]["test_err"].as_f64().unwrap();
+    for device in ["cuda:0", "cpu"] {
+        let output = succeed(&mut command(&scene, &format!("eval --out run --split test -q --json --device {device}")));
+        let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+        // An image on the edge between two classes may fall to the other side on another device.
+        let tolerance = if device == "cpu" { 1.0 } else { 0.0 };
+        let error = result["test_err"].as_f64().unwrap();
+        assert!((error - trained).abs() <= tolerance, "{device}: {error} after {trained}");
+    }
+}
+
+#[test]
 fn a_profiler_is_told_to_record_the_steps_asked_for() {
     let scene = scene();
     let line = "train --config settings.toml --out run -q --device cuda:0 --profile-steps 2:4";

@@ -328,6 +328,9 @@ fn races_show_between_schedules() {
         let results = mistakes.under_all_schedules(kernel, blocks);
         assert!(results.iter().any(|result| *result != results[0]), "{kernel:?}");
     }
+    let results = mistakes.under_all_schedules(c"mistakes_no_barrier_before_reuse", 1);
+    let (greedy, fair) = results.split_last().unwrap();
+    assert!(fair.iter().all(|result| *result == fair[0]) && *greedy != fair[0], "{results:?}");
 }
 
 #[test]

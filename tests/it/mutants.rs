@@ -144,7 +144,10 @@ impl Mistake {
         }
         let text = read(&kernels().join(self.file));
         match text.matches(self.right).count() {
-            1 => Ok(fs::write(folder.join(self.file), text.replace(self.right, self.wrong)).unwrap()),
+            1 => {
+                let text = text.replace(self.right, self.wrong);
+                fs::write(folder.join(self.file), text).map_err(|e| format!("{}: {e}", self.file))
+            }
             count => Err(format!("{:?} is {count} times in {}", self.right, self.file)),
         }
     }

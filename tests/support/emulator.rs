@@ -4,8 +4,7 @@
 //! [`Emulator::load`] opens it in this process; cudarc's own `dlopen("libcuda.so")` then finds it by
 //! its soname. A program gets it through `LD_LIBRARY_PATH`, set to the folder of [`library`].
 //!
-//! Libraries lie in `target/emulator/<hash>/`, `<hash>` being that of the sources and flags;
-//! object files are kept beside them. `SMASH_SANITIZE=address` or `thread` builds for a sanitizer.
+//! Libraries lie in `target/emulator/<hash>/`; `SMASH_SANITIZE=address` or `thread` is for sanitizers.
 
 use std::collections::hash_map::DefaultHasher;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -165,11 +164,10 @@ impl Build {
 
     fn link_flags(&self) -> Vec<&'static str> {
         let mut flags = vec!["-shared", "-pthread", "-Wl,-soname,libcuda.so"];
-        match self.sanitize {
-            None => {}
-            Some(Sanitize::Address) => flags.push("-fsanitize=address,undefined"),
-            Some(Sanitize::Thread) => flags.push("-fsanitize=thread"),
-        }
+        flags.extend(self.sanitize.map(|which| match which {
+            Sanitize::Address => "-fsanitize=address,undefined",
+            Sanitize::Thread => "-fsanitize=thread",
+        }));
         flags
     }
 
@@ -288,11 +286,13 @@ pub enum Schedule {
     Reverse,
     /// In an order drawn from a seed.
     Random(u64),
+    /// One thread as far as it can go before any other; first one and blocks drawn from a seed.
+    Greedy(u64),
 }
 
 impl Schedule {
     /// Under all of these a kernel must give the same bits.
-    pub const ALL: [Self; 4] = [Self::Forward, Self::Reverse, Self::Random(1), Self::Random(2)];
+    pub const ALL: [Self; 4] = [Self::Forward, Self::Reverse, Self::Random(1), Self::Greedy(1)];
 }
 
 /// Counters since the library was loaded.
@@ -329,6 +329,7 @@ impl Emulator {
 
     /// Opens a library. Each file has state of its own, so several can be open at once; cudarc
     /// takes the one that was opened first.
+    #[allow(clippy::missing_transmute_annotations)] // the fields have the types
     pub fn open(library: &Path) -> Result<Self, String> {
         const RTLD_NOW: c_int = 2;
         let path = CString::new(library.as_os_str().as_encoded_bytes()).map_err(|e| e.to_string())?;
@@ -361,6 +362,7 @@ impl Emulator {
             Schedule::Forward => (0, 1),
             Schedule::Reverse => (1, 1),
             Schedule::Random(seed) => (2, seed),
+            Schedule::Greedy(seed) => (3, seed),
         };
         // SAFETY: takes numbers.
         unsafe { (self.set_schedule)(kind, seed) };
@@ -380,8 +382,7 @@ impl Emulator {
         stats
     }
 
-    /// The parameter struct of a kernel: `AddParams 32: a 0 8, b 8 8, y 16 8, len 24 4`, that is
-    /// name and size, then name, offset and size of each field.
+    /// Name and size of a kernel's parameter struct, then name, offset and size of each field.
     pub fn layout(&self, kernel: &str) -> Option<String> {
         let name = CString::new(kernel).ok()?;
         let mut text = std::ptr::null();

@@ -21,6 +21,19 @@ SMASH_KERNEL(64, mistakes_no_barrier, MistakesParams) {
   tile[threadIdx.x] = p.x[threadIdx.x];
   p.y[threadIdx.x] = tile[63 - threadIdx.x];
 }
+// Uses shared memory again while a slower warp may still read it. In fair rounds all have read
+// before the first one writes, since it waits in the shuffle.
+SMASH_KERNEL(64, mistakes_no_barrier_before_reuse, MistakesParams) {
+  __shared__ float parts[2];
+  float sum = 0.f;
+  for (int i = 1; i <= 2; i++) {
+    const float part = __shfl_sync(0xffffffffu, p.x[threadIdx.x] * i, 0);
+    if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = part;
+    __syncthreads();
+    sum += parts[0] + 2 * parts[1];
+  }
+  p.y[threadIdx.x] = sum;
+}
 // Reads shared memory that only another kernel's block wrote.
 SMASH_KERNEL(64, mistakes_uninitialised, MistakesParams) {
   __shared__ float tile[64];
