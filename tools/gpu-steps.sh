@@ -63,7 +63,11 @@ facts)
     ;;
 info) bin/smash-engine info --device "$device" ;;
 selftest) self_test selftest.txt ;;
-tests) CARGO_TARGET_DIR=$WORK/target bin/lib-test --test-threads=1 "${tests[@]}" ;;
+tests)
+    # A GPU that does not open must not pass for the emulator.
+    [[ -n ${GPU_CHECK_QUICK:-} ]] || export SMASH_REQUIRE_GPU=1
+    CARGO_TARGET_DIR=$WORK/target bin/lib-test --test-threads=1 "${tests[@]}"
+    ;;
 short) training "$device" short train "${short[@]}" ;;
 memcheck | racecheck)
     have compute-sanitizer

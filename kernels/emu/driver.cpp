@@ -132,6 +132,17 @@ const Settings& settings() {
   return read;
 }
 
+// With SMASH_EMU_STATS=FILE the counters of a program, one per line, when it ends.
+__attribute__((destructor)) static void write_stats() {
+  const char* path = getenv("SMASH_EMU_STATS");
+  FILE* file = path ? fopen(path, "w") : nullptr;
+  if (!file) return;
+  fprintf(file, "kernels %llu\ngraph_launches %llu\nprofiler_starts %llu\nprofiler_stops %llu\n",
+          (unsigned long long)stats.kernels, (unsigned long long)stats.graph_launches,
+          (unsigned long long)stats.profiler_starts, (unsigned long long)stats.profiler_stops);
+  fclose(file);
+}
+
 std::recursive_mutex& mutex() {
   static auto* one = new std::recursive_mutex;  // never destroyed: threads may outlive static objects
   return *one;

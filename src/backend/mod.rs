@@ -15,7 +15,10 @@ pub use cpu::Cpu;
 pub use cuda::{Cuda, Recording};
 pub use memory::{Claims, Memory, Region, Span};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+
+/// Most numbers of a tensor on a GPU: kernels count in 32 bits.
+const MOST_ON_CUDA: usize = i32::MAX as usize;
 
 /// What executes the kernels.
 #[derive(Debug)]
@@ -126,7 +129,14 @@ impl Context {
     }
 
     /// Takes `len` f32 of the step arena. The contents are arbitrary.
+    ///
+    /// # Errors
+    /// [`Error::Run`] when the arena is full, or a kernel could not count that far.
     pub fn alloc(&mut self, len: usize) -> Result<Span> {
+        if self.kind() == Kind::Cuda && len > MOST_ON_CUDA {
+            let message = format!("a tensor of {len} numbers is more than the kernels count; use smaller batches");
+            return Err(Error::Run(message));
+        }
         Ok(Span { region: Region::Step, start: self.arena.alloc(len)?, len })
     }
 

@@ -95,11 +95,13 @@ impl Chosen {
     pub fn context(&self, planned: usize, room: usize) -> Result<Context> {
         match self.place {
             Place::Cpu { threads, isa } => Context::cpu(Cpu::with_isa(threads, isa), room * planned),
-            // A GPU has no untouched memory: an eighth more, for architectures the plan did not foresee.
+            // Architectures that the plan did not foresee want the same room on a GPU, where it is taken
+            // whether it is touched or not: so it may have no more than half of what is free.
             Place::Cuda { ordinal, tf32, .. } => {
                 let mut cuda = Cuda::open(ordinal)?;
                 cuda.set_conv_policy(if tf32 { ConvPolicy::Fast } else { ConvPolicy::Exact });
-                Context::cuda(cuda, planned + planned / 8)
+                let half = cuda.free_bytes()? / 2 / size_of::<f32>();
+                Context::cuda(cuda, (room * planned).min(half.max(planned)))
             }
         }
     }

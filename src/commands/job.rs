@@ -1,6 +1,7 @@
 //! What all stages of a run share: settings, images, the run directory, interruption.
 
 use crate::backend::Context;
+use crate::backend::cuda::MAX_VIEWS;
 use crate::cli::{GlobalArgs, RunArgs};
 use crate::commands::device::{Chosen, choose};
 use crate::commands::profiling;
@@ -71,6 +72,14 @@ impl Job {
             return Err(Error::config("--profile-steps", message));
         }
         let (config, dir) = resolve(args, directory)?;
+        let most = config.space.max_banks();
+        if device.cuda().is_some() && most > MAX_VIEWS {
+            let message = format!(
+                "its blocks may have {most} memory banks, and an op reads at most {MAX_VIEWS} on a GPU; change \
+                 unit, n_max or max_bank_size, or use --device cpu"
+            );
+            return Err(Error::config("space", message));
+        }
         let dataset = crate::data::open(&DataSpec::parse(&config.data.source))?;
         let (train, validation) =
             validation_split(dataset.train.labels(), config.data.validation, config.seed, config.data.split.into())?;
@@ -139,7 +148,17 @@ impl Job {
         if let (Some(record), serde_json::Value::Object(device)) = (record.as_object_mut(), self.device.json()) {
             record.extend(device);
         }
-        write_json(&self.dir.join("env.json"), &record)
+        let path = self.dir.join("env.json");
+        let before = std::fs::read(&path).ok().and_then(|old| serde_json::from_slice::<serde_json::Value>(&old).ok());
+        // Not a stop: whoever resumes elsewhere may have no other machine.
+        if let Some(before) = before.filter(|old| ["device", "gpu", "simd", "tf32"].iter().any(|k| old[k] != record[k]))
+        {
+            let name = |env: &serde_json::Value| {
+                ["device", "gpu", "simd"].map(|k| env[k].as_str().unwrap_or("").to_string()).join(" ")
+            };
+            self.say(&format!("this run was last worked on by {}, which rounds differently", name(&before).trim()));
+        }
+        write_json(&path, &record)
     }
 
     /// A context whose step arena holds `planned` f32, with `room` as in [`Chosen::context`].

@@ -1,7 +1,7 @@
 //! Scoring without training: the error of an architecture with generated weights, and the error
 //! of a trained network, on images that neither has learned from.
 
-use crate::backend::{Context, Recording};
+use crate::backend::{Context, Pending, Recording};
 use crate::error::Result;
 use crate::nas::arch::Architecture;
 use crate::nas::mainnet;
@@ -57,6 +57,13 @@ fn evaluate<'a>(
     let mut total = Outcome::default();
     // All batches are of one size but the last, which is not one of the passes that repeat.
     let (mut recording, mut size) = (Recording::default(), None);
+    // A GPU computes one batch while the next one is queued.
+    let mut under_way: Option<(Pending, usize)> = None;
+    let mut take_in = |tape: &mut Tape<'_>, batch: Option<(Pending, usize)>| -> Result<()> {
+        let Some((values, images)) = batch else { return Ok(()) };
+        total.add(outcome(&tape.wait(values)?, images));
+        Ok(())
+    };
     for batch in batches {
         let pass = |tape: &mut Tape<'_>| {
             let images = batch_gather(tape, batch.set, &batch.indices, &batch.placements, gather)?;
@@ -67,9 +74,11 @@ fn evaluate<'a>(
         };
         let repeats = *size.get_or_insert(batch.labels.len()) == batch.labels.len();
         let loss = if repeats { tape.replay(&mut recording, pass)? } else { pass(tape)? };
-        total.add(outcome(&tape.read(loss.result)?, batch.labels.len()));
+        let queued = (tape.read_later(loss.result)?, batch.labels.len());
         tape.release(loss.loss);
         tape.release(loss.result);
+        take_in(tape, under_way.replace(queued))?;
     }
+    take_in(tape, under_way)?;
     Ok(total)
 }

@@ -20,7 +20,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::backend::{Claims, Context, Cpu, Cuda, Kind, Recording, Region, Span, cpu, cuda};
+use crate::backend::{Claims, Context, Cpu, Cuda, Kind, Pending, Recording, Region, Span, cpu, cuda};
 use crate::error::Result;
 use crate::tensor::{Shape, Tensor};
 use crate::trace::{self, Level};
@@ -275,6 +275,22 @@ impl<'c> Tape<'c> {
     /// As [`Context::read`].
     pub fn read(&mut self, var: Var) -> Result<Vec<f32>> {
         self.context.read(self.tensor(var).span)
+    }
+
+    /// Asks for the elements of a small value; see [`Context::read_later`].
+    ///
+    /// # Errors
+    /// As [`Context::read_later`].
+    pub fn read_later(&mut self, var: Var) -> Result<Pending> {
+        self.context.read_later(self.tensor(var).span)
+    }
+
+    /// What [`Tape::read_later`] promised.
+    ///
+    /// # Errors
+    /// As [`Context::wait`].
+    pub fn wait(&mut self, pending: Pending) -> Result<Vec<f32>> {
+        self.context.wait(pending)
     }
 
     /// The gradient of a value after [`Tape::backward`], copied off the device; `None` when

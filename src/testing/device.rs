@@ -1,6 +1,6 @@
 //! For tests: a GPU if there is one, otherwise the emulator. One of them there always is.
 //!
-//! With SMASH_TEST_EMULATOR set, it is the emulator in any case.
+//! With SMASH_TEST_EMULATOR set, it is the emulator in any case; with SMASH_REQUIRE_GPU never.
 
 #[path = "../../tests/support/emulator.rs"]
 #[allow(dead_code)] // other tests look at its counters
@@ -45,8 +45,10 @@ fn load() -> &'static Emulator {
 /// When there is none: a test that needs one has failed.
 pub fn open() -> Device {
     let forced = std::env::var_os("SMASH_TEST_EMULATOR").is_some_and(|value| !value.is_empty());
-    if forced || cuda::probe(0).is_err() {
-        load();
+    match cuda::probe(0) {
+        Ok(_) if !forced => {}
+        Err(error) if std::env::var_os("SMASH_REQUIRE_GPU").is_some() => panic!("{error}"),
+        _ => drop(load()),
     }
     let cuda = Cuda::open(0).unwrap_or_else(|error| panic!("{error}; SMASH_TEST_EMULATOR=1 needs no GPU"));
     let name = cuda.info().name.clone();

@@ -18,6 +18,8 @@ fn poison(index: usize) -> f32 {
 pub enum Variant {
     /// The op's own choice.
     Automatic,
+    /// The same with TF32 allowed, as --tf32 does.
+    Fast,
     /// These only.
     Only(ConvVariant),
 }
@@ -27,8 +29,10 @@ impl Variant {
     pub fn all(op: &str, kind: Kind) -> &'static [Self] {
         const TILES: [Variant; 2] = [Variant::Only(ConvVariant::Tiled), Variant::Only(ConvVariant::Tf32)];
         match (op, kind) {
-            ("conv2d", Kind::Cuda) => &[Self::Automatic, TILES[0], TILES[1], Self::Only(ConvVariant::Direct)],
-            ("pointwise", Kind::Cuda) => &[Self::Automatic, TILES[0], TILES[1]],
+            ("conv2d", Kind::Cuda) => {
+                &[Self::Automatic, Self::Fast, TILES[0], TILES[1], Self::Only(ConvVariant::Direct)]
+            }
+            ("pointwise", Kind::Cuda) => &[Self::Automatic, Self::Fast, TILES[0], TILES[1]],
             _ => &[Self::Automatic],
         }
     }
@@ -37,6 +41,7 @@ impl Variant {
     pub fn name(self) -> &'static str {
         match self {
             Self::Automatic => "automatic",
+            Self::Fast => "fast",
             Self::Only(ConvVariant::Tiled) => "tiled",
             Self::Only(ConvVariant::Direct) => "direct",
             Self::Only(ConvVariant::Tf32) => "tf32",
@@ -45,12 +50,13 @@ impl Variant {
 
     /// How exact its products are.
     pub fn precision(self) -> Precision {
-        if self == Self::Only(ConvVariant::Tf32) { Precision::Tf32 } else { Precision::F32 }
+        if [Self::Fast, Self::Only(ConvVariant::Tf32)].contains(&self) { Precision::Tf32 } else { Precision::F32 }
     }
 
     fn policy(self) -> ConvPolicy {
         match self {
             Self::Automatic => ConvPolicy::Exact,
+            Self::Fast => ConvPolicy::Fast,
             Self::Only(variant) => ConvPolicy::Only(variant),
         }
     }

@@ -42,18 +42,30 @@ fn succeed(command: &mut Command) -> Output {
     output
 }
 
+/// What the driver counted while a command ran, which must succeed.
+#[track_caller]
+fn counts(scene: &Scene, line: &str) -> BTreeMap<String, u64> {
+    let path = scene.path("counts");
+    succeed(command(scene, line).env("SMASH_EMU_STATS", &path));
+    let text = std::fs::read_to_string(path).unwrap();
+    let pairs = text.lines().map(|line| line.split_once(' ').unwrap());
+    pairs.map(|(name, count)| (name.to_string(), count.parse().unwrap())).collect()
+}
+
 /// The one sentence of a command that fails with exit status 6.
 #[track_caller]
 fn refusal(line: &str, variable: &str, value: &str) -> String {
     complaint(&command(&Scene::new(), line).env(variable, value).output().unwrap(), 6)
 }
 
-/// The files of a whole run on the emulated GPU.
+/// The files of a whole run on the emulated GPU, whose twelve steps of the winner and last batches of
+/// every evaluation are replays of graphs.
 fn on_the_gpu() -> &'static BTreeMap<String, Vec<u8>> {
     static FILES: OnceLock<BTreeMap<String, Vec<u8>>> = OnceLock::new();
     FILES.get_or_init(|| {
         let scene = scene();
-        succeed(&mut command(&scene, &format!("{RUN} -q --device cuda:0")));
+        let counts = counts(&scene, &format!("{RUN} -q --device cuda:0"));
+        assert!(counts["graph_launches"] > 10, "{counts:?}");
         files(&scene.path("run"))
     })
 }
@@ -141,11 +153,27 @@ fn a_network_trained_on_the_gpu_is_evaluated_on_either_device() {
 fn a_profiler_is_told_to_record_the_steps_asked_for() {
     let scene = scene();
     let line = "train --config settings.toml --out run -q --device cuda:0 --profile-steps 2:4";
-    succeed(&mut command(&scene, line));
+    let counts = counts(&scene, line);
+    assert_eq!((counts["profiler_starts"], counts["profiler_stops"]), (1, 1));
     let other = self::scene();
     succeed(&mut command(&other, &line.replace(" --profile-steps 2:4", "")));
     let metrics = |scene: &Scene| std::fs::read(scene.path("run/metrics.jsonl")).unwrap();
     assert_eq!(metrics(&scene), metrics(&other), "it changes nothing");
+}
+
+#[test]
+fn tf32_is_recorded_and_a_run_resumed_without_it_says_so() {
+    let scene = scene();
+    let line = "train --config settings.toml --out run --device cuda:0 --epochs 1";
+    succeed(&mut command(&scene, &format!("{line} --tf32 -q")));
+    let env: Value = serde_json::from_slice(&std::fs::read(scene.path("run/env.json")).unwrap()).unwrap();
+    assert_eq!(env["tf32"], true);
+    let resumed = command(&scene, &format!("{line} --resume")).output().unwrap();
+    let words = text(&resumed.stderr);
+    assert!(
+        words.contains("this run was last worked on by cuda:0 smash CPU emulator, which rounds differently"),
+        "{words}"
+    );
 }
 
 #[test]

@@ -36,8 +36,12 @@ impl DeviceInfo {
     }
 }
 
-/// An [`Error::Run`] that says what the device was doing.
+/// An [`Error::Run`] that says what the device was doing; [`Error::Device`] when it had no memory for it.
 pub fn fault(device: &str, doing: &str, error: DriverError) -> Error {
+    if error.0 == CUresult::CUDA_ERROR_OUT_OF_MEMORY {
+        let message = format!("no memory is left for {doing}; end other programs that use it");
+        return Error::Device { name: device.to_string(), message };
+    }
     Error::Run(format!("{device}: {doing}: {}", describe(error)))
 }
 

@@ -163,7 +163,8 @@ impl Kernels {
                 None => return Err(unusable(format!("this build has no kernels for {op}"))),
             },
         };
-        // SAFETY: the image is a whole fatbin of nvcc (or the emulator's marker), which the driver checks.
+        // SAFETY: the image is a whole fatbin of nvcc, of this build or of a folder that the user trusts, or
+        // the emulator's marker.
         let module = unsafe { result::module::load_data(image.as_ptr().cast()) }.map_err(|e| match e.0 {
             sys::CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU => unusable(format!(
                 "the kernels were built for {}, not for this GPU; set SMASH_CUDA_ARCHS and build again",

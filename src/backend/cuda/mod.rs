@@ -42,6 +42,12 @@ use residents::Residents;
 use staging::{Readback, Staging};
 use std::sync::Arc;
 
+/// Numbers that are written to the device at once: half a megabyte.
+const PIECE: usize = 1 << 17;
+
+/// Blocks along y or z that a launch may have.
+const MAX_BLOCKS_YZ: u32 = 65_535;
+
 /// Memory regions of a context.
 const REGIONS: usize = 6;
 
@@ -131,7 +137,10 @@ impl Cuda {
     /// # Errors
     /// [`Error::Device`] when the GPU has not that much memory, with what was asked and what is free.
     pub fn reserve(&mut self, region: Region, len: usize) -> Result<()> {
-        self.regions[region as usize] = None;
+        if self.regions[region as usize].take().is_some() {
+            // Freeing is queued too: without waiting, the old memory would still be taken.
+            self.synchronize()?;
+        }
         let allocated = self.stream.alloc_zeros::<f32>(len.max(1));
         let memory = allocated.map_err(|e| self.out_of_memory(&format!("{region:?} memory"), len * 4, e))?;
         self.regions[region as usize] = Some(memory);
@@ -150,6 +159,16 @@ impl Cuda {
             mib(self.info.memory_bytes)
         );
         Error::Device { name: self.info.device.clone(), message }
+    }
+
+    /// Bytes of device memory that nobody uses.
+    ///
+    /// # Errors
+    /// [`Error::Run`] when the GPU reports a fault.
+    pub fn free_bytes(&self) -> Result<usize> {
+        self.stream()?;
+        let (free, _) = self.context.mem_get_info().map_err(|e| self.fault("asking for its memory", e))?;
+        Ok(free)
     }
 
     /// Numbers in a region.
@@ -177,6 +196,9 @@ impl Cuda {
     pub fn launch<P: Params>(&mut self, op: &'static str, pass: &'static str, grid: Grid, params: &P) -> Result<()> {
         if grid.is_empty() {
             return Ok(());
+        }
+        if grid.blocks[1].max(grid.blocks[2]) > MAX_BLOCKS_YZ {
+            return Err(Error::Run(format!("{op}_{pass}: {:?} blocks are more than a GPU takes", grid.blocks)));
         }
         let stream = self.stream()?;
         let function = self.kernels.function::<P>(op, pass)?;
@@ -248,8 +270,12 @@ impl Cuda {
     /// # Errors
     /// [`Error::Run`] when the GPU reports a fault.
     pub fn write(&mut self, span: Span, values: &[f32]) -> Result<()> {
-        let from = self.upload(values)?;
-        self.copy(from, span)
+        // In pieces, so that pinned memory does not have to grow to the largest of them.
+        for (i, piece) in values.chunks(PIECE).enumerate() {
+            let from = self.upload(piece)?;
+            self.copy(from, span.sub(i * PIECE, piece.len()))?;
+        }
+        Ok(())
     }
 
     /// Queues a copy inside device memory.
