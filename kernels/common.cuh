@@ -20,6 +20,8 @@
 #define SMASH_KERNEL(threads, name, Struct) \
   extern "C" __global__ void __launch_bounds__(threads) name(const __grid_constant__ Struct p)
 #define UNROLL _Pragma("unroll")
+// A GPU faults by itself where a vector is not aligned.
+#define SMASH_ALIGNED(address, bytes)
 #endif
 
 // The widest load that the alignment of a row allows: V consecutive floats.
@@ -30,11 +32,13 @@ struct alignas(4 * V) Vec {
 
 template <int V>
 __device__ __forceinline__ Vec<V> load(const float* from) {
+  SMASH_ALIGNED(from, sizeof(Vec<V>));
   return *reinterpret_cast<const Vec<V>*>(from);
 }
 
 template <int V>
 __device__ __forceinline__ void store(float* to, const Vec<V>& v) {
+  SMASH_ALIGNED(to, sizeof(Vec<V>));
   *reinterpret_cast<Vec<V>*>(to) = v;
 }
 

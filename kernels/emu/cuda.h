@@ -28,6 +28,9 @@
 #define __shared__ static
 #endif
 #define UNROLL
+#define SMASH_ALIGNED(address, bytes)                              \
+  if (reinterpret_cast<uintptr_t>(address) % (bytes) != 0)         \
+  emu::fail("misaligned address: %p for a vector of %zu bytes", static_cast<const void*>(address), size_t(bytes))
 
 #define threadIdx (emu::self->thread_index)
 #define blockIdx (emu::self->block_index)
