@@ -16,9 +16,10 @@ struct AdamParams {
   float beta2;
   float epsilon;
   float decay;
+  uint32_t undecayed;  // parameters at the start without weight decay
   uint32_t len;
 };
-SMASH_PARAMS(AdamParams, w, gradient, first, second, loss, rates, beta1, beta2, epsilon, decay, len)
+SMASH_PARAMS(AdamParams, w, gradient, first, second, loss, rates, beta1, beta2, epsilon, decay, undecayed, len)
 
 struct Update {
   template <int V>
@@ -27,7 +28,7 @@ struct Update {
     Vec<V> w = load<V>(p.w + i), m = load<V>(p.first + i), v = load<V>(p.second + i);
     const Vec<V> gradient = load<V>(p.gradient + i);
     UNROLL for (int j = 0; j < V; j++) {
-      const float g = gradient.at[j] + p.decay * w.at[j];
+      const float g = gradient.at[j] + (i + j < p.undecayed ? 0.f : p.decay) * w.at[j];
       m.at[j] += (1.f - p.beta1) * (g - m.at[j]);
       v.at[j] = p.beta2 * v.at[j] + (1.f - p.beta2) * g * g;
       w.at[j] -= lr * (m.at[j] / c1) / (sqrtf(v.at[j] / c2) + p.epsilon);

@@ -12,9 +12,10 @@ struct SgdParams {
   const float* rate;
   float momentum;
   float decay;
+  uint32_t undecayed;  // parameters at the start without weight decay
   uint32_t len;
 };
-SMASH_PARAMS(SgdParams, w, gradient, velocity, loss, rate, momentum, decay, len)
+SMASH_PARAMS(SgdParams, w, gradient, velocity, loss, rate, momentum, decay, undecayed, len)
 
 struct Update {
   template <int V>
@@ -22,7 +23,7 @@ struct Update {
     Vec<V> w = load<V>(p.w + i), v = load<V>(p.velocity + i);
     const Vec<V> gradient = load<V>(p.gradient + i);
     UNROLL for (int j = 0; j < V; j++) {
-      const float g = gradient.at[j] + p.decay * w.at[j];
+      const float g = gradient.at[j] + (i + j < p.undecayed ? 0.f : p.decay) * w.at[j];
       v.at[j] = p.momentum * v.at[j] + g;
       w.at[j] -= *p.rate * (g + p.momentum * v.at[j]);
     }

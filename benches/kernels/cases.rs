@@ -341,7 +341,8 @@ pub fn updates(quick: bool) -> Vec<Update> {
             flop: 0.0,
             bytes: bytes(7), // reads four buffers, writes three
             apply: Box::new(|context, span, loss| {
-                let config = Adam { lr: 1e-4, beta1: 0.5, beta2: 0.999, epsilon: 1e-4, decay: 1e-4, step: 3 };
+                let config =
+                    Adam { lr: 1e-4, beta1: 0.5, beta2: 0.999, epsilon: 1e-4, decay: 1e-4, undecayed: 0, step: 3 };
                 adam(context, span, config, loss)
             }),
         },
@@ -352,7 +353,7 @@ pub fn updates(quick: bool) -> Vec<Update> {
             flop: 0.0,
             bytes: bytes(5), // reads three buffers, writes two
             apply: Box::new(|context, span, loss| {
-                sgd(context, span, Sgd { lr: 1e-3, momentum: 0.9, decay: 1e-4 }, loss)
+                sgd(context, span, Sgd { lr: 1e-3, momentum: 0.9, decay: 1e-4, undecayed: 0 }, loss)
             }),
         },
     ]

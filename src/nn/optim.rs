@@ -66,18 +66,13 @@ impl Optimizer {
     /// # Errors
     /// As [`Context::compute`].
     pub fn step(self, context: &mut Context, store: &ParamStore, lr: f32, step: u64, loss: Span) -> Result<()> {
-        let [undecayed, decayed] = store.decay_ranges();
-        for (span, factor) in [(undecayed, 0.0), (decayed, 1.0)] {
-            match self {
-                Self::Adam { beta1, beta2, epsilon, decay } => {
-                    adam(context, span, Adam { lr, beta1, beta2, epsilon, step, decay: factor * decay }, loss)?;
-                }
-                Self::Sgd { momentum, decay } => {
-                    sgd(context, span, Sgd { lr, momentum, decay: factor * decay }, loss)?;
-                }
+        let (span, undecayed) = (store.span(), store.undecayed());
+        match self {
+            Self::Adam { beta1, beta2, epsilon, decay } => {
+                adam(context, span, Adam { lr, beta1, beta2, epsilon, step, decay, undecayed }, loss)
             }
+            Self::Sgd { momentum, decay } => sgd(context, span, Sgd { lr, momentum, decay, undecayed }, loss),
         }
-        Ok(())
     }
 }
 

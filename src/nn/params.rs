@@ -98,10 +98,14 @@ impl ParamStore {
         self.len == 0
     }
 
-    /// The ranges without and with weight decay.
-    pub fn decay_ranges(&self) -> [Span; 2] {
-        let span = |start, end| Span { region: Region::Params, start, len: end - start };
-        [span(0, self.undecayed), span(self.undecayed, self.len)]
+    /// All parameters.
+    pub fn span(&self) -> Span {
+        Span { region: Region::Params, start: 0, len: self.len }
+    }
+
+    /// So many of the first have no weight decay.
+    pub fn undecayed(&self) -> usize {
+        self.undecayed
     }
 
     /// Reserves all regions in `context`, zeroed, and starts the running statistics.

@@ -76,7 +76,7 @@ pub struct Check {
 }
 
 impl Check {
-    /// A check that has no name yet; [`checks!`] gives it one.
+    /// A check that has no name yet; `checks!` gives it one.
     pub fn new(body: impl Fn(&Lab, &mut Measured) -> Result<()> + 'static) -> Self {
         Self { op: "", name: String::new(), body: Box::new(body) }
     }

@@ -7,7 +7,7 @@
 //! `cargo test` runs on every instruction set and on the CUDA device of the tests.
 //!
 //! Most checks are a [`Case`]: one driver that also takes gradients. Each op lists its checks in
-//! `ops/<op>/checks.rs`; [`checks!`] makes the list and one test for each entry.
+//! `ops/<op>/checks.rs`; `checks!` makes the list and one test for each entry.
 //!
 //! | file | what |
 //! |---|---|

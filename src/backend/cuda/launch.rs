@@ -60,7 +60,7 @@ pub type Field = (&'static str, usize, usize);
 /// The parameter of a kernel: the twin of a struct in `kernels/`.
 ///
 /// # Safety
-/// `repr(C)`, of plain numbers and addresses, with all its fields listed. Made by [`params!`] only.
+/// `repr(C)`, of plain numbers and addresses, with all its fields listed. Made by `params!` only.
 pub unsafe trait Params: std::marker::Copy + 'static {
     /// Its name in both languages.
     const NAME: &'static str;

@@ -1,4 +1,4 @@
-//! adam against the f64 recurrence over 20 steps, two ranges with weight decays of their own.
+//! adam against the f64 recurrence over 20 steps, two ranges, the second of which has no parameters without weight decay.
 
 use super::{Adam, OP, adam};
 use crate::backend::{Context, Region, Span};
@@ -16,15 +16,17 @@ checks!(
 
 /// More than two pieces of 16 Ki elements, not a multiple of anything.
 const LEN: usize = 40_013;
-/// (start, length, weight decay); what lies between and after them is never updated.
-const RANGES: [(usize, usize, f32); 2] = [(3, 35_001, 0.0), (35_011, 4_999, 0.1)];
+/// (start, length, so many of the first without weight decay); what lies between and after them is
+/// never updated.
+const RANGES: [(usize, usize, usize); 2] = [(3, 35_001, 20_006), (35_011, 4_999, 0)];
+const DECAY: f32 = 0.1;
 const STEPS: u64 = 20;
 /// What parameters, moments are; the step also has gradients.
 const MOVED: [Region; 3] = [Region::Params, Region::Moment1, Region::Moment2];
 
-fn config(step: u64, decay: f32) -> Adam {
+fn config(step: u64, undecayed: usize) -> Adam {
     // Learning rate and step change; betas are far from 1 so that 20 steps show them.
-    Adam { lr: 0.01 / step as f32, beta1: 0.8, beta2: 0.95, epsilon: 1e-3, decay, step }
+    Adam { lr: 0.01 / step as f32, beta1: 0.8, beta2: 0.95, epsilon: 1e-3, decay: DECAY, undecayed, step }
 }
 
 fn draw(seed: u64) -> Vec<f32> {
@@ -50,8 +52,8 @@ fn run(lab: &Lab, measured: &mut Measured, loss: f32) -> Result<[Vec<f32>; 3]> {
         let loss = prepare(context, loss)?;
         for step in 1..=STEPS {
             context.write(Region::Grads.span(LEN), &draw(step))?;
-            for (start, len, decay) in RANGES {
-                adam(context, Span { region: Region::Params, start, len }, config(step, decay), loss)?;
+            for (start, len, undecayed) in RANGES {
+                adam(context, Span { region: Region::Params, start, len }, config(step, undecayed), loss)?;
             }
         }
         measured.exact("gradients are read only", &context.read(Region::Grads.span(LEN))?, &draw(STEPS));
@@ -68,11 +70,11 @@ fn reference() -> [Vec<f64>; 3] {
     let (mut m, mut v) = (vec![0.0; LEN], vec![0.0; LEN]);
     for step in 1..=STEPS {
         let grads = draw(step);
-        for (start, len, decay) in RANGES {
-            let Adam { lr, beta1, beta2, epsilon, decay, .. } = config(step, decay);
+        for (start, len, undecayed) in RANGES {
+            let Adam { lr, beta1, beta2, epsilon, decay, undecayed, .. } = config(step, undecayed);
             let [lr, beta1, beta2, epsilon, decay] = [lr, beta1, beta2, epsilon, decay].map(f64::from);
             for i in start..start + len {
-                let g = f64::from(grads[i]) + decay * w[i];
+                let g = f64::from(grads[i]) + if i < start + undecayed { 0.0 } else { decay } * w[i];
                 m[i] = beta1 * m[i] + (1.0 - beta1) * g;
                 v[i] = beta2 * v[i] + (1.0 - beta2) * g * g;
                 let first = m[i] / (1.0 - beta1.powi(step as i32));
@@ -110,7 +112,7 @@ fn the_first_step_is_the_learning_rate_whatever_the_gradient() -> Vec<Check> {
         let after = lab.run(1 << 10, |context| {
             let loss = prepare(context, 1.0)?;
             context.write(Region::Grads.span(4), &[1e-3, -1e-3, 1e3, -1e3])?;
-            let config = Adam { lr: 0.5, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.0, step: 1 };
+            let config = Adam { lr: 0.5, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.0, undecayed: 0, step: 1 };
             adam(context, span, config, loss)?;
             context.read(span)
         })?;

@@ -17,6 +17,7 @@ params! {
         beta2: f32,
         epsilon: f32,
         decay: f32,
+        undecayed: u32,
         len: u32,
     }
 }
@@ -37,6 +38,7 @@ pub fn adam(cuda: &mut Cuda, span: Span, config: Adam, loss: Span) -> Result<()>
         beta2: config.beta2,
         epsilon: config.epsilon,
         decay: config.decay,
+        undecayed: config.undecayed as u32,
         len: span.len as u32,
     };
     cuda.launch(OP, "update", Grid::elementwise(span.len), &params)

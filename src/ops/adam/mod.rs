@@ -1,9 +1,9 @@
-//! Adam over flat buffers, all parameters of a range in one pass (Kingma & Ba 2014).
+//! Adam over flat buffers, all parameters in one pass (Kingma & Ba 2014).
 //!
 //! With g = gradient + decay * w:  m = b1 m + (1-b1) g,  v = b2 v + (1-b2) g^2,
 //! w -= lr * (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps).
 //!
-//! Weight decay is the L2 form, per range: the HyperNet has none (Brock et al. 2018, appendix C).
+//! Weight decay is the L2 form; the HyperNet, which comes first, has none (Brock et al. 2018, appendix C).
 
 pub mod checks;
 mod cpu;
@@ -27,6 +27,8 @@ pub struct Adam {
     pub epsilon: f32,
     /// Weight decay.
     pub decay: f32,
+    /// So many of the first parameters have no weight decay.
+    pub undecayed: usize,
     /// Number of this step, from 1.
     pub step: u64,
 }

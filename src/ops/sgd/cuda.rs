@@ -14,6 +14,7 @@ params! {
         rate: Address,
         momentum: f32,
         decay: f32,
+        undecayed: u32,
         len: u32,
     }
 }
@@ -30,6 +31,7 @@ pub fn sgd(cuda: &mut Cuda, span: Span, config: Sgd, loss: Span) -> Result<()> {
         rate,
         momentum: config.momentum,
         decay: config.decay,
+        undecayed: config.undecayed as u32,
         len: span.len as u32,
     };
     cuda.launch(OP, "update", Grid::elementwise(span.len), &params)

@@ -21,6 +21,8 @@ pub struct Sgd {
     pub momentum: f32,
     /// Weight decay.
     pub decay: f32,
+    /// So many of the first parameters have no weight decay.
+    pub undecayed: usize,
 }
 
 /// Updates the parameters in `span` (region `Params`), unless the number at `loss` is not finite;
