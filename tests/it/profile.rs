@@ -127,8 +127,8 @@ fn a_profiler_sees_every_step_phase_and_op_and_changes_nothing() {
         ("backward/linear_backward", steps),
         ("step/update", steps),
         ("epoch/wait", steps),
-        ("update/adam_update", 2 * STEPS),
-        ("update/sgd_update", 2 * RETRAIN_STEPS * networks),
+        ("update/adam_update", STEPS),
+        ("update/sgd_update", RETRAIN_STEPS * networks),
         // SMASH validation takes another architecture for each batch.
         ("epoch/score", validated),
         ("-/score", SCORED),
