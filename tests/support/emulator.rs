@@ -63,7 +63,9 @@ pub fn library_of(sources: &Path, sanitize: Option<Sanitize>) -> Result<PathBuf,
 const LIBRARY: &str = "libcuda.so";
 
 fn root() -> PathBuf {
-    std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("."), PathBuf::from)
+    // Without cargo the current folder, in full: compilers are started elsewhere.
+    let here = || std::env::current_dir().unwrap_or_else(|_| ".".into());
+    std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(here, PathBuf::from)
 }
 
 fn target() -> PathBuf {
