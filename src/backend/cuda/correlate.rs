@@ -4,7 +4,7 @@
 //! parts. Its size depends on the shape alone, never on the variant or the GPU, so that a dry
 //! run finds it, and so that results are the same on every GPU.
 
-use super::{Address, ConvVariant, Cuda, Grid, params};
+use super::{Address, ConvVariant, Cuda, Grid, Params, params};
 use crate::backend::Span;
 use crate::backend::cpu::{Direction, Filter};
 use crate::error::Result;
@@ -24,6 +24,28 @@ const DIRECT_DEPTH: usize = 4;
 
 /// The kernels of one pass, by variant and floats per load.
 pub type Names = [[&'static str; 3]; 7];
+
+/// All kernels of a pass.
+pub struct Pass {
+    /// Those that compute.
+    pub names: Names,
+    /// Packs the filter.
+    pub pack: &'static str,
+    /// Adds parts.
+    pub reduce: &'static str,
+}
+
+/// The [`Pass`] of this name.
+macro_rules! correlate_pass {
+    ($pass:literal) => {
+        $crate::backend::cuda::Pass {
+            names: $crate::backend::cuda::correlate_names!($pass),
+            pack: concat!($pass, "_pack"),
+            reduce: concat!($pass, "_reduce"),
+        }
+    };
+}
+pub(crate) use correlate_pass;
 
 /// The [`Names`] of a pass.
 macro_rules! correlate_names {
@@ -140,8 +162,8 @@ impl Correlation {
         }
     }
 
-    /// The kernel of `names` to launch, `vector` being the floats its loads may take.
-    pub fn choose(&self, cuda: &Cuda, names: &Names, vector: usize) -> Chosen {
+    /// The kernel of `pass` to launch, `vector` being the floats its loads may take.
+    pub fn choose(&self, cuda: &Cuda, pass: &Pass, vector: usize) -> Chosen {
         let variant = cuda.conv_policy().variant(|tf32| self.variant(tf32));
         let kernel = self.kernel(variant);
         let direct = kernel >= FIRST_DIRECT;
@@ -149,7 +171,26 @@ impl Correlation {
         let blocks =
             [self.plane.div_ceil(columns), self.rows().div_ceil(TILE_ROWS[kernel]), self.filter.groups * part_count];
         let grid = Grid { blocks: blocks.map(|b| b as u32), threads: 128 };
-        Chosen { name: names[kernel][vector / 2], grid, part_count }
+        Chosen { name: pass.names[kernel][vector / 2], grid, part_count }
+    }
+
+    /// Launches the chosen kernel of `pass` and, if it leaves parts, the one that adds them.
+    ///
+    /// # Errors
+    /// As [`Cuda::launch`].
+    pub fn launch<P: Params>(
+        &self,
+        cuda: &mut Cuda,
+        op: &'static str,
+        pass: &Pass,
+        chosen: &Chosen,
+        params: &P,
+    ) -> Result<()> {
+        cuda.launch(op, chosen.name, chosen.grid, params)?;
+        if chosen.part_count == 1 {
+            return Ok(());
+        }
+        cuda.launch(op, pass.reduce, Grid::cover(self.result_len(), 256), params)
     }
 }
 

@@ -74,9 +74,9 @@ impl FilterGradient {
     fn kernel(&self, variant: ConvVariant) -> usize {
         match variant {
             ConvVariant::Tiled if self.filter.out_len.max(self.filter.in_len) <= 32 => 0,
-            // One tap has no groups to speak of: no direct kernel.
             ConvVariant::Tiled => 1,
             ConvVariant::Tf32 => 2,
+            // One tap has no groups to speak of: no direct kernel.
             ConvVariant::Direct if self.filter.taps() == 1 => 0,
             ConvVariant::Direct => 3,
         }

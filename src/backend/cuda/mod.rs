@@ -20,8 +20,8 @@ mod staging;
 mod views;
 
 pub use conv::{ConvPolicy, ConvVariant};
-pub(crate) use correlate::correlate_names;
-pub use correlate::{Chosen, Correlation, Names, pack};
+pub use correlate::{Chosen, Correlation, Names, Pass, pack};
+pub(crate) use correlate::{correlate_names, correlate_pass};
 pub use driver::{DeviceInfo, probe};
 pub use elementwise::{accumulate, gate_leaky};
 pub use filter_gradient::{FilterGradient, FilterTarget, add_parts};

@@ -4,7 +4,7 @@ use super::{Conv2d, OP};
 use crate::backend::Span;
 use crate::backend::cpu::Direction;
 use crate::backend::cuda::{
-    Address, Correlation, Cuda, FilterGradient, FilterTarget, Grid, Names, add_parts, correlate_names, pack, params,
+    Address, Correlation, Cuda, FilterGradient, FilterTarget, Pass, add_parts, correlate_pass, pack, params,
 };
 use crate::error::Result;
 use crate::tape::GradTarget;
@@ -25,16 +25,8 @@ params! {
     }
 }
 
-/// Kernels of a pass: those that compute, that packs the filter, that adds parts.
-struct Pass {
-    names: Names,
-    pack: &'static str,
-    reduce: &'static str,
-}
-
-const FORWARD: Pass = Pass { names: correlate_names!("forward"), pack: "forward_pack", reduce: "forward_reduce" };
-const BACKWARD_DATA: Pass =
-    Pass { names: correlate_names!("backward_data"), pack: "backward_data_pack", reduce: "backward_data_reduce" };
+const FORWARD: Pass = correlate_pass!("forward");
+const BACKWARD_DATA: Pass = correlate_pass!("backward_data");
 
 /// The filter, and the workspace of the pass.
 pub struct Operands {
@@ -106,7 +98,7 @@ fn run(
     pack(cuda, (OP, pass.pack), job, operands.w, operands.scale, operands.workspace)?;
     let (shape, to) = (planes.shape, planes.to);
     let (x, y, filter) = (cuda.address(planes.from), cuda.address(to.span), cuda.address(operands.workspace));
-    let chosen = job.choose(cuda, &pass.names, x.vector(shape.n).min(y.vector(shape.n)));
+    let chosen = job.choose(cuda, pass, x.vector(shape.n).min(y.vector(shape.n)));
     let params = Conv2dParams {
         x,
         filter,
@@ -126,11 +118,7 @@ fn run(
         add: to.add.into(),
         slope,
     };
-    cuda.launch(OP, chosen.name, chosen.grid, &params)?;
-    if chosen.part_count > 1 {
-        cuda.launch(OP, pass.reduce, Grid::cover(job.result_len(), 256), &params)?;
-    }
-    Ok(())
+    job.launch(cuda, OP, pass, &chosen, &params)
 }
 
 /// gw += scale * gy * x in the filter's window; gscale += the gradient of `scale`.

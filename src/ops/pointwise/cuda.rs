@@ -5,8 +5,8 @@ use super::{OP, Operands, Pointwise};
 use crate::backend::Span;
 use crate::backend::cpu::{Direction, Filter};
 use crate::backend::cuda::{
-    Address, Correlation, Cuda, FilterGradient, FilterTarget, Grid, MAX_VIEWS, Names, Targets, Views, add_parts,
-    correlate_names, pack, params,
+    Address, Correlation, Cuda, FilterGradient, FilterTarget, MAX_VIEWS, Pass, Targets, Views, add_parts,
+    correlate_pass, pack, params,
 };
 use crate::error::Result;
 use crate::tape::GradTarget;
@@ -33,8 +33,8 @@ params! {
     }
 }
 
-const FORWARD: Names = correlate_names!("forward");
-const BACKWARD_DATA: Names = correlate_names!("backward_data");
+const FORWARD: Pass = correlate_pass!("forward");
+const BACKWARD_DATA: Pass = correlate_pass!("backward_data");
 
 /// Workspace of the forward pass or the data gradient.
 pub fn workspace(filter: Filter, direction: Direction, plane: usize) -> usize {
@@ -62,7 +62,7 @@ pub fn pointwise_forward(
     let (views, plane) = views(cuda, operands)?;
     let job = Correlation { filter: config.filter, direction: Direction::Forward, plane };
     let scale = operands.scale.map(|t| t.span);
-    pack(cuda, (OP, "forward_pack"), &job, operands.w.span, scale, workspace)?;
+    pack(cuda, (OP, FORWARD.pack), &job, operands.w.span, scale, workspace)?;
     let (y, filter) = (cuda.address(y), cuda.address(workspace));
     let chosen = job.choose(cuda, &FORWARD, views.vector(plane).min(y.vector(plane)));
     let params = PointwiseParams {
@@ -79,11 +79,7 @@ pub fn pointwise_forward(
         first: views.first,
         views: views.data,
     };
-    cuda.launch(OP, chosen.name, chosen.grid, &params)?;
-    if chosen.part_count > 1 {
-        cuda.launch(OP, "forward_reduce", Grid::cover(job.result_len(), 256), &params)?;
-    }
-    Ok(())
+    job.launch(cuda, OP, &FORWARD, &chosen, &params)
 }
 
 /// gx[c] (+)= f'(x[c]) * scale * sum over k of w[k][c] * gy[k], for every view.
@@ -98,7 +94,7 @@ pub fn pointwise_backward_data(
     let (views, plane) = views(cuda, operands)?;
     let job = Correlation { filter: config.filter, direction: Direction::Backward, plane };
     let scale = operands.scale.map(|t| t.span);
-    pack(cuda, (OP, "backward_data_pack"), &job, operands.w.span, scale, workspace)?;
+    pack(cuda, (OP, BACKWARD_DATA.pack), &job, operands.w.span, scale, workspace)?;
     let (gy, filter) = (cuda.address(gy), cuda.address(workspace));
     let targets = Targets::new(cuda, targets.iter().map(|t| Some((t.span, t.add))));
     let vector = views.vector(plane).min(targets.vector(plane)).min(gy.vector(plane));
@@ -118,11 +114,7 @@ pub fn pointwise_backward_data(
         views: views.data,
         targets: targets.data,
     };
-    cuda.launch(OP, chosen.name, chosen.grid, &params)?;
-    if chosen.part_count > 1 {
-        cuda.launch(OP, "backward_data_reduce", Grid::cover(job.result_len(), 256), &params)?;
-    }
-    Ok(())
+    job.launch(cuda, OP, &BACKWARD_DATA, &chosen, &params)
 }
 
 /// gw += scale * gy * f(x); gscale += the gradient of `scale`.
