@@ -2,19 +2,38 @@
 //! every convolution and, with mirrored taps and exchanged channels, its data gradient.
 //!
 //! Planes are rows of `row_len` = W*N contiguous f32, so a tap (r, s) is a shift of the same
-//! row by whole pixels. A tile is up to 8 output channels x 3 vectors held in registers; for
-//! every input channel and tap it costs three loads and one broadcast multiply-add per
-//! register. Padding is never stored: taps that leave the image for a whole tile are skipped,
-//! at the edges loads are masked. Stride 1, zero padding to the same size, odd kernels.
+//! row by whole pixels. A task is one group's outputs over a few rows and a segment of each. It
+//! takes the input channels a block at a time: copies what they hold under the task into packed
+//! rows, with zeros where a tap can leave the image, and runs over tiles of up to 8 output
+//! channels x 4 vectors held in registers; an input channel and tap costs a register tile its
+//! vectors as loads and its channels as broadcasts. Taps that leave the image for a whole tile are
+//! skipped. Stride 1, zero padding to the same size, odd kernels.
+//!
+//! Why pack: planes of 32x32x50 lie a multiple of 4 KiB apart, so the same place of all channels
+//! falls into the same set of the first-level cache. Reading them where they lie ran 64->64 3x3 at
+//! 72 % of peak and 3x3 with 8 groups at 23 %.
 
 use super::Cpu;
 use super::dispatch::{isolated, on_isa};
 use super::filter::PackedFilter;
 use super::pool::SharedSlice;
-use super::simd::{Simd, TILE_VECTORS};
+use super::scratch::with_scratch;
+use super::simd::{Simd, prefetch};
+use std::ops::Range;
 
-/// Tiles per task: 16 tiles of 48 pixels are about 100 us of work for 64 channels 3x3.
-const TILES_PER_TASK: usize = 16;
+/// Elements of a segment of a row, as near as equal parts of a row come to it: long beside the
+/// pixels read on either side of it.
+const SEGMENT: usize = 400;
+/// Multiply-adds of a task: some 100 us.
+const TASK_WORK: usize = 10 << 20;
+/// Packed input of a block of channels and partial sums of a task, in f32: half a megabyte each, which
+/// second-level caches hold.
+const PACKED: usize = 128 << 10;
+/// Input of a tile in f32, all taps of a block of channels: 32 KiB, so that the first-level cache keeps it
+/// while all output channels pass.
+const TILE_INPUT: usize = 16 << 10;
+/// Elements of a tile, for these estimates.
+const TILE: usize = 48;
 
 /// The planes a convolution reads, and how its taps lie on them.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +62,11 @@ impl<'a> Planes<'a> {
     pub fn plane(&self) -> usize {
         self.rows * self.row_len
     }
+
+    /// How far a kernel reaches from its centre, in rows and in elements of a row.
+    pub fn reach(&self, kernel: [usize; 2]) -> [usize; 2] {
+        [kernel[0] / 2 * self.dilation[0], kernel[1] / 2 * self.dilation[1] * self.pixel]
+    }
 }
 
 /// Input of one correlation.
@@ -63,14 +87,10 @@ pub struct OutChannel<'a> {
     pub gate: Option<&'a [f32]>,
 }
 
-/// One tap as a tile sees it.
-struct Tap<S: Simd> {
-    /// Offset of its input from the output's position, in elements.
-    shift: isize,
-    /// Offset of its weights in a channel's.
-    weight: usize,
-    /// Lanes whose input lies inside the row (edge tiles).
-    mask: [S::M; TILE_VECTORS],
+struct Target<'a> {
+    data: SharedSlice<'a>,
+    add: bool,
+    gate: Option<&'a [f32]>,
 }
 
 /// Everything a task needs, shared by all of them.
@@ -78,13 +98,68 @@ struct Job<'a> {
     input: &'a Correlation<'a>,
     outputs: &'a [Target<'a>],
     slope: Option<f32>,
-    segments: usize,
+    cut: Cut,
 }
 
-struct Target<'a> {
-    data: SharedSlice<'a>,
-    add: bool,
-    gate: Option<&'a [f32]>,
+/// How the work is cut; it depends on shapes alone.
+struct Cut {
+    /// Output rows of a task, and units over all rows.
+    rows: usize,
+    row_tasks: usize,
+    /// Elements of a row in a task, and units over a row.
+    segment: usize,
+    segments: usize,
+    /// Input channels of a block, and blocks.
+    channels: usize,
+    blocks: usize,
+}
+
+impl Cut {
+    fn new(input: &Correlation<'_>) -> Self {
+        let (planes, filter) = (&input.planes, input.filter);
+        let [reach_rows, reach] = planes.reach(filter.kernel);
+        let segment = even(planes.row_len, SEGMENT, 16);
+        let channels = even(filter.depth, TILE_INPUT / (filter.kernel[0] * (TILE + 2 * reach)), 1);
+        // The rows of a task share packed rows, so the more the better.
+        let work = filter.rows * filter.depth * filter.taps() * segment;
+        let packed_rows = (PACKED / (channels * (segment + 2 * reach))).saturating_sub(2 * reach_rows);
+        let most = (TASK_WORK / work.max(1)).min(packed_rows).min(PACKED / (filter.rows * segment).max(1));
+        let rows = even(planes.rows, most, 1);
+        let (row_tasks, segments) = (planes.rows.div_ceil(rows), planes.row_len.div_ceil(segment));
+        Self { rows, row_tasks, segment, segments, channels, blocks: filter.depth.div_ceil(channels) }
+    }
+
+    /// Scratch of a task in f32: packed input, and sums of a task between blocks of channels.
+    fn scratch(&self, input: &Correlation<'_>) -> [usize; 2] {
+        let (planes, filter) = (&input.planes, input.filter);
+        let [reach_rows, reach] = planes.reach(filter.kernel);
+        let row_len = self.segment + 2 * reach + 48;
+        let packed = ((self.rows + 2 * reach_rows).min(planes.rows) * row_len + 16) * self.channels;
+        let rows = filter.rows.next_multiple_of(filter.mr);
+        let sums = self.rows * rows * self.segment.next_multiple_of(16);
+        [packed, if self.blocks > 1 { sums } else { 0 }]
+    }
+
+    /// Task `index`, one row segment after the other.
+    fn area(&self, planes: &Planes<'_>, index: usize) -> Area {
+        let (segment, row_task) = (index % self.segments, index / self.segments % self.row_tasks);
+        Area {
+            group: index / self.segments / self.row_tasks,
+            rows: part(row_task, self.rows, planes.rows),
+            columns: part(segment, self.segment, planes.row_len),
+        }
+    }
+}
+
+/// The i-th of the parts of length `len` of `0..all`.
+fn part(i: usize, len: usize, all: usize) -> Range<usize> {
+    i * len..all.min((i + 1) * len)
+}
+
+/// The length of nearly equal parts of `len`, at most `most` if that is possible, a multiple of `unit`.
+fn even(len: usize, most: usize, unit: usize) -> usize {
+    let parts = len.div_ceil(most.max(unit)).max(1);
+    len.div_ceil(parts).next_multiple_of(unit).max(1)
 }
 
 /// Runs the correlation; `slope` is that of a leaky ReLU applied to the result (0 is the ReLU).
@@ -100,193 +175,290 @@ pub fn correlate(cpu: &Cpu, input: &Correlation<'_>, outputs: Vec<OutChannel<'_>
             Target { data: SharedSlice::new(o.data), add: o.add, gate: o.gate }
         })
         .collect();
-    // The task size is the same on every instruction set, whatever its tile width.
-    let segments = input.planes.row_len.div_ceil(TILES_PER_TASK * 48);
-    let job = Job { input, outputs: &outputs, slope, segments };
-    // SAFETY: planes were checked above; a task writes only its own row segment.
-    cpu.pool.run(input.planes.rows * segments, |i| unsafe { task_on(cpu.isa, &job, i) });
+    let cut = Cut::new(input);
+    let tasks = input.filter.groups * cut.row_tasks * cut.segments;
+    let job = Job { input, outputs: &outputs, slope, cut };
+    let [input_len, sums_len] = job.cut.scratch(input);
+    cpu.pool.run(tasks, |i| {
+        with_scratch(input_len + sums_len, |scratch| {
+            let (input, sums) = scratch.split_at_mut(input_len);
+            // SAFETY: planes were checked above; a task writes only its own channels, rows and segments.
+            unsafe { task_on(cpu.isa, &job, i, input, sums) }
+        });
+    });
 }
 
 on_isa!(
     /// # Safety
     /// `isa` is available; all planes have rows * row_len elements; each task index runs once.
-    fn task_on / task(job: &Job<'_>, index: usize)
+    fn task_on / task(job: &Job<'_>, index: usize, input: &mut [f32], sums: &mut [f32])
 );
 
+/// What a unit computes: outputs of `group` in `rows` x `columns`.
+struct Area {
+    group: usize,
+    rows: Range<usize>,
+    columns: Range<usize>,
+}
+
+/// A block of input channels under an area, and how it lies after packing: `[channel][row][column]`.
+struct Packed {
+    /// Of all groups.
+    channels: Range<usize>,
+    /// First packed row of the image, the step to the next, and their number.
+    first_row: usize,
+    row_step: usize,
+    rows: usize,
+    /// Columns of the image that a row covers, and zeros in front of them.
+    columns: Range<usize>,
+    before: usize,
+    /// Elements in front of the first column of the area.
+    lead: usize,
+    row_len: usize,
+    channel_len: usize,
+}
+
+impl Packed {
+    fn new(input: &Correlation<'_>, area: &Area, channels: Range<usize>) -> Self {
+        let planes = &input.planes;
+        let [reach_rows, reach] = planes.reach(input.filter.kernel);
+        // A single output row needs only the rows of its taps.
+        let row_step = if area.rows.len() == 1 { planes.dilation[0] } else { 1 };
+        let above = (area.rows.start / row_step).min(reach_rows / row_step) * row_step;
+        let first_row = area.rows.start - above;
+        let end = planes.rows.min(area.rows.end + reach_rows);
+        let rows = (end - first_row).div_ceil(row_step);
+        // The centre tap of each tile is aligned; the last vector may reach beyond the segment.
+        let lead = reach.next_multiple_of(16);
+        let row_len = (lead + area.columns.len() + reach).next_multiple_of(16) + 16;
+        let start = area.columns.start.saturating_sub(lead);
+        let columns = start..planes.row_len.min(area.columns.end + reach);
+        let before = lead - (area.columns.start - start);
+        // An odd number of cache lines per channel spreads channels over all sets of the cache.
+        let channel_len = (rows * row_len / 16 | 1) * 16;
+        Self { channels, first_row, row_step, rows, columns, before, lead, row_len, channel_len }
+    }
+
+    /// Offset of image row `row`.
+    fn row(&self, row: usize) -> usize {
+        (row - self.first_row) / self.row_step * self.row_len
+    }
+
+    /// The part of row `i` of channel `c` that lies in the image.
+    fn source<'a>(&self, planes: &Planes<'a>, c: usize, i: usize) -> &'a [f32] {
+        let start = (self.first_row + i * self.row_step) * planes.row_len;
+        &planes.channels[self.channels.start + c][start..][self.columns.clone()]
+    }
+
+    /// Copies the block, with zeros beside the image.
+    #[inline(always)]
+    unsafe fn fill<S: Simd>(&self, planes: &Planes<'_>, out: &mut [f32]) {
+        for (c, out) in out.chunks_mut(self.channel_len).take(self.channels.len()).enumerate() {
+            for (i, row) in out.chunks_mut(self.row_len).take(self.rows).enumerate() {
+                let source = self.source(planes, c, i);
+                let (before, rest) = row.split_at_mut(self.before);
+                let (middle, after) = rest.split_at_mut(source.len());
+                before.fill(0.0);
+                after.fill(0.0);
+                // SAFETY: the instruction set is the caller's promise.
+                unsafe { copy::<S>(source, planes.relu, middle) };
+            }
+        }
+    }
+}
+
 #[inline(always)]
-unsafe fn task<S: Blocks>(job: &Job<'_>, index: usize) {
-    let input = job.input;
-    let (row, segment) = (index / job.segments, index % job.segments);
-    let width = TILE_VECTORS * S::LANES;
-    let start = segment * TILES_PER_TASK * 48;
-    let end = input.planes.row_len.min(start + TILES_PER_TASK * 48);
-    let mut taps: Vec<Tap<S>> = Vec::with_capacity(input.filter.kernel[0] * input.filter.kernel[1]);
-    let mut x0 = start;
-    while x0 < end {
-        let len = width.min(end - x0);
-        // SAFETY: the tile lies inside the row; see `task_on`.
+unsafe fn task<S: Tiles>(job: &Job<'_>, index: usize, input: &mut [f32], sums: &mut [f32]) {
+    let (cut, filter) = (&job.cut, job.input.filter);
+    let area = cut.area(&job.input.planes, index);
+    let first = area.group * filter.depth;
+    for block in 0..cut.blocks {
+        let Range { start, end } = part(block, cut.channels, filter.depth);
+        let packed = Packed::new(job.input, &area, first + start..first + end);
+        let visit = Visit { first: block == 0, last: block + 1 == cut.blocks };
+        // SAFETY: `input` holds the block, `sums` the task's tiles; the rest is the caller's promise.
         unsafe {
-            let edge = find_taps::<S>(input, row, x0, len, &mut taps);
-            for g in 0..input.filter.groups {
-                match (input.planes.relu, edge) {
-                    (false, false) => group::<S, false, false>(job, g, row, x0, len, &taps),
-                    (false, true) => group::<S, false, true>(job, g, row, x0, len, &taps),
-                    (true, false) => group::<S, true, false>(job, g, row, x0, len, &taps),
-                    (true, true) => group::<S, true, true>(job, g, row, x0, len, &taps),
-                }
-            }
+            packed.fill::<S>(&job.input.planes, input);
+            tiles::<S>(job, &area, &packed, &visit, input, sums);
         }
-        x0 += width;
     }
 }
 
-/// Collects the taps that meet the image for outputs `x0 .. x0 + len` of `row`; true when
-/// masks are needed.
+/// out = source, rectified if `relu`.
 #[inline(always)]
-unsafe fn find_taps<S: Simd>(
-    input: &Correlation<'_>,
-    row: usize,
-    x0: usize,
-    len: usize,
-    taps: &mut Vec<Tap<S>>,
-) -> bool {
-    let filter = input.filter;
-    let [r_len, s_len] = filter.kernel;
-    let row_len = input.planes.row_len as isize;
-    let mut edge = len < TILE_VECTORS * S::LANES;
-    taps.clear();
-    for r in 0..r_len {
-        let dr = (r * input.planes.dilation[0]) as isize - ((r_len - 1) * input.planes.dilation[0] / 2) as isize;
-        if !(0..input.planes.rows as isize).contains(&(row as isize + dr)) {
-            continue;
-        }
-        for s in 0..s_len {
-            let pixels =
-                (s * input.planes.dilation[1]) as isize - ((s_len - 1) * input.planes.dilation[1] / 2) as isize;
-            let shift = pixels * input.planes.pixel as isize;
-            // Outputs lo..hi of the row find their input inside the row.
-            let (lo, hi) = ((-shift).max(0), row_len - shift.max(0));
-            let (first, last) = (lo.max(x0 as isize), hi.min((x0 + len) as isize));
-            if first >= last {
-                continue;
-            }
-            edge |= first > x0 as isize || last < (x0 + len) as isize;
-            // SAFETY: the instruction set is the caller's promise.
-            let mask = std::array::from_fn(|v| unsafe {
-                let base = (x0 + v * S::LANES) as isize;
-                S::mask(first - base, last - base)
-            });
-            taps.push(Tap { shift: dr * row_len + shift, weight: (r * s_len + s) * filter.mr, mask });
-        }
+unsafe fn copy<S: Simd>(source: &[f32], relu: bool, out: &mut [f32]) {
+    if !relu {
+        out.copy_from_slice(source);
+        return;
     }
-    edge
+    let len = source.len();
+    let mut i = 0;
+    while i < len {
+        // SAFETY: lanes at or beyond `len` are masked.
+        unsafe {
+            let mask = S::mask(0, (len - i) as isize);
+            let x = S::load_masked(source.as_ptr().add(i), mask);
+            S::store_masked(out.as_mut_ptr().add(i), mask, S::max(x, S::splat(0.0)));
+        }
+        i += S::LANES;
+    }
 }
 
-/// All row blocks of one group for one tile.
+/// One block of input channels passing over a task.
+struct Visit {
+    first: bool,
+    last: bool,
+}
+
+/// All tiles of a task with one block of input channels.
 #[inline(always)]
-unsafe fn group<S: Blocks, const RELU: bool, const EDGE: bool>(
+unsafe fn tiles<S: Tiles>(
     job: &Job<'_>,
-    g: usize,
-    row: usize,
-    x0: usize,
-    len: usize,
-    taps: &[Tap<S>],
+    area: &Area,
+    packed: &Packed,
+    visit: &Visit,
+    input: &[f32],
+    sums: &mut [f32],
 ) {
-    let filter = job.input.filter;
-    let blocks = filter.rows.div_ceil(filter.mr);
-    let block_len = filter.depth * filter.kernel[0] * filter.kernel[1] * filter.mr;
-    let channels = &job.input.planes.channels[g * filter.depth..][..filter.depth];
-    let position = row * job.input.planes.row_len + x0;
-    for block in 0..blocks {
-        let weights = &filter.data[(g * blocks + block) * block_len..][..block_len];
-        let first = g * filter.rows + block * filter.mr;
-        let outputs = &job.outputs[first..][..filter.mr.min(filter.rows - block * filter.mr)];
-        let tile = Tile {
-            channels,
-            position,
-            taps: taps.as_ptr().cast(),
-            taps_len: taps.len(),
-            weights: weights.as_ptr(),
-            channel_weights: block_len / filter.depth,
-            outputs,
-            len,
-            slope: job.slope,
-        };
-        macro_rules! rows {
-            ($($mr:literal)*) => {
-                match filter.mr {
-                    // SAFETY: `weights` holds depth * taps * mr elements; the rest is the caller's promise.
-                    $($mr => unsafe { S::block::<$mr, RELU, EDGE>(&tile) },)*
-                    mr => unreachable!("a block has 1 to 8 rows, not {mr}"),
-                }
-            };
+    let (filter, planes) = (job.input.filter, &job.input.planes);
+    let [r_len, s_len] = filter.kernel;
+    let [dr, ds] = [planes.dilation[0], planes.dilation[1] * planes.pixel];
+    let (blocks, most) = (filter.rows.div_ceil(filter.mr), S::vectors(filter.mr));
+    let block_len = filter.depth * r_len * s_len * filter.mr;
+    let weights = &filter.data[area.group * blocks * block_len..][..blocks * block_len];
+    let outputs = &job.outputs[area.group * filter.rows..][..filter.rows];
+    let mut sums = sums.as_mut_ptr();
+    for row in area.rows.clone() {
+        // Taps r0..r1 meet the image.
+        let r0 = (r_len / 2).saturating_sub(row / dr);
+        let r1 = r_len.min(r_len / 2 + 1 + (planes.rows - 1 - row) / dr);
+        let mut x = area.columns.start;
+        while x < area.columns.end {
+            let vectors = next_vectors((area.columns.end - x).div_ceil(S::LANES), most);
+            let len = (vectors * S::LANES).min(area.columns.end - x);
+            // Taps s0..s1 meet the image from some element of the tile.
+            let s0 = (s_len / 2).saturating_sub((x + len - 1) / ds);
+            let s1 = s_len.min(s_len / 2 + 1 + (planes.row_len - 1 - x) / ds);
+            let first_row = row + r0 * dr - r_len / 2 * dr;
+            let offset = packed.row(first_row) + packed.lead + (x - area.columns.start) + s0 * ds - s_len / 2 * ds;
+            for block in 0..blocks {
+                let first = block * filter.mr;
+                let at = block * block_len + ((packed.channels.start - area.group * filter.depth) * r_len * s_len + r0 * s_len + s0) * filter.mr;
+                let tile = Tile {
+                    x: input[offset..].as_ptr(),
+                    steps: [packed.channel_len, dr / packed.row_step * packed.row_len, ds],
+                    counts: [packed.channels.len(), r1 - r0, s1 - s0],
+                    weights: weights[at..].as_ptr(),
+                    weight_steps: [r_len * s_len * filter.mr, s_len * filter.mr],
+                    sums,
+                    visit,
+                    outputs: &outputs[first..filter.rows.min(first + filter.mr)],
+                    position: row * planes.row_len + x,
+                    len,
+                    slope: job.slope,
+                };
+                // SAFETY: the taps and vectors above stay within the packed rows, the weights in the group's.
+                unsafe { tile_on::<S>(filter.mr, vectors, &tile) };
+                sums = sums.wrapping_add(filter.mr * vectors * S::LANES);
+            }
+            x += vectors * S::LANES;
         }
-        rows!(1 2 3 4 5 6 7 8);
     }
 }
 
-/// One tile of one row block.
+/// Vectors of the next tile: `most`, but no single one is left over, which would be bound by latency.
+fn next_vectors(left: usize, most: usize) -> usize {
+    if left == most + 1 && most > 2 { left.div_ceil(2) } else { left.min(most) }
+}
+
+/// Calls the micro-kernel of `mr` rows and `vectors` vectors.
+#[inline(always)]
+unsafe fn tile_on<S: Tiles>(mr: usize, vectors: usize, tile: &Tile<'_>) {
+    macro_rules! kernels {
+        ($($mr:literal: $($nv:literal)*),*) => {
+            match (mr, vectors) {
+                // SAFETY: the caller's promise.
+                $($(($mr, $nv) => unsafe { S::tile::<$mr, $nv>(tile) },)*)*
+                _ => unreachable!("no tile has {mr} rows and {vectors} vectors"),
+            }
+        };
+    }
+    kernels!(1: 1 2 3 4, 2: 1 2 3 4, 3: 1 2 3 4, 4: 1 2 3 4, 5: 1 2 3 4, 6: 1 2 3 4, 7: 1 2 3, 8: 1 2 3);
+}
+
+/// One tile of one block of output channels.
 struct Tile<'a> {
-    channels: &'a [&'a [f32]],
-    /// First element in every plane.
-    position: usize,
-    /// `[Tap<S>; taps_len]`; untyped, so that one struct serves every instruction set.
-    taps: *const (),
-    taps_len: usize,
-    /// `[channel][tap][row]`.
+    /// Packed input under the first tap.
+    x: *const f32,
+    /// From one input channel, row of taps, tap to the next, in `x`.
+    steps: [usize; 3],
+    /// Input channels, rows of taps, taps of a row.
+    counts: [usize; 3],
+    /// Weights of the first tap, one per row of the tile.
     weights: *const f32,
-    channel_weights: usize,
+    /// From one input channel, row of taps to the next, in `weights`.
+    weight_steps: [usize; 2],
+    /// Partial sums of the tile, unless this visit is the first and last.
+    sums: *mut f32,
+    visit: &'a Visit,
     outputs: &'a [Target<'a>],
+    /// First element in the output's plane, and elements.
+    position: usize,
     len: usize,
     slope: Option<f32>,
 }
 
 isolated!(
     /// # Safety
-    /// The instruction set is available; `tile` describes valid planes, weights and taps of `Self`.
-    trait Blocks: block_of as block<const MR: usize, const RELU: bool, const EDGE: bool>(tile: &Tile<'_>)
+    /// The instruction set is available; `tile` describes valid input, weights, sums and outputs.
+    trait Tiles: tile_of as tile<const MR: usize, const NV: usize>(tile: &Tile<'_>)
 );
 
 #[inline(always)]
-unsafe fn block_of<S: Simd, const MR: usize, const RELU: bool, const EDGE: bool>(tile: &Tile<'_>) {
+unsafe fn tile_of<S: Simd, const MR: usize, const NV: usize>(tile: &Tile<'_>) {
     // SAFETY: the caller's promise.
     unsafe {
-        let taps = std::slice::from_raw_parts(tile.taps.cast::<Tap<S>>(), tile.taps_len);
-        let acc = multiply::<S, MR, RELU, EDGE>(tile, taps);
-        finish::<S, MR, EDGE>(acc, tile.outputs, tile.position, tile.len, tile.slope);
+        if tile.visit.last {
+            announce::<S, NV>(tile);
+        }
+        let acc = multiply::<S, MR, NV>(tile);
+        if tile.visit.last {
+            finish::<S, MR, NV>(acc, tile);
+        } else {
+            for (i, row) in acc.iter().enumerate() {
+                for (v, &sum) in row.iter().enumerate() {
+                    S::store(tile.sums.add((i * NV + v) * S::LANES), sum);
+                }
+            }
+        }
     }
 }
 
-/// The inner loop: MR x TILE_VECTORS accumulators over all channels and taps.
+/// The inner loop: MR x NV accumulators over a block of input channels and all taps.
 #[inline(always)]
-unsafe fn multiply<S: Simd, const MR: usize, const RELU: bool, const EDGE: bool>(
-    tile: &Tile<'_>,
-    taps: &[Tap<S>],
-) -> [[S::V; TILE_VECTORS]; MR] {
-    // SAFETY: lanes outside a row are masked in edge tiles and absent from others; weights
-    // hold `channel_weights` elements per channel.
+unsafe fn multiply<S: Simd, const MR: usize, const NV: usize>(tile: &Tile<'_>) -> [[S::V; NV]; MR] {
+    // SAFETY: the caller's promise.
     unsafe {
-        let zero = S::splat(0.0);
-        let mut acc = [[zero; TILE_VECTORS]; MR];
-        for (c, plane) in tile.channels.iter().enumerate() {
-            let base = plane.as_ptr().wrapping_add(tile.position);
-            let channel = tile.weights.add(c * tile.channel_weights);
-            for tap in taps {
-                let p = base.wrapping_offset(tap.shift);
-                let mut x = [zero; TILE_VECTORS];
-                for v in 0..TILE_VECTORS {
-                    let q = p.wrapping_add(v * S::LANES);
-                    x[v] = load::<S, EDGE>(q, tap.mask[v]);
-                    if RELU {
-                        x[v] = S::max(x[v], zero);
+        let mut acc: [[S::V; NV]; MR] = if tile.visit.first {
+            [[S::splat(0.0); NV]; MR]
+        } else {
+            std::array::from_fn(|i| std::array::from_fn(|v| S::load(tile.sums.add((i * NV + v) * S::LANES))))
+        };
+        let [channels, rows, taps] = tile.counts;
+        for c in 0..channels {
+            for r in 0..rows {
+                let mut p = tile.x.add(c * tile.steps[0] + r * tile.steps[1]);
+                let mut w = tile.weights.add(c * tile.weight_steps[0] + r * tile.weight_steps[1]);
+                for _ in 0..taps {
+                    let x: [S::V; NV] = std::array::from_fn(|v| S::load(p.add(v * S::LANES)));
+                    for i in 0..MR {
+                        let wi = S::splat(*w.add(i));
+                        for v in 0..NV {
+                            acc[i][v] = S::fma(wi, x[v], acc[i][v]);
+                        }
                     }
-                }
-                let w = channel.add(tap.weight);
-                for i in 0..MR {
-                    let wi = S::splat(*w.add(i));
-                    for v in 0..TILE_VECTORS {
-                        acc[i][v] = S::fma(wi, x[v], acc[i][v]);
-                    }
+                    p = p.wrapping_add(tile.steps[2]);
+                    w = w.wrapping_add(MR);
                 }
             }
         }
@@ -294,45 +466,42 @@ unsafe fn multiply<S: Simd, const MR: usize, const RELU: bool, const EDGE: bool>
     }
 }
 
-/// One vector; masked in edge tiles only.
+/// Fetches what `finish` is going to write, and reads before that.
 #[inline(always)]
-unsafe fn load<S: Simd, const EDGE: bool>(p: *const f32, mask: S::M) -> S::V {
-    // SAFETY: the caller's promise.
-    unsafe { if EDGE { S::load_masked(p, mask) } else { S::load(p) } }
+fn announce<S: Simd, const NV: usize>(tile: &Tile<'_>) {
+    for out in tile.outputs {
+        for at in (0..NV * S::LANES).step_by(16) {
+            prefetch(out.data.at(tile.position).wrapping_add(at));
+            if let Some(gate) = out.gate {
+                prefetch(gate.as_ptr().wrapping_add(tile.position + at));
+            }
+        }
+    }
 }
 
 /// Gate, add, activate, store.
 #[inline(always)]
-unsafe fn finish<S: Simd, const MR: usize, const EDGE: bool>(
-    acc: [[S::V; TILE_VECTORS]; MR],
-    outputs: &[Target<'_>],
-    position: usize,
-    len: usize,
-    slope: Option<f32>,
-) {
-    for (tile, out) in acc.iter().zip(outputs) {
+unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(acc: [[S::V; NV]; MR], tile: &Tile<'_>) {
+    for (sums, out) in acc.iter().zip(tile.outputs) {
         // SAFETY: this task alone writes positions position..position+len of each plane.
-        let y = unsafe { out.data.range(position, len) }.as_mut_ptr();
-        for (v, &sum) in tile.iter().enumerate() {
+        let y = unsafe { out.data.range(tile.position, tile.len) }.as_mut_ptr();
+        for (v, &sum) in sums.iter().enumerate() {
             let at = v * S::LANES;
-            // SAFETY: lanes at or beyond `len` are masked; a tile without edges is full.
+            // SAFETY: lanes at or beyond `len` are masked.
             unsafe {
-                let mask = S::mask(0, len as isize - at as isize);
+                let mask = S::mask(0, tile.len as isize - at as isize);
                 let mut sum = sum;
                 if let Some(gate) = out.gate {
-                    sum = S::gate(sum, load::<S, EDGE>(gate.as_ptr().wrapping_add(position + at), mask));
+                    let gate = gate.as_ptr().wrapping_add(tile.position + at);
+                    sum = S::gate(sum, S::load_masked(gate, mask));
                 }
                 if out.add {
-                    sum = S::add(sum, load::<S, EDGE>(y.wrapping_add(at), mask));
+                    sum = S::add(sum, S::load_masked(y.wrapping_add(at), mask));
                 }
-                if let Some(slope) = slope {
+                if let Some(slope) = tile.slope {
                     sum = S::max(sum, S::mul(S::splat(slope), sum));
                 }
-                if EDGE {
-                    S::store_masked(y.wrapping_add(at), mask, sum);
-                } else {
-                    S::store(y.add(at), sum);
-                }
+                S::store_masked(y.wrapping_add(at), mask, sum);
             }
         }
     }

@@ -103,6 +103,11 @@ pub enum Direction {
 }
 
 impl<'a> PackedFilter<'a> {
+    /// Kernel taps.
+    pub fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
     /// Workspace in f32 for packing `filter` for `direction` on any instruction set:
     /// blocks have at least 4 rows, so at most one row in four is filling.
     pub fn workspace(filter: Filter, direction: Direction) -> usize {

@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `pool.rs` | a fixed set of threads that work through numbered tasks |
+//! | `scratch.rs` | a thread's own memory for what a kernel packs |
 //! | `simd.rs` | one vector type per instruction set, chosen at run time |
 //! | `dispatch.rs` | from a generic micro-kernel to a function per instruction set |
 //! | `filter.rs` | windows of filters, packed for the kernels |
@@ -22,6 +23,7 @@ mod elementwise;
 mod filter;
 mod filter_gradient;
 mod pool;
+mod scratch;
 mod simd;
 
 pub use correlate::{Correlation, OutChannel, Planes, correlate};

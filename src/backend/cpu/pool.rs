@@ -219,6 +219,11 @@ impl<'a> SharedSlice<'a> {
         Self { base: data.as_mut_ptr(), len: data.len(), data: PhantomData }
     }
 
+    /// Where element `i` lies, whether or not there is one.
+    pub fn at(&self, i: usize) -> *const f32 {
+        self.base.wrapping_add(i)
+    }
+
     /// Elements `start .. start + len`, to write.
     ///
     /// # Safety

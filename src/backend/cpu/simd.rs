@@ -5,9 +5,6 @@
 
 use std::str::FromStr;
 
-/// Vectors side by side in a tile: with 8 rows, 24 accumulators of the 32 registers of AVX-512.
-pub const TILE_VECTORS: usize = 3;
-
 /// An instruction set the kernels exist for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {
@@ -100,8 +97,13 @@ pub trait Simd: Copy {
     type M: Copy;
     /// f32 per vector.
     const LANES: usize;
-    /// Most rows of a tile of [`TILE_VECTORS`] vectors that stay in registers.
+    /// Most rows of a tile of accumulators that stay in registers with their operands.
     const ROWS: usize;
+
+    /// Vectors of a tile of `rows` rows: with 32 registers 24 accumulators or fewer, with 16 up to 12.
+    fn vectors(rows: usize) -> usize {
+        if Self::LANES == 16 && rows <= 6 { 4 } else { 3 }
+    }
 
     /// All lanes `x`.
     unsafe fn splat(x: f32) -> Self::V;
@@ -335,6 +337,18 @@ impl Simd for Portable {
             }
         }
     }
+}
+
+/// Starts moving the cache line at `p` towards the processor; any address will do.
+#[inline(always)]
+pub fn prefetch(p: *const f32) {
+    // SAFETY: a prefetch never faults, and every x86-64 has it.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(p.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
 }
 
 #[cfg(test)]
