@@ -152,12 +152,12 @@ impl Cut {
 }
 
 /// The i-th of the parts of length `len` of `0..all`.
-fn part(i: usize, len: usize, all: usize) -> Range<usize> {
+pub fn part(i: usize, len: usize, all: usize) -> Range<usize> {
     i * len..all.min((i + 1) * len)
 }
 
 /// The length of nearly equal parts of `len`, at most `most` if that is possible, a multiple of `unit`.
-fn even(len: usize, most: usize, unit: usize) -> usize {
+pub fn even(len: usize, most: usize, unit: usize) -> usize {
     let parts = len.div_ceil(most.max(unit)).max(1);
     len.div_ceil(parts).next_multiple_of(unit).max(1)
 }

@@ -1,120 +1,148 @@
-//! sums[c][k] += sum over positions of gy[k] * x[c]: tiles of dot products with positions in the
-//! lanes, for weight gradients of few output channels per group.
+//! sums[c][tap][k] += sum over positions of gy[k] * x[c] shifted by the tap, with positions in the lanes: the
+//! weight gradient of few output channels per group.
 //!
-//! A tile of KR x CR accumulators loads KR + CR vectors for KR * CR multiply-adds; at 4 x 4 with
-//! 16 lanes it is bound by the multiply-adds even when every load crosses a cache line.
+//! A tile of KR x CR sums takes KR + CR loads for KR * CR multiply-adds. Each sum is a vector, kept in scratch
+//! memory from stretch to stretch and added across its lanes once, at the end of the task: after every
+//! stretch that would cost a third of the multiply-adds.
 
 use super::dispatch::isolated;
+use super::filter_gradient::{Run, Task};
 use super::simd::Simd;
 
-/// Rows of gy and x over one stretch of positions.
-pub struct DotRows<'a> {
-    /// Planes of x.
-    pub channels: &'a [&'a [f32]],
-    /// First element in each plane of x.
-    pub input: usize,
-    /// Planes of gy, one after the other.
-    pub gy: &'a [f32],
-    /// Elements of a plane of gy.
-    pub plane: usize,
-    /// First element in each plane of gy.
-    pub output: usize,
-    /// Planes of gy.
-    pub outputs: usize,
-    /// Positions.
-    pub len: usize,
-    /// Elements of `sums` per channel of x.
-    pub lanes: usize,
-}
-
-/// Adds all dot products to `sums` [c][k lanes].
+/// Adds all positions of the task to `sums`.
 ///
 /// # Safety
-/// The instruction set is available; `len` positions exist in every plane; `sums` holds `lanes`
-/// elements per channel and `lanes >= outputs`.
+/// The instruction set is available; `sums` holds one element per k, tap and channel of the task, `scratch` a vector.
 #[inline(always)]
-pub unsafe fn dots<S: DotTiles, const RELU: bool>(rows: &DotRows<'_>, sums: &mut [f32]) {
-    let mut k = 0;
-    while k < rows.outputs {
-        // 16 accumulators and 8 operands need 32 registers; with 16 half as many rows of gy.
-        let k_step = match rows.outputs - k {
-            4.. if S::LANES == 16 => 4,
-            2.. => 2,
-            _ => 1,
-        };
+pub unsafe fn dots<S: DotTiles>(task: &Task<'_>, scratch: &mut [f32], sums: &mut [f32]) {
+    let filter = task.job.filter;
+    let (outputs, channels) = (filter.out_len, task.channels.len());
+    let vectors = &mut scratch[..sums.len() * S::LANES];
+    vectors.fill(0.0);
+    for (row, columns) in task.areas() {
+        let output = row * task.job.planes.row_len + columns.start;
         let mut c = 0;
-        while c < rows.channels.len() {
-            let c_step = match rows.channels.len() - c {
-                4.. => 4,
-                2.. => 2,
-                _ => 1,
-            };
-            // SAFETY: k + k_step and c + c_step stay within the rows; the rest is the caller's promise.
-            unsafe {
-                match (k_step, c_step) {
-                    (4, 4) => S::dot_tile::<4, 4, RELU>(rows, k, c, sums),
-                    (4, 2) => S::dot_tile::<4, 2, RELU>(rows, k, c, sums),
-                    (4, _) => S::dot_tile::<4, 1, RELU>(rows, k, c, sums),
-                    (2, 4) => S::dot_tile::<2, 4, RELU>(rows, k, c, sums),
-                    (2, 2) => S::dot_tile::<2, 2, RELU>(rows, k, c, sums),
-                    (2, _) => S::dot_tile::<2, 1, RELU>(rows, k, c, sums),
-                    (_, 4) => S::dot_tile::<1, 4, RELU>(rows, k, c, sums),
-                    (_, 2) => S::dot_tile::<1, 2, RELU>(rows, k, c, sums),
-                    _ => S::dot_tile::<1, 1, RELU>(rows, k, c, sums),
+        while c < channels {
+            let cr = next_channels::<S>(channels - c, outputs);
+            for run in task.runs(row, columns.clone()) {
+                let mut k = 0;
+                while k < outputs {
+                    let kr = next_outputs::<S>(outputs - k);
+                    let at = (c * filter.taps() + run.tap) * outputs + k;
+                    let tile = DotTile {
+                        task,
+                        run: &run,
+                        output: output + run.skip,
+                        k,
+                        c,
+                        sums: vectors[at * S::LANES..].as_mut_ptr(),
+                        channel_len: filter.taps() * outputs * S::LANES,
+                    };
+                    // SAFETY: the tile lies within outputs and channels; the rest is the caller's promise.
+                    unsafe { tile_on::<S>(kr, cr, &tile) };
+                    k += kr;
                 }
             }
-            c += c_step;
+            c += cr;
         }
-        k += k_step;
     }
+    for (sum, vector) in sums.iter_mut().zip(vectors.chunks(S::LANES)) {
+        // SAFETY: a chunk is a vector.
+        *sum = unsafe { S::sum(S::load(vector.as_ptr())) };
+    }
+}
+
+/// Output channels of the next tile.
+#[inline(always)]
+fn next_outputs<S: Simd>(left: usize) -> usize {
+    match (left, S::LANES) {
+        (8, 16) => 8,
+        (1..=6, 16) => left,
+        (7 | 9.., 16) => even_outputs(left),
+        (2.., _) => 2,
+        _ => 1,
+    }
+}
+
+/// Of seven and more, in parts as equal as possible: 5 + 5 rather than 6 + 4.
+fn even_outputs(left: usize) -> usize {
+    left.div_ceil(left.div_ceil(6))
+}
+
+/// Input channels of the next tile: as many as leave sums and operands in registers.
+#[inline(always)]
+fn next_channels<S: Simd>(left: usize, outputs: usize) -> usize {
+    let most = match (next_outputs::<S>(outputs), S::LANES) {
+        (8, _) => 3,
+        (5.., _) => 4,
+        (4, 16) => 6,
+        (_, 16) => 8,
+        _ => 4,
+    };
+    [8, 6, 4, 3, 2, 1].into_iter().find(|&n| n <= most && n <= left).unwrap_or(1)
+}
+
+/// Calls the micro-kernel of `kr` output and `cr` input channels.
+#[inline(always)]
+unsafe fn tile_on<S: DotTiles>(kr: usize, cr: usize, tile: &DotTile<'_>) {
+    macro_rules! kernels {
+        ($($kr:literal: $($cr:literal)*),*) => {
+            match (kr, cr) {
+                // SAFETY: the caller's promise.
+                $($(($kr, $cr) => unsafe { S::dot_tile::<$kr, $cr>(tile) },)*)*
+                _ => unreachable!("no tile has {kr} x {cr} sums"),
+            }
+        };
+    }
+    kernels!(1: 1 2 3 4 6 8, 2: 1 2 3 4 6 8, 3: 1 2 3 4 6 8, 4: 1 2 3 4 6 8, 5: 1 2 3 4 6, 6: 1 2 3 4 6, 8: 1 2 3);
+}
+
+/// Tile (k, c) of one tap over one stretch.
+pub struct DotTile<'a> {
+    task: &'a Task<'a>,
+    run: &'a Run,
+    /// First element in every plane of gy.
+    output: usize,
+    k: usize,
+    c: usize,
+    /// Sums of the first channel, and the distance to the next channel's.
+    sums: *mut f32,
+    channel_len: usize,
 }
 
 isolated!(
     /// # Safety
-    /// As [`dots`], for rows `k .. k + KR` of gy and `c .. c + CR` of x.
-    pub trait DotTiles: dot_tile_of as dot_tile<const KR: usize, const CR: usize, const RELU: bool>(
-        rows: &DotRows<'_>, k: usize, c: usize, sums: &mut [f32])
+    /// The instruction set is available; the tile lies within outputs and channels of its task.
+    pub trait DotTiles: dot_tile_of as dot_tile<const KR: usize, const CR: usize>(tile: &DotTile<'_>)
 );
 
 #[inline(always)]
-unsafe fn dot_tile_of<S: Simd, const KR: usize, const CR: usize, const RELU: bool>(
-    rows: &DotRows<'_>,
-    k: usize,
-    c: usize,
-    sums: &mut [f32],
-) {
-    let x: [*const f32; CR] = std::array::from_fn(|j| rows.channels[c + j][rows.input..].as_ptr());
-    let gy: [*const f32; KR] = std::array::from_fn(|i| rows.gy[(k + i) * rows.plane + rows.output..].as_ptr());
-    // SAFETY: full vectors lie within `len`, the rest is masked.
+unsafe fn dot_tile_of<S: Simd, const KR: usize, const CR: usize>(tile: &DotTile<'_>) {
+    let x: [*const f32; CR] = std::array::from_fn(|j| tile.task.x(tile.c + j)[tile.run.input..].as_ptr());
+    let gy: [*const f32; KR] = std::array::from_fn(|i| tile.task.gy(tile.k + i)[tile.output..].as_ptr());
+    let relu = tile.task.job.planes.relu;
+    // SAFETY: full vectors lie within the run, the rest is masked.
     unsafe {
-        let mut acc = [[S::splat(0.0); CR]; KR];
-        let full = rows.len / S::LANES * S::LANES;
+        let slot = |i: usize, j: usize| tile.sums.add(j * tile.channel_len + i * S::LANES);
+        let mut acc: [[S::V; CR]; KR] = std::array::from_fn(|i| std::array::from_fn(|j| S::load(slot(i, j))));
+        let floor = S::splat(if relu { 0.0 } else { f32::NEG_INFINITY });
+        let full = tile.run.len / S::LANES * S::LANES;
         let mut p = 0;
         while p < full {
-            let (mut a, mut b) = ([S::splat(0.0); KR], [S::splat(0.0); CR]);
-            for i in 0..KR {
-                a[i] = S::load(gy[i].add(p));
-            }
-            for j in 0..CR {
-                b[j] = S::load(x[j].add(p));
-            }
-            step::<S, KR, CR, RELU>(&mut acc, a, b);
+            let x: [S::V; CR] = std::array::from_fn(|j| S::load(x[j].add(p)));
+            let gy: [S::V; KR] = std::array::from_fn(|i| S::load(gy[i].add(p)));
+            acc = step::<S, KR, CR>(acc, gy, x, relu, floor);
             p += S::LANES;
         }
-        if p < rows.len {
-            let mask = S::mask(0, (rows.len - p) as isize);
-            let (mut a, mut b) = ([S::splat(0.0); KR], [S::splat(0.0); CR]);
-            for i in 0..KR {
-                a[i] = S::load_masked(gy[i].add(p), mask);
-            }
-            for j in 0..CR {
-                b[j] = S::load_masked(x[j].add(p), mask);
-            }
-            step::<S, KR, CR, RELU>(&mut acc, a, b);
+        if p < tile.run.len {
+            let mask = S::mask(0, (tile.run.len - p) as isize);
+            let x: [S::V; CR] = std::array::from_fn(|j| S::load_masked(x[j].add(p), mask));
+            let gy: [S::V; KR] = std::array::from_fn(|i| S::load_masked(gy[i].add(p), mask));
+            acc = step::<S, KR, CR>(acc, gy, x, relu, floor);
         }
-        for j in 0..CR {
-            for i in 0..KR {
-                sums[(c + j) * rows.lanes + k + i] += S::sum(acc[i][j]);
+        for (i, row) in acc.iter().enumerate() {
+            for (j, &sum) in row.iter().enumerate() {
+                S::store(slot(i, j), sum);
             }
         }
     }
@@ -122,17 +150,17 @@ unsafe fn dot_tile_of<S: Simd, const KR: usize, const CR: usize, const RELU: boo
 
 /// One vector of positions.
 #[inline(always)]
-unsafe fn step<S: Simd, const KR: usize, const CR: usize, const RELU: bool>(
-    acc: &mut [[S::V; CR]; KR],
+unsafe fn step<S: Simd, const KR: usize, const CR: usize>(
+    mut acc: [[S::V; CR]; KR],
     gy: [S::V; KR],
     mut x: [S::V; CR],
-) {
+    relu: bool,
+    floor: S::V,
+) -> [[S::V; CR]; KR] {
     // SAFETY: registers only.
     unsafe {
-        if RELU {
-            for j in 0..CR {
-                x[j] = S::max(x[j], S::splat(0.0));
-            }
+        if relu {
+            x = x.map(|x| S::max(x, floor));
         }
         for i in 0..KR {
             for j in 0..CR {
@@ -140,4 +168,5 @@ unsafe fn step<S: Simd, const KR: usize, const CR: usize, const RELU: bool>(
             }
         }
     }
+    acc
 }

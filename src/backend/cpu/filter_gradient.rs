@@ -1,33 +1,35 @@
 //! gw[k][c][r][s] += scale * sum over pixels of gy[k] * x[c] shifted by the tap: the weight
 //! gradient of every convolution.
 //!
-//! Two ways, chosen by the output channels of a group. With 16 and more, they lie in the lanes:
-//! a short stretch of gy is transposed to [position][k], then each tile of channels of x times
-//! vectors of k is accumulated with one broadcast multiply-add per register (`columns`). With
-//! fewer, most lanes would be idle, so positions lie in the lanes: tiles of 4 x 4 dot products of
-//! rows of gy and x, summed across lanes once per stretch (`dots`). The rows of the
-//! image are divided into a fixed number of parts, each with a sum of its own, added in order
-//! at the end: the result does not depend on the number of threads. Taps are skipped, not
-//! padded: for each tap the stretch is cut to the positions whose input exists.
+//! A task is a part of the image's rows, one group and a chunk of its input channels; it sums into a
+//! place of its own, [c][tap][k]. Parts are few, fixed by the shape, and added in order at the end: the result
+//! does not depend on the number of threads. Taps are skipped, not padded: for each tap a stretch of a
+//! row is cut to the positions whose input exists. Two ways to sum, chosen by the output channels of a group:
+//! `columns` has them in the lanes, and when too many lanes would be idle, `dots` has positions there.
 
 use super::Cpu;
-use super::correlate::Planes;
-use super::dispatch::{isolated, on_isa};
-use super::dots::{DotRows, DotTiles, dots};
+use super::columns::{Columns, columns};
+use super::correlate::{Planes, even, part};
+use super::dispatch::on_isa;
+use super::dots::{DotTiles, dots};
 use super::filter::Filter;
 use super::pool::SharedSlice;
-use super::simd::Simd;
+use super::scratch::with_scratch;
+use super::simd::{MOST_LANES, prefetch};
+use std::ops::Range;
 
-/// Partial sums: enough for 8 threads; each costs a filter's size of workspace.
+/// Most parts: with chunks of channels enough for 16 threads on 64 channels; each costs a filter's size of workspace.
 const PARTS: usize = 8;
-/// Transposed gy of one stretch, in f32: 32 KiB, so that it stays in the first-level cache.
+/// Positions worth a part of their own: adding a part costs 2 cycles per weight, this many positions 50 and more.
+const PART_POSITIONS: usize = 1600;
+/// Input channels times taps of a task: gy is packed once for each chunk, which costs as much as 8 of them.
+const CHUNK: usize = 256;
+/// Packed gy of a stretch in f32: 16 KiB, a third of a first-level cache.
 const STRETCH_LEN: usize = 8192;
-/// Longest stretch in positions.
-const MAX_STRETCH: usize = 512;
-/// Stretch of the dot products in positions: long enough that the sums across lanes vanish.
-const DOT_STRETCH: usize = 2048;
-/// Lanes are filled up to this many output channels per group on every instruction set.
-const LANE_PADDING: usize = 16;
+/// Stretch of the dot products in positions: their sums are loaded and stored once per stretch.
+const DOT_STRETCH: usize = 400;
+/// Sums of the dot products of a task in f32, a vector for each: half a second-level cache of 1 MiB.
+const DOT_SUMS: usize = 128 << 10;
 
 /// Operands of a weight gradient.
 pub struct FilterGradient<'a> {
@@ -41,30 +43,58 @@ pub struct FilterGradient<'a> {
     pub scale: f32,
 }
 
-impl FilterGradient<'_> {
-    /// k lanes per group.
-    fn lanes(&self) -> usize {
-        self.filter.out_len.next_multiple_of(LANE_PADDING)
-    }
+/// Output channels of a group lie in the lanes, filled up: no more than a quarter of them idle.
+fn in_lanes(filter: Filter) -> bool {
+    filter.out_len * 4 >= filter.out_len.next_multiple_of(MOST_LANES) * 3
+}
 
-    /// Elements of one part: [group][tap][c][k lanes].
-    fn part_len(&self) -> usize {
-        self.filter.groups * self.filter.taps() * self.filter.in_len * self.lanes()
-    }
+/// k per channel and tap of the sums.
+fn lanes(filter: Filter) -> usize {
+    if in_lanes(filter) { filter.out_len.next_multiple_of(MOST_LANES) } else { filter.out_len }
+}
 
-    /// Few output channels per group: positions in the lanes.
-    fn by_dots(&self) -> bool {
-        self.filter.out_len < LANE_PADDING
-    }
+/// Elements of one part: [group][c][tap][k].
+fn part_len(filter: Filter) -> usize {
+    filter.groups * filter.in_len * filter.taps() * lanes(filter)
+}
 
-    fn stretch(&self) -> usize {
-        if self.by_dots() { DOT_STRETCH } else { (STRETCH_LEN / self.lanes()).clamp(16, MAX_STRETCH) }
+/// How the work is cut; it depends on shapes alone.
+struct Cut {
+    parts: usize,
+    /// Channels of a task, and tasks over the channels of a group.
+    chunk: usize,
+    chunks: usize,
+    /// Positions of a stretch, and stretches over all rows.
+    stretch: usize,
+    per_row: usize,
+    stretches: usize,
+}
+
+impl Cut {
+    fn new(job: &FilterGradient<'_>) -> Self {
+        let (filter, planes) = (job.filter, &job.planes);
+        let (most_stretch, most_chunk) = if in_lanes(filter) {
+            (STRETCH_LEN / lanes(filter), (CHUNK / filter.taps()).max(32))
+        } else {
+            (DOT_STRETCH, (DOT_SUMS / (MOST_LANES * filter.out_len * filter.taps())).clamp(1, 32))
+        };
+        let stretch = even(planes.row_len, most_stretch, 16);
+        let per_row = planes.row_len.div_ceil(stretch);
+        let chunk = even(filter.in_len, most_chunk, 1);
+        Self {
+            parts: (planes.plane() / PART_POSITIONS).clamp(1, PARTS),
+            chunk,
+            chunks: filter.in_len.div_ceil(chunk),
+            stretch,
+            per_row,
+            stretches: planes.rows * per_row,
+        }
     }
 }
 
 /// Workspace in f32 that [`filter_gradient`] needs for `filter`.
 pub fn filter_gradient_workspace(filter: Filter) -> usize {
-    PARTS * filter.groups * filter.taps() * filter.in_len * filter.out_len.next_multiple_of(LANE_PADDING)
+    PARTS * part_len(filter)
 }
 
 /// Adds the gradient to `gw`, the gradient of the stored filter, and returns
@@ -76,229 +106,164 @@ pub fn filter_gradient(
     gw: &mut [f32],
     workspace: &mut [f32],
 ) -> f32 {
-    let plane = job.planes.plane();
-    assert_eq!(job.planes.channels.len(), job.filter.inputs());
-    assert_eq!(job.gy.len(), job.filter.outputs() * plane);
+    let (plane, filter) = (job.planes.plane(), job.filter);
+    assert_eq!(job.planes.channels.len(), filter.inputs());
+    assert_eq!(job.gy.len(), filter.outputs() * plane);
     assert!(job.planes.channels.iter().all(|c| c.len() == plane));
-    let part_len = job.part_len();
-    let stretches = job.planes.row_len.div_ceil(job.stretch());
-    let units = job.planes.rows * stretches;
-    let parts = SharedSlice::new(&mut workspace[..PARTS * part_len]);
-    cpu.pool.run(PARTS, |part| {
-        // SAFETY: each part is a range of its own, and each task runs once.
-        let sums = unsafe { parts.range(part * part_len, part_len) };
+    let cut = Cut::new(job);
+    let per_channel = filter.taps() * lanes(filter);
+    let workspace = &mut workspace[..cut.parts * part_len(filter)];
+    let parts = SharedSlice::new(workspace);
+    cpu.pool.run(cut.parts * filter.groups * cut.chunks, |i| {
+        let (group, chunk) = (i / cut.chunks % filter.groups, i % cut.chunks);
+        let task = Task {
+            job,
+            stretch: cut.stretch,
+            per_row: cut.per_row,
+            stretches: share(i / cut.chunks / filter.groups, cut.parts, cut.stretches),
+            group,
+            channels: part(chunk, cut.chunk, filter.in_len),
+            lanes: lanes(filter),
+        };
+        let first = (i / cut.chunks * filter.in_len + task.channels.start) * per_channel;
+        // SAFETY: each task has channels of a part of its own, and runs once.
+        let sums = unsafe { parts.range(first, task.channels.len() * per_channel) };
         sums.fill(0.0);
-        let units = (units * part / PARTS)..(units * (part + 1) / PARTS);
         // SAFETY: `cpu.isa` is available; planes were checked above.
-        unsafe { accumulate_on(cpu.isa, job, units, sums) };
+        with_scratch(task.scratch(), |scratch| unsafe { accumulate_on(cpu.isa, &task, scratch, sums) });
     });
-    add_parts(cpu, job, weights, gw, &workspace[..PARTS * part_len])
+    add_parts(cpu, job, &cut, weights, gw, workspace)
+}
+
+/// The i-th of `parts` nearly equal ranges of `0..all`.
+fn share(i: usize, parts: usize, all: usize) -> Range<usize> {
+    all * i / parts..all * (i + 1) / parts
+}
+
+/// What a task sums, and into what order.
+pub struct Task<'a> {
+    /// The operands.
+    pub job: &'a FilterGradient<'a>,
+    /// Positions of a stretch, and stretches of a row.
+    pub stretch: usize,
+    per_row: usize,
+    stretches: Range<usize>,
+    group: usize,
+    /// Input channels of the group.
+    pub channels: Range<usize>,
+    /// k per channel and tap.
+    pub lanes: usize,
+}
+
+/// A tap over a stretch of outputs.
+pub struct Run {
+    /// Index of the tap.
+    pub tap: usize,
+    /// Row of the taps.
+    pub r: usize,
+    /// First output after the start of the stretch, and outputs.
+    pub skip: usize,
+    /// Number of outputs.
+    pub len: usize,
+    /// First input in every plane.
+    pub input: usize,
+}
+
+impl<'a> Task<'a> {
+    fn scratch(&self) -> usize {
+        let filter = self.job.filter;
+        let (k, c, taps) = (filter.out_len, self.channels.len(), filter.taps());
+        if in_lanes(filter) {
+            self.stretch * self.lanes + if self.job.planes.relu { c * self.stretch } else { 0 }
+        } else {
+            k * c * taps * MOST_LANES
+        }
+    }
+
+    /// Rows and columns of the stretches, in order.
+    pub fn areas(&self) -> impl Iterator<Item = (usize, Range<usize>)> {
+        let row_len = self.job.planes.row_len;
+        self.stretches.clone().map(move |i| (i / self.per_row, part(i % self.per_row, self.stretch, row_len)))
+    }
+
+    /// Plane of input channel `c` of the chunk.
+    pub fn x(&self, c: usize) -> &'a [f32] {
+        self.job.planes.channels[self.group * self.job.filter.in_len + self.channels.start + c]
+    }
+
+    /// Gradient plane of output channel `k` of the group.
+    pub fn gy(&self, k: usize) -> &'a [f32] {
+        let plane = self.job.planes.plane();
+        &self.job.gy[(self.group * self.job.filter.out_len + k) * plane..][..plane]
+    }
+
+    /// Fetches what the stretch after this one reads first: x of `channels`, and as large a share of gy.
+    #[inline(always)]
+    pub fn fetch_next(&self, channels: Range<usize>, row: usize, columns: Range<usize>) {
+        let planes = &self.job.planes;
+        let lines = |plane: &[f32], row: usize| {
+            let next = plane.as_ptr().wrapping_add(row * planes.row_len + columns.end);
+            (0..columns.len()).step_by(16).for_each(|at| prefetch(next.wrapping_add(at)));
+        };
+        let share = |c: usize| c * self.job.filter.out_len / self.channels.len();
+        (share(channels.start)..share(channels.end)).for_each(|k| lines(self.gy(k), row));
+        let lowest = (row + planes.reach(self.job.filter.kernel)[0]).min(planes.rows - 1);
+        channels.for_each(|c| lines(self.x(c), lowest));
+    }
+
+    /// The taps that have input for outputs `columns` of `row`.
+    pub fn runs(&self, row: usize, columns: Range<usize>) -> impl Iterator<Item = Run> {
+        let (planes, [r_len, s_len]) = (&self.job.planes, self.job.filter.kernel);
+        let [dr, ds] = [planes.dilation[0], planes.dilation[1] * planes.pixel].map(|d| d as isize);
+        let (rows, row_len) = (planes.rows as isize, planes.row_len as isize);
+        (0..r_len * s_len).filter_map(move |tap| {
+            let (r, s) = (tap / s_len, tap % s_len);
+            let input_row = row as isize + (r as isize - (r_len / 2) as isize) * dr;
+            let shift = (s as isize - (s_len / 2) as isize) * ds;
+            let first = columns.start.max((-shift).max(0) as usize);
+            let last = columns.end.min((row_len - shift.max(0)).max(0) as usize);
+            ((0..rows).contains(&input_row) && first < last).then(|| Run {
+                tap,
+                r,
+                skip: first - columns.start,
+                len: last - first,
+                input: (input_row * row_len + first as isize + shift) as usize,
+            })
+        })
+    }
+}
+
+on_isa!(
+    /// # Safety
+    /// `isa` is available; all planes have rows * row_len elements; `scratch` and `sums` have the task's sizes.
+    fn accumulate_on / accumulate(task: &Task<'_>, scratch: &mut [f32], sums: &mut [f32])
+);
+
+#[inline(always)]
+unsafe fn accumulate<S: Columns + DotTiles>(task: &Task<'_>, scratch: &mut [f32], sums: &mut [f32]) {
+    // SAFETY: the caller's promise.
+    unsafe { if in_lanes(task.job.filter) { columns::<S>(task, scratch, sums) } else { dots::<S>(task, scratch, sums) } }
 }
 
 /// Adds the parts in order into the window of `gw`; returns the product with the weights.
-fn add_parts(cpu: &Cpu, job: &FilterGradient<'_>, weights: &[f32], gw: &mut [f32], parts: &[f32]) -> f32 {
-    let (filter, lanes, part_len) = (job.filter, job.lanes(), job.part_len());
-    let mut products = vec![0.0; filter.outputs()];
+fn add_parts(cpu: &Cpu, job: &FilterGradient<'_>, cut: &Cut, weights: &[f32], gw: &mut [f32], parts: &[f32]) -> f32 {
+    let (filter, lanes, part_len) = (job.filter, lanes(job.filter), part_len(job.filter));
     let [r_len, s_len] = filter.kernel;
-    let row_len = (filter.in_len - 1) * filter.strides[1] + (r_len - 1) * filter.strides[2] + s_len;
     let gw = SharedSlice::new(gw);
-    cpu.pool.pieces(&mut products, 1, |k, product| {
-        let first = filter.index(k, 0, 0, 0);
-        // SAFETY: rows of different output channels do not overlap: a row is at most strides[0] long.
-        let row = unsafe { gw.range(first, row_len) };
-        let (g, lane) = (k / filter.out_len, k % filter.out_len);
-        for c in 0..filter.in_len {
-            for (r, s) in (0..r_len).flat_map(|r| (0..s_len).map(move |s| (r, s))) {
-                let at = ((g * filter.taps() + r * s_len + s) * filter.in_len + c) * lanes + lane;
-                let sum: f32 = (0..PARTS).map(|part| parts[part * part_len + at]).sum();
-                let index = filter.index(k, c, r, s);
-                row[index - first] += job.scale * sum;
+    // One task per input channel: its sums for all k lie side by side.
+    let mut products = vec![0.0; filter.groups * filter.in_len];
+    cpu.pool.pieces(&mut products, 1, |i, product| {
+        let (g, c) = (i / filter.in_len, i % filter.in_len);
+        for (tap, (r, s)) in (0..r_len).flat_map(|r| (0..s_len).map(move |s| (r, s))).enumerate() {
+            let at = (i * filter.taps() + tap) * lanes;
+            for k in 0..filter.out_len {
+                let sum: f32 = (0..cut.parts).map(|part| parts[part * part_len + at + k]).sum();
+                let index = filter.index(g * filter.out_len + k, c, r, s);
+                // SAFETY: elements of different input channels and groups are different.
+                unsafe { gw.range(index, 1)[0] += job.scale * sum };
                 product[0] += sum * weights[index];
             }
         }
     });
     products.iter().sum()
-}
-
-on_isa!(
-    /// # Safety
-    /// `isa` is available; all planes have rows * row_len elements.
-    fn accumulate_on / accumulate(job: &FilterGradient<'_>, units: std::ops::Range<usize>, sums: &mut [f32])
-);
-
-#[inline(always)]
-unsafe fn accumulate<S: Columns + DotTiles>(job: &FilterGradient<'_>, units: std::ops::Range<usize>, sums: &mut [f32]) {
-    let mut transposed = [0.0; STRETCH_LEN];
-    let (filter, lanes, stretch) = (job.filter, job.lanes(), job.stretch());
-    // Filters of more than 512 output channels per group do not fit the stretch buffer.
-    let mut spill =
-        if !job.by_dots() && lanes * stretch > STRETCH_LEN { vec![0.0; lanes * stretch] } else { Vec::new() };
-    let transposed = if spill.is_empty() { &mut transposed[..] } else { &mut spill[..] };
-    let stretches = job.planes.row_len.div_ceil(stretch);
-    let group_len = filter.taps() * filter.in_len * lanes;
-    for unit in units {
-        let (row, x0) = (unit / stretches, unit % stretches * stretch);
-        let x1 = job.planes.row_len.min(x0 + stretch);
-        for g in 0..filter.groups {
-            if !job.by_dots() {
-                transpose(job, g, row, x0..x1, transposed);
-            }
-            // SAFETY: x0..x1 lies in the row, `transposed` holds it; the rest is the caller's promise.
-            unsafe { group::<S>(job, g, row, x0..x1, transposed, &mut sums[g * group_len..][..group_len]) };
-        }
-    }
-}
-
-/// gy of one group and stretch as [position][k lanes]; lanes without a channel stay 0.
-#[inline(always)]
-fn transpose(job: &FilterGradient<'_>, g: usize, row: usize, range: std::ops::Range<usize>, out: &mut [f32]) {
-    let lanes = job.lanes();
-    let plane = job.planes.plane();
-    for k in 0..job.filter.out_len {
-        let source = &job.gy[(g * job.filter.out_len + k) * plane + row * job.planes.row_len..][range.clone()];
-        for (slot, &value) in out[k..].iter_mut().step_by(lanes).zip(source) {
-            *slot = value;
-        }
-    }
-}
-
-/// All taps of one group for outputs `range` of `row`.
-#[inline(always)]
-unsafe fn group<S: Columns + DotTiles>(
-    job: &FilterGradient<'_>,
-    g: usize,
-    row: usize,
-    range: std::ops::Range<usize>,
-    gy: &[f32],
-    sums: &mut [f32],
-) {
-    let filter = job.filter;
-    let [r_len, s_len] = filter.kernel;
-    let lanes = job.lanes();
-    let channels = &job.planes.channels[g * filter.in_len..][..filter.in_len];
-    for r in 0..r_len {
-        let dr = (r * job.planes.dilation[0]) as isize - ((r_len - 1) * job.planes.dilation[0] / 2) as isize;
-        let input_row = row as isize + dr;
-        if !(0..job.planes.rows as isize).contains(&input_row) {
-            continue;
-        }
-        for s in 0..s_len {
-            let pixels = (s * job.planes.dilation[1]) as isize - ((s_len - 1) * job.planes.dilation[1] / 2) as isize;
-            let shift = pixels * job.planes.pixel as isize;
-            // Outputs whose input lies inside the row.
-            let first = range.start.max((-shift).max(0) as usize);
-            let last = range.end.min((job.planes.row_len as isize - shift.max(0)).max(0) as usize);
-            if first >= last {
-                continue;
-            }
-            let input = (input_row * job.planes.row_len as isize + first as isize + shift) as usize;
-            let tap = &mut sums[(r * s_len + s) * filter.in_len * lanes..][..filter.in_len * lanes];
-            let len = last - first;
-            if job.by_dots() {
-                let plane = job.planes.plane();
-                let gy = &job.gy[g * filter.out_len * plane..];
-                let output = row * job.planes.row_len + first;
-                let rows = DotRows { channels, input, gy, plane, output, outputs: filter.out_len, len, lanes };
-                // SAFETY: `len` positions exist from `input` and from `output` in this row.
-                unsafe { if job.planes.relu { dots::<S, true>(&rows, tap) } else { dots::<S, false>(&rows, tap) } }
-            } else {
-                let gy = gy[(first - range.start) * lanes..].as_ptr();
-                let operands = Stretch { channels, input, gy, len, lanes };
-                // SAFETY: `operands` stays inside the planes and the transposed stretch.
-                unsafe {
-                    if job.planes.relu { tiles::<S, true>(&operands, tap) } else { tiles::<S, false>(&operands, tap) }
-                }
-            }
-        }
-    }
-}
-
-/// One tap over one stretch.
-struct Stretch<'a> {
-    channels: &'a [&'a [f32]],
-    /// First element in each channel's plane.
-    input: usize,
-    /// `[len][lanes]`.
-    gy: *const f32,
-    len: usize,
-    lanes: usize,
-}
-
-/// Covers [c][k lanes] of one tap with register tiles.
-#[inline(always)]
-unsafe fn tiles<S: Columns, const RELU: bool>(operands: &Stretch<'_>, sums: &mut [f32]) {
-    let vectors = operands.lanes / S::LANES;
-    let mut v = 0;
-    // SAFETY: v..v+NV stays within `vectors`.
-    unsafe {
-        while v < vectors {
-            // With 32 registers up to 24 accumulators, with 16 up to 12; one vector alone needs
-            // as many rows to hide the latency of the multiply-add.
-            let step = match (vectors - v, S::LANES) {
-                (1, _) => 1,
-                (3, 16) => 3,
-                (4.., 16) => 4,
-                _ => 2,
-            };
-            match (step, S::LANES) {
-                (1, 16) => S::column::<12, 1, RELU>(operands, v, sums),
-                (1, _) => S::column::<8, 1, RELU>(operands, v, sums),
-                (2, 16) => S::column::<8, 2, RELU>(operands, v, sums),
-                (2, _) => S::column::<5, 2, RELU>(operands, v, sums),
-                (3, _) => S::column::<8, 3, RELU>(operands, v, sums),
-                _ => S::column::<6, 4, RELU>(operands, v, sums),
-            }
-            v += step;
-        }
-    }
-}
-
-isolated!(
-    /// # Safety
-    /// The instruction set is available; `operands` and `sums` are as in `tiles`.
-    trait Columns: column_of as column<const MR: usize, const NV: usize, const RELU: bool>(
-        operands: &Stretch<'_>, v: usize, sums: &mut [f32])
-);
-
-/// All channels against NV vectors of k from vector `v`, MR channels at a time.
-#[inline(always)]
-unsafe fn column_of<S: Simd, const MR: usize, const NV: usize, const RELU: bool>(
-    operands: &Stretch<'_>,
-    v: usize,
-    sums: &mut [f32],
-) {
-    let channels = operands.channels.len();
-    for c0 in (0..channels).step_by(MR) {
-        // A last, partial tile repeats its last channel and does not store the copies.
-        let x: [*const f32; MR] =
-            std::array::from_fn(|i| operands.channels[(c0 + i).min(channels - 1)][operands.input..].as_ptr());
-        // SAFETY: `len` elements of each channel from `input` and of gy exist (see `group`); sums
-        // hold `lanes` per channel.
-        unsafe {
-            let zero = S::splat(0.0);
-            let mut acc = [[zero; NV]; MR];
-            for p in 0..operands.len {
-                let row = operands.gy.add(p * operands.lanes + v * S::LANES);
-                let mut b = [zero; NV];
-                for j in 0..NV {
-                    b[j] = S::load(row.add(j * S::LANES));
-                }
-                for i in 0..MR {
-                    let mut a = S::splat(*x[i].add(p));
-                    if RELU {
-                        a = S::max(a, zero);
-                    }
-                    for j in 0..NV {
-                        acc[i][j] = S::fma(a, b[j], acc[i][j]);
-                    }
-                }
-            }
-            for i in 0..MR.min(channels - c0) {
-                for j in 0..NV {
-                    let slot = sums.as_mut_ptr().add((c0 + i) * operands.lanes + (v + j) * S::LANES);
-                    S::store(slot, S::add(S::load(slot), acc[i][j]));
-                }
-            }
-        }
-    }
 }

@@ -9,13 +9,14 @@
 //! | `filter.rs` | windows of filters, packed for the kernels |
 //! | `correlate.rs` | y += w * x, the forward pass and the data gradient of every convolution |
 //! | `filter_gradient.rs` | gw += gy * x, the weight gradient of every convolution |
-//! | `dots.rs` | tiles of dot products, for weight gradients of few channels |
+//! | `columns.rs`, `dots.rs` | its two ways to sum: channels in the lanes, or positions |
 //! | `elementwise.rs` | passes over memory: maps, sums, dot products |
 //! | `ceiling.rs` | what this machine can do at most: multiply-adds and copies per second |
 
 #![allow(clippy::needless_range_loop)] // register tiles are indexed, several with one variable
 
 pub mod ceiling;
+mod columns;
 mod correlate;
 mod dispatch;
 mod dots;

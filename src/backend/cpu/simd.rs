@@ -5,6 +5,9 @@
 
 use std::str::FromStr;
 
+/// Most lanes of a vector.
+pub const MOST_LANES: usize = 16;
+
 /// An instruction set the kernels exist for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {
@@ -129,6 +132,8 @@ pub trait Simd: Copy {
     unsafe fn load_masked(p: *const f32, m: Self::M) -> Self::V;
     /// Writes the chosen lanes only.
     unsafe fn store_masked(p: *mut f32, m: Self::M, v: Self::V);
+    /// Makes the columns of the first `LANES` vectors its rows.
+    unsafe fn transpose(v: &mut [Self::V; MOST_LANES]);
 }
 
 /// 16 lanes of AVX-512.
@@ -138,7 +143,7 @@ pub struct Avx512;
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Avx2, Avx512, Simd};
+    use super::{Avx2, Avx512, MOST_LANES, Simd};
     use std::arch::x86_64::*;
 
     // SAFETY of the bodies below: the caller guarantees the instruction set and the pointers.
@@ -196,6 +201,34 @@ mod x86 {
         #[inline(always)]
         unsafe fn store_masked(p: *mut f32, m: __mmask16, v: __m512) {
             unsafe { _mm512_mask_storeu_ps(p, m, v) }
+        }
+        #[inline(always)]
+        unsafe fn transpose(v: &mut [__m512; MOST_LANES]) {
+            unsafe {
+                // 4x4 blocks of 4 rows each: afterwards block b of vector 4j + k is column 4b + k of rows 4j..4j+4.
+                for j in 0..4 {
+                    let [a, b, c, d] = [v[4 * j], v[4 * j + 1], v[4 * j + 2], v[4 * j + 3]].map(|v| _mm512_castps_pd(v));
+                    let halves = |x, y| {
+                        let (x, y) = (_mm512_castpd_ps(x), _mm512_castpd_ps(y));
+                        [_mm512_unpacklo_ps(x, y), _mm512_unpackhi_ps(x, y)].map(|v| _mm512_castps_pd(v))
+                    };
+                    let ([ab_low, ab_high], [cd_low, cd_high]) = (halves(a, b), halves(c, d));
+                    v[4 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(ab_low, cd_low));
+                    v[4 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(ab_low, cd_low));
+                    v[4 * j + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(ab_high, cd_high));
+                    v[4 * j + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(ab_high, cd_high));
+                }
+                // Then the blocks themselves.
+                for k in 0..4 {
+                    let (a, b, c, d) = (v[k], v[4 + k], v[8 + k], v[12 + k]);
+                    let (ab_low, ab_high) = (_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b));
+                    let (cd_low, cd_high) = (_mm512_shuffle_f32x4::<0x44>(c, d), _mm512_shuffle_f32x4::<0xee>(c, d));
+                    v[k] = _mm512_shuffle_f32x4::<0x88>(ab_low, cd_low);
+                    v[4 + k] = _mm512_shuffle_f32x4::<0xdd>(ab_low, cd_low);
+                    v[8 + k] = _mm512_shuffle_f32x4::<0x88>(ab_high, cd_high);
+                    v[12 + k] = _mm512_shuffle_f32x4::<0xdd>(ab_high, cd_high);
+                }
+            }
         }
     }
 
@@ -261,6 +294,25 @@ mod x86 {
         #[inline(always)]
         unsafe fn store_masked(p: *mut f32, m: __m256i, v: __m256) {
             unsafe { _mm256_maskstore_ps(p, m, v) }
+        }
+        #[inline(always)]
+        unsafe fn transpose(v: &mut [__m256; MOST_LANES]) {
+            unsafe {
+                for j in 0..2 {
+                    let [a, b, c, d] = [v[4 * j], v[4 * j + 1], v[4 * j + 2], v[4 * j + 3]];
+                    let (ab_low, ab_high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+                    let (cd_low, cd_high) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+                    v[4 * j] = _mm256_shuffle_ps::<0x44>(ab_low, cd_low);
+                    v[4 * j + 1] = _mm256_shuffle_ps::<0xee>(ab_low, cd_low);
+                    v[4 * j + 2] = _mm256_shuffle_ps::<0x44>(ab_high, cd_high);
+                    v[4 * j + 3] = _mm256_shuffle_ps::<0xee>(ab_high, cd_high);
+                }
+                for k in 0..4 {
+                    let (a, b) = (v[k], v[4 + k]);
+                    v[k] = _mm256_permute2f128_ps::<0x20>(a, b);
+                    v[4 + k] = _mm256_permute2f128_ps::<0x31>(a, b);
+                }
+            }
         }
     }
 }
@@ -337,6 +389,13 @@ impl Simd for Portable {
             }
         }
     }
+    #[inline(always)]
+    unsafe fn transpose(v: &mut [[f32; 4]; MOST_LANES]) {
+        let rows = [v[0], v[1], v[2], v[3]];
+        for i in 0..4 {
+            v[i] = std::array::from_fn(|j| rows[j][i]);
+        }
+    }
 }
 
 /// Starts moving the cache line at `p` towards the processor; any address will do.
@@ -368,6 +427,37 @@ mod tests {
         *out = target;
     }
     on_isa!(fn lanes_on / lanes(lo: isize, hi: isize, out: &mut Vec<f32>));
+
+    #[inline(always)]
+    unsafe fn transposed<S: Simd>(out: &mut Vec<f32>) {
+        let source: Vec<f32> = (0..S::LANES * S::LANES).map(|i| i as f32).collect();
+        let mut target = vec![-1.0; source.len()];
+        // SAFETY: rows of LANES elements each.
+        unsafe {
+            let mut v = [S::splat(0.0); MOST_LANES];
+            for i in 0..S::LANES {
+                v[i] = S::load(source.as_ptr().add(i * S::LANES));
+            }
+            S::transpose(&mut v);
+            for i in 0..S::LANES {
+                S::store(target.as_mut_ptr().add(i * S::LANES), v[i]);
+            }
+        }
+        *out = target;
+    }
+    on_isa!(fn transposed_on / transposed(out: &mut Vec<f32>));
+
+    #[test]
+    fn columns_become_rows() {
+        for isa in Isa::available() {
+            let mut out = Vec::new();
+            // SAFETY: `isa` was detected.
+            unsafe { transposed_on(isa, &mut out) };
+            let n = isa.lanes();
+            let expected: Vec<f32> = (0..n * n).map(|i| (i % n * n + i / n) as f32).collect();
+            assert_eq!(out, expected, "{isa:?}");
+        }
+    }
 
     #[test]
     fn masks_choose_exactly_the_lanes_asked_for() {
