@@ -1,25 +1,37 @@
 #!/usr/bin/env python3
 """Measures training steps of this engine and of eager PyTorch on the same architectures, in one run.
 
-The engine's benchmark `step` draws the architectures, or finds them in --archs. Then, round after
-round, the engine (a process of its own) and PyTorch take their steps in turn on the same device, so
-that whatever slows the machine down slows both. The networks are those of golden_networks.py, in
-float32, without anything that only the golden numbers need.
+    python3 tools/bench_pytorch.py --engine path/to/step --json pytorch.json
+    python3 tools/bench_pytorch.py --device cuda:0 --preset v2 --network smash
 
-    python3 tools/bench_pytorch.py --device cuda:0 --engine path/to/step --json pytorch.json
+The engine draws the architectures and writes them as files. Then both take turns, a few architectures
+at a time, so that whatever slows the machine down slows both. Each side is a process of its own,
+measured from outside: the engine's benchmark `step`, started anew for each turn, and pytorch_peer.py,
+which lives as long as its workload and sleeps while the engine works. Threads are equal.
 
-What is compared: one training step of 50 images, forward, loss, backward and update. In favour of
-PyTorch, its images lie normalised on the device and are not cropped or mirrored, its encoding of an
-architecture is built in one piece, and nothing is read back in steps in a row. PyTorch runs eagerly,
-with the layout and optimisers it has by default; cuDNN searches for algorithms (cudnn.benchmark)
-only where the architecture stays, in resulting networks. Both settings of TF32 are measured: with it,
-cuDNN and matrix products may round operands to 10 bits of mantissa. What the engine does is said in
-its own JSON, `arithmetic`. A resulting network of the engine replays its step as a CUDA graph.
+A workload is a preset and a kind of network, and its step is 50 images forward, loss, backward and
+update. A SMASH network sees another architecture every step; PyTorch's step is timed when the
+architecture comes (`new`: its primitives are yet to be made, as in training) and, in the first round,
+once more right after (`again`: cached, as never happens in training). A resulting network keeps its
+architecture, so all its steps are `again`.
+
+Where in doubt, PyTorch is favoured: its images lie normalised on the device and are neither cropped
+nor mirrored, its encoding is built in one piece, and parameters that an architecture does not use
+are not updated. It is measured in its default layout and with everything channels last, which its
+manual advises for convolutions and which is the faster of the two on a CPU; on a GPU with and
+without TF32 as well, and cuDNN searches for algorithms where the architecture stays. It runs eagerly,
+with its default allocator and optimisers: to compile a network takes longer than the step it is for.
+
+A ratio is PyTorch's time over the engine's, of one architecture in one round. `peak` is the largest
+resident set of a process over its life, the program and its libraries included; what `import torch`
+takes is said beside it, as it is larger for PyTorch built with CUDA, which is what PyPI has for Linux.
 """
 
 import argparse
 import json
+import os
 import platform
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -28,331 +40,357 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-
-import golden_networks as networks
-
-WARM_UP = 3
-IMAGES = 1000
-DEFAULT_ENGINE = ["cargo", "bench", "--quiet", "--bench", "step", "--"]
-
-
-# ------------------------------------------------------------------ the networks, without overhead
+DEFAULT_ENGINE = "cargo bench --quiet --bench step --"
+PEER = Path(__file__).with_name("pytorch_peer.py")
+# PyTorch as a user may set it up.
+SETTINGS = {
+    "default": {"channels_last": False, "tf32": False},
+    "channels-last": {"channels_last": True, "tf32": False},
+    "default-tf32": {"channels_last": False, "tf32": True},
+    "channels-last-tf32": {"channels_last": True, "tf32": True},
+}
 
 
-class Lean:
-    """Leaves out what golden_networks.py computes only to choose its cases."""
-
-    def relu(self, x):
-        return F.relu(x)
-
-    def watch_kink(self, x):
-        pass
+# ------------------------------------------------------------------ the two sides
 
 
-class SmashNet(Lean, networks.SmashNet):
-    """As golden_networks.SmashNet; the encoding goes to the device in one piece."""
-
-    def __init__(self, arch, params, running, hyper):
-        networks.MainNet.__init__(self, arch, params, running)
-        self.hyper = hyper
-        encoding, self.slices_of = encode(arch)
-        stem = params["stem.w"]
-        self.c = torch.from_numpy(encoding).to(stem.device, stem.dtype, non_blocking=True)
+def peak_of(process):
+    """Waits for a process; the most bytes that it, or a process it waited for, had in memory."""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-class ResultingNet(Lean, networks.ResultingNet):
-    """As golden_networks.ResultingNet."""
+def run_engine(command, options):
+    """Runs a benchmark of the engine; its JSON, and the peak of its memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        file, errors = Path(folder) / "engine.json", Path(folder) / "errors.txt"
+        words = [str(word) for word in [*command, *options]]
+        # `smash-engine bench --format json` writes to stdout what the benches of cargo write to a file.
+        to_stdout = "--format" in command
+        with file.open("wb" if to_stdout else "xb") as out, errors.open("wb") as err:
+            process = subprocess.Popen(
+                words + ([] if to_stdout else ["--json", str(file)]),
+                stdout=out if to_stdout else subprocess.DEVNULL, stderr=err)
+            peak = peak_of(process)
+        if process.returncode:
+            raise SystemExit(f"{shlex.join(words)} failed:\n{errors.read_text()}")
+        return json.loads(file.read_text()), peak
 
 
-def encode(arch):
-    """golden_networks.encode as one numpy array, and the slices of each (block, op)."""
-    space = arch["space"]
-    facts = networks.full_facts if space["encoding"] == "full" else networks.paper_facts
-    banks = networks.max_banks(space)
-    columns, heights, slices_of = [], [], {}
-    for b, block in enumerate(arch["blocks"]):
-        for i, op in enumerate(block["ops"]):
-            rest = networks.one_hot(op["write"], banks) + facts(space, b, op)
-            count = networks.op_slices(space, block["bank_size"], op)
-            slices_of[b, i] = (len(columns), len(columns) + count)
-            for index in range(count):
-                read = networks.banks_of_slice(space, block["bank_size"], op, index)
-                columns.append(networks.one_hot(read, banks) + rest)
-                heights.append(op["width"])
-    rows = np.arange(networks.widths(space))[:, None] < np.array(heights)[None, :]
-    return np.array(columns, np.float32).T[:, None, :] * rows[None], slices_of
+class PyTorch:
+    """A process of pytorch_peer.py."""
 
+    def __init__(self, **settings):
+        self.process = subprocess.Popen(
+            [sys.executable, str(PEER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.facts = self.ask("start", **settings)
+        self.imported = self.resident()
 
-def parameter(name, shape, device):
-    """Random values of about the size they start with; leaves."""
-    if name.endswith((".gamma", ".beta", ".b")):
-        value = torch.full(shape, 1.0 if name.endswith(".gamma") else 0.0, device=device)
-    else:
-        fan_in = np.prod(shape[1:])
-        value = torch.randn(shape, device=device) * float((2 / fan_in) ** 0.5)
-    return value.requires_grad_()
+    def ask(self, what, **details):
+        try:
+            self.process.stdin.write(json.dumps({"do": what, **details}) + "\n")
+            self.process.stdin.flush()
+            return json.loads(self.process.stdout.readline())
+        except (BrokenPipeError, json.JSONDecodeError):
+            raise SystemExit(f"PyTorch's process ended in {what}; what it said is above") from None
 
+    def resident(self):
+        """Bytes in memory now; None where there is no /proc."""
+        status = Path(f"/proc/{self.process.pid}/status")
+        if not status.exists():
+            return None
+        return next(1024 * int(line.split()[1]) for line in status.read_text().splitlines() if "VmRSS" in line)
 
-class Trainer:
-    """The parameters of a network, its optimiser, and steps."""
-
-    def __init__(self, shapes, make_net, make_optimizer, images, labels, batch):
-        device = images.device
-        self.params = {name: parameter(name, shape, device) for name, shape in shapes.items()}
-        names = [name.removesuffix(".gamma") for name in shapes if name.endswith(".gamma")]
-        sizes = {name: shapes[f"{name}.gamma"] for name in names}
-        self.running = {n: (torch.zeros(s, device=device), torch.ones(s, device=device)) for n, s in sizes.items()}
-        self.make_net = make_net
-        self.optimizer = make_optimizer(self.params)
-        self.images, self.labels, self.batch = images, labels, batch
-
-    def step(self, arch):
-        """Queues a training step; its loss."""
-        chosen = torch.randint(len(self.images), (self.batch,), device=self.images.device)
-        self.optimizer.zero_grad()
-        logits = self.make_net(arch, self.params, self.running).forward(self.images[chosen])
-        loss = F.cross_entropy(logits, self.labels[chosen])
-        loss.backward()
-        self.optimizer.step()
-        return loss.detach()
-
-
-def smash_optimizer(report):
-    o = report["optimizer"]
-
-    def make(params):
-        groups = [
-            {"params": [p for n, p in params.items() if not n.startswith("hyper.")], "weight_decay": o["decay"]},
-            {"params": [p for n, p in params.items() if n.startswith("hyper.")]},
-        ]
-        return torch.optim.Adam(groups, report["lr"], (o["beta1"], o["beta2"]), o["epsilon"])
-
-    return make
-
-
-def resulting_optimizer(report):
-    o = report["optimizer"]
-    return lambda params: torch.optim.SGD(
-        params.values(), report["lr"], o["momentum"], weight_decay=o["decay"], nesterov=True)
+    def end(self):
+        """Ends the process; the peak of its memory in bytes."""
+        self.process.stdin.close()
+        return peak_of(self.process)
 
 
 # ------------------------------------------------------------------ measuring
 
 
-class Torch:
-    """PyTorch with one setting of TF32: takes the same samples as the engine's benchmark."""
-
-    def __init__(self, args, report, archs, tf32):
-        self.args, self.report, self.archs, self.tf32 = args, report, archs, tf32
-        self.device = torch.device(args.device)
-        image = report["image"]
-        shape = (IMAGES, image["channels"], image["size"], image["size"])
-        self.images = torch.randn(shape, device=self.device)
-        self.labels = torch.randint(image["classes"], (IMAGES,), device=self.device)
-        self.smash = None
-
-    def set_up(self):
-        torch.backends.cuda.matmul.allow_tf32 = self.tf32
-        torch.backends.cudnn.allow_tf32 = self.tf32
-        torch.backends.cudnn.benchmark = self.args.network == "resulting"
-
-    def synchronize(self):
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-
-    def trainer(self, shapes, make_net, make_optimizer):
-        return Trainer(shapes, make_net, make_optimizer, self.images, self.labels, self.report["batch"])
-
-    def round(self):
-        """Milliseconds of a step alone for each architecture, and per step in a row."""
-        self.set_up()
-        return self.smash_round() if self.args.network == "smash" else self.resulting_round()
-
-    def alone(self, trainer, arch):
-        self.synchronize()
-        start = time.perf_counter()
-        loss = trainer.step(arch).item()
-        self.synchronize()
-        assert np.isfinite(loss), "PyTorch's loss is not finite"
-        return (time.perf_counter() - start) * 1e3
-
-    def row(self, trainer, archs):
-        self.synchronize()
-        start = time.perf_counter()
-        for arch in archs:
-            trainer.step(arch)
-        self.synchronize()
-        return (time.perf_counter() - start) * 1e3 / len(archs)
-
-    def smash_round(self):
-        if self.smash is None:
-            image, hyper = self.report["image"], self.report["hyper"]
-            shapes = networks.smash_shapes(self.archs[0], hyper, image["channels"], image["classes"])
-            net = lambda arch, params, running: SmashNet(arch, params, running, hyper)
-            self.smash = self.trainer(shapes, net, smash_optimizer(self.report))
-            for i in range(max(WARM_UP, len(self.archs))):
-                self.alone(self.smash, self.archs[i % len(self.archs)])
-        alone = [[self.alone(self.smash, arch)] for arch in self.archs]
-        return alone, [self.row(self.smash, self.archs)]
-
-    def resulting_round(self):
-        image, norm = self.report["image"], self.report["norm"]
-        net = lambda arch, params, running: ResultingNet(arch, params, running, norm)
-        alone, row = [], []
-        for arch in self.archs:
-            shapes = networks.resulting_shapes(arch, norm, image["channels"], image["classes"])
-            trainer = self.trainer(shapes, net, resulting_optimizer(self.report))
-            for _ in range(WARM_UP):
-                self.alone(trainer, arch)
-            steps = self.args.steps
-            alone.append([self.alone(trainer, arch) for _ in range(steps)])
-            row.append(self.row(trainer, [arch] * steps))
-        return alone, row
+def draw(args, preset, folder):
+    """Has the engine fill an empty folder with architectures, on tiny pictures as nothing is timed; its files."""
+    if not any(folder.glob("*.json")):
+        tiny = ["--rounds", 1, "--batch", 1, "--size", 4]
+        run_engine(args.engine, engine_options(args, preset, "smash", folder) + ["--count", args.count, *tiny])
+    return sorted(folder.glob("*.json"))
 
 
-def engine_round(args, folder, rounds):
-    """Runs the engine's benchmark; its JSON."""
-    file = Path(folder) / "engine.json"
-    command = args.engine + [
-        "--device", args.device, "--preset", args.preset, "--network", args.network,
-        "--archs", str(args.archs), "--count", str(args.count), "--seed", str(args.seed),
-        "--conv", args.conv, "--rounds", str(rounds), "--batch", str(args.batch), "--size", str(args.size), "--json", str(file),
-    ]
-    if args.threads:
-        command += ["--threads", str(args.threads)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
-    return json.loads(file.read_text())
+def engine_options(args, preset, network, folder):
+    options = ["--device", args.device, "--preset", preset, "--network", network, "--archs", folder]
+    options += ["--seed", args.seed]
+    return options + (["--threads", args.threads] if args.device == "cpu" else ["--conv", args.conv])
 
 
-def measure(args, folder):
-    """Who -> samples: {"alone": [per architecture: [ms]], "row": [ms]}; and the engine's own report."""
-    per_round = 1 if args.network == "smash" else args.steps
-    report = engine_round(args, folder, 1)  # also draws the architectures
-    archs = [json.loads((args.archs / arch["file"]).read_text()) for arch in report["archs"]]
-    settings = {"on": [True], "off": [False], "both": [True, False]}[args.tf32]
-    if args.device == "cpu":
-        settings = [False]
-    peers = {f"pytorch, TF32 {'on' if tf32 else 'off'}": Torch(args, report, archs, tf32) for tf32 in settings}
-    samples = {who: {"alone": [[] for _ in archs], "row": []} for who in ["engine", *peers]}
+class Workload:
+    """One preset and kind of network, measured: samples of both sides, and their memory."""
 
-    def add(who, alone, row):
-        for kept, new in zip(samples[who]["alone"], alone):
-            kept += new
-        samples[who]["row"] += row
+    def __init__(self, args, preset, network, folder):
+        self.args, self.preset, self.network = args, preset, network
+        files = draw(args, preset, folder)
+        if network == "resulting":
+            files = files[:args.resulting]
+        self.files, self.steps = files, args.steps if network == "resulting" else 1
+        self.engine, self.archs, self.peak = None, {}, {"engine": 0}
+        # Series -> architecture -> a list of samples for each round, in milliseconds.
+        self.samples = {"engine": {}}
+        self.rows = {"engine": []}  # per step in a row
+        common = {"device": args.device, "threads": args.threads, "seed": args.seed}
+        self.peers = {name: PyTorch(**common, **SETTINGS[name]) for name in args.pytorch}
+        self.imported = {name: peer.imported for name, peer in self.peers.items()}
 
-    for number in range(args.rounds):
-        print(f"round {number + 1} of {args.rounds}", file=sys.stderr)
-        engine = engine_round(args, folder, per_round)
-        add("engine", [arch["samples_ms"] for arch in engine["archs"]], engine["row_ms_per_step"])
-        for who, peer in peers.items():
-            add(who, *peer.round())
-    return samples, report
+    def measure(self):
+        """All rounds; whoever starts a round or turn, the other starts the next."""
+        turns = [self.files[i : i + self.args.turn] for i in range(0, len(self.files), self.args.turn)]
+        for number in range(self.args.rounds):
+            for i, turn in enumerate(turns):
+                print(f"{clock()} {self.title()}: round {number + 1} of {self.args.rounds}, "
+                      f"turn {i + 1} of {len(turns)}", file=sys.stderr)
+                # The very first is the engine's, whose report tells PyTorch what to train.
+                order = [self.engine_turn, self.pytorch_turn][:: 1 if (number + i) % 2 == 0 else -1]
+                for side in order:
+                    side(number, turn)
+        self.peak |= {name: peer.end() for name, peer in self.peers.items()}
+
+    def add(self, series, files, samples):
+        """Keeps the samples of a turn; there are none of what was not measured."""
+        kept = self.samples.setdefault(series, {})
+        for file, times in zip(files, samples):
+            kept.setdefault(file.name, []).append(times)
+
+    def engine_turn(self, _, files):
+        with tempfile.TemporaryDirectory() as folder:
+            for file in files:
+                shutil.copy(file, folder)
+            options = engine_options(self.args, self.preset, self.network, folder)
+            options += ["--rounds", self.steps, "--batch", self.args.batch, "--size", self.args.size]
+            report, peak = run_engine(self.args.engine, options)
+        self.add("engine", files, [arch["samples_ms"] for arch in report["archs"]])
+        self.rows["engine"] += report["row_ms_per_step"]
+        self.peak["engine"] = max(self.peak["engine"], peak)
+        self.archs |= {arch["file"]: arch for arch in report["archs"]}
+        if self.engine is None:
+            self.engine = report
+            for peer in self.peers.values():
+                # The last architectures: when their turn comes, PyTorch's cache has long forgotten them.
+                peer.ask("workload", report=report, warm_up=[str(file) for file in self.files[-2:]])
+
+    def pytorch_turn(self, number, files):
+        names = [str(file) for file in files]
+        for name, peer in self.peers.items():
+            if self.network == "smash":
+                answer = peer.ask("smash_steps", files=names, repeat=number == 0)
+                self.add(f"{name}, new", files, answer["new"])
+            else:
+                answer = peer.ask("resulting_steps", files=names, steps=self.steps)
+            self.add(f"{name}, again", files, answer["again"])
+            self.rows.setdefault(name, []).extend(answer["row"])
+
+    # -------------------------------------------------------------- results
+
+    def ratios(self, series):
+        """PyTorch's time over the engine's in the same round: of each architecture, of each round, and over all."""
+        engine, theirs = self.samples["engine"], self.samples[series]
+        median = statistics.median
+        each = {file: [median(t) / median(e) for t, e in zip(theirs[file], engine[file])] for file in theirs}
+        return {
+            "of_medians": self.median_ms(series) / self.median_ms("engine"),
+            "of_each_arch": {file: median(rounds) for file, rounds in each.items()},
+            "of_each_round": [median(rounds) for rounds in zip(*each.values())],
+            **spread([ratio for rounds in each.values() for ratio in rounds]),
+        }
+
+    def arch_ms(self, series, file):
+        return statistics.median(ms for times in self.samples[series][file] for ms in times)
+
+    def median_ms(self, series):
+        """Median over the architectures."""
+        return statistics.median(self.arch_ms(series, file) for file in self.samples[series])
+
+    def title(self):
+        return f"{self.preset} {self.network}"
+
+    def table(self):
+        """Markdown: a line for each architecture."""
+        found = {series: self.ratios(series)["of_each_arch"] for series in self.samples if series != "engine"}
+        rows = [["architecture", "GFLOP", "engine, ms", *(f"PyTorch {series}, ms (times)" for series in found)]]
+        for file, arch in sorted(self.archs.items()):
+            theirs = [f"{self.arch_ms(series, file):.1f} ({times[file]:.2f})" for series, times in found.items()]
+            rows.append([f"{Path(file).stem} {arch['id']}", f"{arch['flop_per_step'] / 1e9:.0f}",
+                         f"{self.arch_ms('engine', file):.1f}", *theirs])
+        return f"### {self.title()}\n\n{markdown(rows)}"
+
+    def speed(self):
+        """Rows of the table of speed, one for each of PyTorch's series."""
+        rows = []
+        for series in self.samples:
+            if series == "engine":
+                continue
+            ratio, rate = self.ratios(series), [f"{self.median_gflops(who):.0f}" for who in ["engine", series]]
+            rows.append([
+                self.title(), series, f"{self.median_ms('engine'):.1f}", f"{self.median_ms(series):.1f}", *rate,
+                shown(ratio), ", ".join(f"{r:.2f}" for r in ratio["of_each_round"]), f"{ratio['of_medians']:.2f}",
+            ])
+        for name, theirs in self.rows.items():
+            if name == "engine" or not theirs:
+                continue
+            ours = self.rows["engine"]
+            ms = [f"{statistics.median(each):.1f}" for each in [ours, theirs]]
+            rows.append([self.title(), f"{name}, in a row", *ms, "", "", shown(spread(self.row_ratios(name))), "", ""])
+        return rows
+
+    def median_gflops(self, series):
+        """Median over the architectures; padding counted, the HyperNet not."""
+        return statistics.median(
+            self.archs[file]["flop_per_step"] / self.arch_ms(series, file) / 1e6 for file in self.archs)
+
+    def row_ratios(self, name):
+        return [theirs / ours for theirs, ours in zip(self.rows[name], self.rows["engine"], strict=True)]
+
+    def memory(self):
+        """Rows of the table of memory, one for each of PyTorch's processes."""
+        ours = self.peak["engine"]
+        return [[self.title(), name, megabytes(ours), megabytes(self.peak[name]), megabytes(imported),
+                 percent(ours, self.peak[name]), "?" if imported is None else percent(ours, self.peak[name] - imported)]
+                for name, imported in self.imported.items()]
+
+    def json(self):
+        return {
+            "preset": self.preset,
+            "network": self.network,
+            "engine": {key: value for key, value in self.engine.items() if key not in ["archs", "row_ms_per_step"]},
+            "pytorch": {name: peer.facts for name, peer in self.peers.items()},
+            "archs": [{key: arch[key] for key in ["id", "file", "params", "flop_per_step"]}
+                      for _, arch in sorted(self.archs.items())],
+            "samples_ms": self.samples,
+            "row_ms_per_step": self.rows,
+            "median_ms": {series: self.median_ms(series) for series in self.samples},
+            "times_the_engines_time": {series: self.ratios(series) for series in self.samples if series != "engine"},
+            "peak_resident_bytes": self.peak,
+            "resident_bytes_after_import": self.imported,
+        }
 
 
-# ------------------------------------------------------------------ results
+# ------------------------------------------------------------------ shared with bench_pytorch_convs.py
+
+
+def clock():
+    """Time of day, for progress."""
+    return time.strftime("%H:%M:%S")
 
 
 def spread(values):
-    """Median, lowest and highest."""
-    return {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
+    """Median and the values that a fifth of all lie below and above."""
+    if len(values) == 1:
+        return {"median": values[0], "p20": values[0], "p80": values[0]}
+    fifths = statistics.quantiles(values, n=5, method="inclusive")
+    return {"median": statistics.median(values), "p20": fifths[0], "p80": fifths[-1]}
 
 
-def ratios(samples):
-    """Who -> how many times the engine's time it takes: per architecture, and in a row."""
-    engine, found = samples["engine"], {}
-    for who, peer in samples.items():
-        if who != "engine":
-            pairs = zip(peer["alone"], engine["alone"])
-            each = [statistics.median(theirs) / statistics.median(ours) for theirs, ours in pairs]
-            row = [theirs / ours for theirs, ours in zip(peer["row"], engine["row"])]
-            found[who] = {"alone_of_each_arch": each, "alone": spread(each), "row": spread(row)}
-    return found
+def shown(ratio):
+    return f"**{ratio['median']:.2f}** ({ratio['p20']:.2f} to {ratio['p80']:.2f})"
 
 
-def table(samples, report, times):
-    """Markdown: a line for each architecture, then the ratios."""
-    whos = list(samples)
-    lines = ["| architecture | GFLOP | " + " | ".join(f"{who}, ms" for who in whos) + " |",
-             "|---|---|" + "---|" * len(whos)]
-    for i, arch in enumerate(report["archs"]):
-        medians = [f"{statistics.median(samples[who]['alone'][i]):.2f}" for who in whos]
-        lines.append(f"| {arch['id']} | {arch['flop_per_step'] / 1e9:.1f} | " + " | ".join(medians) + " |")
-    rows = [f"{statistics.median(samples[who]['row']):.2f}" for who in whos]
-    lines.append("| in a row, per step | | " + " | ".join(rows) + " |\n")
-    for who, ratio in times.items():
-        for kind in ["alone", "row"]:
-            r = ratio[kind]
-            lines.append(f"{who} takes {r['median']:.2f} times the engine's time, steps "
-                         f"{'alone' if kind == 'alone' else 'in a row'} ({r['lowest']:.2f} to {r['highest']:.2f})")
-    return "\n".join(lines)
+def markdown(rows):
+    """A table, aligned; the first row is its head."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
 
 
-def described(args):
-    """The PyTorch side, in words."""
-    gpu = torch.cuda.get_device_name(args.device) if args.device.startswith("cuda") else None
-    return {
-        "torch": torch.__version__,
-        "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version(),
-        "device": gpu or platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
-        "mode": "eager, NCHW, float32, default optimisers (foreach)",
-        "cudnn_benchmark": args.network == "resulting",
-    }
+def megabytes(size):
+    return "?" if size is None else f"{size / 1e6:.0f}"
+
+
+def percent(part, whole):
+    return f"{100 * part / whole:.0f} %"
+
+
+def machine():
+    """What the numbers hold for; other work on the machine shows in its load."""
+    cpu = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), cpu)
+    return {"cpu": cpu, "cores": os.cpu_count(), "system": platform.platform(), "load_before": os.getloadavg()[0]}
+
+
+def warn_of_load(facts):
+    if facts["load_before"] > 0.5:
+        print(f"warning: something else runs on this machine (load {facts['load_before']:.1f}), "
+              "which slows PyTorch's spinning threads more than the engine's", file=sys.stderr)
+
+
+def engine_command(text, parser):
+    command = shlex.split(text)
+    if not command or shutil.which(command[0]) is None:
+        parser.error(f"--engine: {text!r} is no program")
+    return command
 
 
 def arguments():
     parser = argparse.ArgumentParser(description="Compare training steps with eager PyTorch.")
-    parser.add_argument("--device", default="cuda:0", help="cuda:N or cpu, for both")
-    parser.add_argument("--engine", help="the engine's benchmark `step`; by default cargo builds it")
-    parser.add_argument("--preset", default="v2", choices=["v1", "v2", "small"])
-    parser.add_argument("--network", default="smash", choices=["smash", "resulting"])
-    parser.add_argument("--archs", type=Path, help="folder of architectures; filled when empty; default: a new one")
-    parser.add_argument("--count", type=int, default=8, help="architectures to draw")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda:N, for both")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of the CPU, for both; default: all cores")
+    parser.add_argument("--engine", default=DEFAULT_ENGINE, help="command of `step`; default: %(default)s")
+    parser.add_argument("--preset", nargs="+", default=["v2", "v1"], choices=["v1", "v2", "small"])
+    parser.add_argument("--network", nargs="+", default=["smash", "resulting"], choices=["smash", "resulting"])
+    parser.add_argument("--archs", type=Path, help="folder to keep the architectures in, or to take them from if there")
+    parser.add_argument("--count", type=int, default=24, help="architectures to draw for a preset")
+    parser.add_argument("--resulting", type=int, default=4, help="of these, how many to build resulting networks of")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each side")
-    parser.add_argument("--steps", type=int, default=5, help="steps of a resulting network in each turn")
+    parser.add_argument("--rounds", type=int, default=2, help="times that each architecture is measured")
+    parser.add_argument("--turn", type=int, default=6, help="architectures in one turn of one side")
+    parser.add_argument("--steps", type=int, default=2, help="timed steps of a resulting network in each round")
     parser.add_argument("--batch", type=int, default=50)
     parser.add_argument("--size", type=int, default=32, help="height and width of the images")
-    parser.add_argument("--tf32", default="both", choices=["on", "off", "both"], help="PyTorch's; the CPU has none")
-    parser.add_argument("--conv", default="exact", choices=["exact", "fast"], help="the engine's: f32 or with TF32")
-    parser.add_argument("--threads", type=int, help="of the CPU, for both")
+    parser.add_argument("--pytorch", nargs="+", choices=list(SETTINGS), help="default: all that the device has")
+    parser.add_argument("--conv", default="exact", choices=["exact", "fast"], help="engine on a GPU: f32 or with TF32")
     parser.add_argument("--json", type=Path, help="write all samples to this file")
     args = parser.parse_args()
-    args.engine = [args.engine] if args.engine else DEFAULT_ENGINE
-    if shutil.which(args.engine[0]) is None:
-        parser.error(f"{args.engine[0]}: no such program")
-    if args.device.startswith("cuda") and not torch.cuda.is_available():
-        parser.error("PyTorch finds no GPU; --device cpu compares on the CPU")
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    for name in ["threads", "count", "resulting", "rounds", "turn", "steps", "batch", "size"]:
+        if getattr(args, name) < 1:
+            parser.error(f"--{name} must be at least 1")
+    args.engine = engine_command(args.engine, parser)
+    has_tf32 = args.device != "cpu"
+    args.pytorch = args.pytorch or [name for name, setting in SETTINGS.items() if has_tf32 or not setting["tf32"]]
     return args
 
 
+def report(args, facts, done):
+    """Everything measured so far, for programs."""
+    settings = {key: getattr(args, key) for key in ["device", "threads", "seed", "rounds", "turn", "batch", "size"]}
+    return {
+        "benchmark": "pytorch", "comparison": __doc__, "engine_command": shlex.join(args.engine), "machine": facts,
+        "settings": settings, "workloads": [workload.json() for workload in done],
+    }
+
+
 def main():
-    args = arguments()
-    torch.manual_seed(args.seed)
+    args, facts = arguments(), machine()
+    warn_of_load(facts)
+    done = []
     with tempfile.TemporaryDirectory() as folder:
-        args.archs = args.archs or Path(folder) / "archs"
-        samples, report = measure(args, folder)
-    times = ratios(samples)
-    pytorch = described(args)
-    print(f"engine {report['version']} and PyTorch {pytorch['torch']} on {pytorch['device']}: "
-          f"{args.network} network, space {args.preset}, {args.batch} images of {args.size} x {args.size}")
-    print(f"engine: {report['arithmetic']}\n")
-    print(table(samples, report, times))
-    if args.json:
-        args.json.write_text(json.dumps({
-            "benchmark": "pytorch", "network": args.network, "preset": args.preset, "batch": args.batch,
-            "rounds": args.rounds, "pytorch": pytorch, "engine": {k: report[k] for k in ["version", "device", "arithmetic"]},
-            "archs": [{k: arch[k] for k in ["id", "file", "params", "flop_per_step"]} for arch in report["archs"]],
-            "times_the_engines_time": times, "samples_ms": samples,
-        }, indent=1) + "\n")
+        for preset in args.preset:
+            for network in args.network:
+                workload = Workload(args, preset, network, (args.archs or Path(folder)) / preset)
+                workload.measure()
+                done.append(workload)
+                print(workload.table() + "\n")
+                if args.json:
+                    args.json.write_text(json.dumps(report(args, facts, done), indent=1) + "\n")
+    speed = ["workload", "PyTorch", "engine, ms", "PyTorch, ms", "engine, GFLOP/s", "PyTorch, GFLOP/s",
+             "times (p20 to p80)", "each round", "of medians"]
+    print(f"### Medians over the architectures\n\n{markdown([speed, *(row for w in done for row in w.speed())])}\n")
+    memory = ["workload", "PyTorch", "engine, MB", "PyTorch, MB", "of it by its import, MB", "engine's share",
+              "share without import"]
+    print(f"### Peak of resident memory\n\n{markdown([memory, *(row for w in done for row in w.memory())])}\n")
+    engine, torch = done[0].engine, next(iter(done[0].peers.values())).facts["torch"]
+    print(f"engine {engine['version']} ({engine['arithmetic']}) and PyTorch {torch} on {facts['cpu']}, "
+          f"threads: {args.threads}, {args.batch} images of {args.size} x {args.size}")
 
 
 if __name__ == "__main__":
