@@ -241,7 +241,7 @@ impl<'c> Tape<'c> {
     /// As [`Context::compute`].
     pub fn accumulate(&mut self, to: Span, from: Span, add: bool) -> Result<()> {
         self.compute(
-            |claims, device| cpu::map(device, claims.write(to), claims.read(from), add, |x| x),
+            |claims, device| cpu::map(device, claims.write(to), [claims.read(from)], add, |[x]| x),
             |device| cuda::accumulate(device, to, from, add),
         )
     }
