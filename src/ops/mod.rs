@@ -16,7 +16,7 @@ pub mod pointwise;
 pub mod sgd;
 pub mod weightnorm;
 
-use crate::backend::cpu::{Filter, gate_leaky};
+use crate::backend::cpu::{Filter, update};
 use crate::backend::{Claims, Span, cuda};
 use crate::error::{Error, Result};
 use crate::tape::{Tape, Var};
@@ -55,7 +55,12 @@ fn output_gradient(tape: &mut Tape<'_>, y: Var, slope: Option<f32>) -> Result<Sp
     if let Some(slope) = slope {
         let y = tape.tensor(y).span;
         tape.compute(
-            |claims, cpu| gate_leaky(cpu, claims.write(gy), claims.read(y), slope),
+            |claims, cpu| {
+                // The sign of y is that of its input.
+                update(cpu, [claims.write(gy)], [claims.read(y)], move |[g], [y]| {
+                    [if y > 0.0 { g } else { slope * g }]
+                });
+            },
             |device| cuda::gate_leaky(device, gy, y, slope),
         )?;
     }

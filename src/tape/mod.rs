@@ -19,6 +19,7 @@
 
 #[cfg(test)]
 mod tests;
+mod touched;
 
 use crate::backend::{Claims, Context, Cpu, Cuda, Kind, Pending, Recording, Region, Span, cpu, cuda};
 use crate::error::Result;
@@ -26,6 +27,7 @@ use crate::tensor::{Shape, Tensor};
 use crate::trace::{self, Level};
 use std::ffi::CStr;
 use std::ops::Range;
+use touched::Touched;
 
 /// A value of the current step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +60,7 @@ struct Root {
     producers: u32,
     grad: Option<Span>,
     /// Channels whose gradient holds something.
-    touched: Vec<bool>,
+    touched: Touched,
 }
 
 /// A root and the channels of it that a handle stands for.
@@ -99,7 +101,7 @@ impl<'c> Tape<'c> {
             saved: 0,
             producers: 0,
             grad: None,
-            touched: Vec::new(),
+            touched: Touched::default(),
         });
         self.push_value(Value {
             root: self.roots.len() as u32 - 1,
@@ -241,7 +243,7 @@ impl<'c> Tape<'c> {
     /// As [`Context::compute`].
     pub fn accumulate(&mut self, to: Span, from: Span, add: bool) -> Result<()> {
         self.compute(
-            |claims, device| cpu::map(device, claims.write(to), claims.read(from), add, |x| x),
+            |claims, device| cpu::map(device, claims.write(to), [claims.read(from)], add, |[x]| x),
             |device| cuda::accumulate(device, to, from, add),
         )
     }
@@ -336,8 +338,7 @@ impl<'c> Tape<'c> {
 
     fn is_touched(&self, var: Var) -> bool {
         let value = self.value(var);
-        let touched = &self.root(var).touched;
-        !touched.is_empty() && touched[value.first..][..value.channels].contains(&true)
+        self.root(var).touched.any(&(value.first..value.first + value.channels))
     }
 
     fn free_grad_if_done(&mut self, var: Var) {
@@ -381,37 +382,19 @@ impl<'c> Tape<'c> {
             Some(span) => span,
             None => {
                 let span = self.context.alloc(shape.len())?;
-                let root = self.root_mut(var);
-                root.grad = Some(span);
-                root.touched = vec![false; shape.c];
+                self.root_mut(var).grad = Some(span);
                 span
             }
         };
         let plane = shape.plane();
         let range = value.first..value.first + value.channels;
         let touched = &mut self.root_mut(var).touched;
-        let add = zero || touched[range.clone()].contains(&true);
-        if add {
-            let missing = untouched_runs(touched, range.clone());
-            for run in missing {
-                self.context.fill(span.sub(run.start * plane, run.len() * plane), 0.0)?;
-            }
+        let add = zero || touched.any(&range);
+        let missing = if add { touched.missing(&range) } else { Vec::new() };
+        touched.insert(range.clone());
+        for run in missing {
+            self.context.fill(span.sub(run.start * plane, run.len() * plane), 0.0)?;
         }
-        self.root_mut(var).touched[range.clone()].fill(true);
         Ok(GradTarget { span: span.sub(range.start * plane, range.len() * plane), add })
     }
-}
-
-/// Maximal runs of channels in `range` that hold no gradient yet.
-fn untouched_runs(touched: &[bool], range: Range<usize>) -> Vec<Range<usize>> {
-    let mut runs = Vec::new();
-    let mut next = range.start;
-    while next < range.end {
-        let end = (next..range.end).find(|&c| touched[c] != touched[next]).unwrap_or(range.end);
-        if !touched[next] {
-            runs.push(next..end);
-        }
-        next = end;
-    }
-    runs
 }

@@ -10,7 +10,7 @@
 //! | `correlate.rs` | y += w * x, the forward pass and the data gradient of every convolution |
 //! | `filter_gradient.rs` | gw += gy * x, the weight gradient of every convolution |
 //! | `columns.rs`, `dots.rs` | its two ways to sum: channels in the lanes, or positions |
-//! | `elementwise.rs` | passes over memory: maps, sums, dot products |
+//! | `elementwise.rs` | single passes over memory: maps, updates, sums |
 //! | `ceiling.rs` | what this machine can do at most: multiply-adds and copies per second |
 
 #![allow(clippy::needless_range_loop)] // register tiles are indexed, several with one variable
@@ -28,7 +28,7 @@ mod scratch;
 mod simd;
 
 pub use correlate::{Correlation, OutChannel, Planes, correlate};
-pub use elementwise::{PIECE, dot_shifted, gate_leaky, map, sum, zip_map};
+pub use elementwise::{PIECE, map, map_row, sum_row, sum_two_row, update};
 pub use filter::{Direction, Filter, PackedFilter};
 pub use filter_gradient::{FilterGradient, filter_gradient, filter_gradient_workspace};
 pub use pool::{Pool, SharedSlice};

@@ -3,11 +3,11 @@
 //! All four have a derivative that is a function of the output, so only y is kept.
 
 pub mod checks;
+mod cpu;
 mod cuda;
 #[cfg(test)]
 mod tests;
 
-use crate::backend::cpu::{map, zip_map};
 use crate::error::{Error, Result};
 use crate::tape::{Backward, Tape, Var};
 
@@ -29,33 +29,6 @@ pub enum Activation {
     Sigmoid,
 }
 
-impl Activation {
-    fn apply(self, x: f32) -> f32 {
-        match self {
-            Self::Relu => x.max(0.0),
-            Self::LeakyRelu => x.max(LEAKY_SLOPE * x),
-            Self::Tanh => x.tanh(),
-            Self::Sigmoid => 1.0 / (1.0 + (-x).exp()),
-        }
-    }
-
-    /// The derivative at the x whose image is `y`.
-    fn derivative(self, y: f32) -> f32 {
-        match self {
-            Self::Relu => f32::from(y > 0.0),
-            Self::LeakyRelu => {
-                if y > 0.0 {
-                    1.0
-                } else {
-                    LEAKY_SLOPE
-                }
-            }
-            Self::Tanh => 1.0 - y * y,
-            Self::Sigmoid => y * (1.0 - y),
-        }
-    }
-}
-
 /// The activation of `x`, any shape; see the module documentation.
 pub fn activation(tape: &mut Tape<'_>, x: Var, kind: Activation) -> Result<Var> {
     let y = tape.alloc(tape.shape(x), tape.needs_grad(x))?;
@@ -73,7 +46,7 @@ pub fn activation_into(tape: &mut Tape<'_>, x: Var, y: Var, kind: Activation) ->
     }
     let (xt, yt) = (tape.tensor(x).span, tape.tensor(y).span);
     tape.compute(
-        |claims, cpu| map(cpu, claims.write(yt), claims.read(xt), false, |x| kind.apply(x)),
+        |claims, device| cpu::activation_forward(device, claims.read(xt), claims.write(yt), kind),
         |device| cuda::activation_forward(device, xt, yt, kind),
     )?;
     tape.record(ActivationNode { x, y, kind }, y, &[y]);
@@ -92,9 +65,9 @@ impl Backward for ActivationNode {
         let (gy, y, kind) = (tape.grad(self.y)?, tape.tensor(self.y).span, self.kind);
         if let Some(gx) = tape.grad_target(self.x)? {
             tape.compute(
-                |claims, cpu| {
+                |claims, device| {
                     let (gy, y) = (claims.read(gy), claims.read(y));
-                    zip_map(cpu, claims.write(gx.span), gy, y, gx.add, |g, y| g * kind.derivative(y));
+                    cpu::activation_backward(device, gy, y, claims.write(gx.span), gx.add, kind);
                 },
                 |device| cuda::activation_backward(device, gy, y, gx, kind),
             )?;

@@ -1,9 +1,8 @@
-//! adam on the CPU: one task per piece of memory.
+//! adam on the CPU: one pass over the parameters without weight decay, one over the others.
 
 use super::Adam;
-use crate::backend::cpu::{Cpu, PIECE, SharedSlice};
+use crate::backend::cpu::{Cpu, update};
 use crate::backend::{Claims, Region, Span};
-use std::ops::Range;
 
 /// Moves moments and parameters.
 pub fn adam(cpu: &Cpu, claims: &Claims<'_>, span: Span, config: Adam, loss: Span) {
@@ -12,24 +11,15 @@ pub fn adam(cpu: &Cpu, claims: &Claims<'_>, span: Span, config: Adam, loss: Span
     }
     let Adam { lr, beta1, beta2, epsilon, .. } = config;
     let [c1, c2] = config.corrections();
-    let grads = claims.read(span.in_region(Region::Grads));
-    let first = SharedSlice::new(claims.write(span.in_region(Region::Moment1)));
-    let second = SharedSlice::new(claims.write(span.in_region(Region::Moment2)));
-    cpu.pool.pieces(claims.write(span), PIECE, |i, w| {
-        // SAFETY: the same disjoint pieces as those of `w`.
-        let (m, v) = unsafe { (first.range(i * PIECE, w.len()), second.range(i * PIECE, w.len())) };
-        let grads = &grads[i * PIECE..][..w.len()];
-        let mut update = |range: Range<usize>, decay: f32| {
-            let moments = m[range.clone()].iter_mut().zip(&mut v[range.clone()]);
-            for ((w, (m, v)), &g) in w[range.clone()].iter_mut().zip(moments).zip(&grads[range]) {
-                let g = g + decay * *w;
-                *m += (1.0 - beta1) * (g - *m);
-                *v = beta2 * *v + (1.0 - beta2) * g * g;
-                *w -= lr * (*m / c1) / ((*v / c2).sqrt() + epsilon);
-            }
-        };
-        let spared = config.undecayed.saturating_sub(i * PIECE).min(grads.len());
-        update(0..spared, 0.0);
-        update(spared..grads.len(), config.decay);
-    });
+    let undecayed = config.undecayed.min(span.len);
+    for (part, decay) in [(span.sub(0, undecayed), 0.0), (span.sub(undecayed, span.len - undecayed), config.decay)] {
+        let moved = [part, part.in_region(Region::Moment1), part.in_region(Region::Moment2)];
+        let grads = claims.read(part.in_region(Region::Grads));
+        update(cpu, moved.map(|span| claims.write(span)), [grads], move |[w, m, v], [g]| {
+            let g = g + decay * w;
+            let m = m + (1.0 - beta1) * (g - m);
+            let v = beta2 * v + (1.0 - beta2) * g * g;
+            [w - lr * (m / c1) / ((v / c2).sqrt() + epsilon), m, v]
+        });
+    }
 }

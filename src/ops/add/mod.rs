@@ -5,7 +5,7 @@ mod cuda;
 #[cfg(test)]
 mod tests;
 
-use crate::backend::cpu::zip_map;
+use crate::backend::cpu::map;
 use crate::error::{Error, Result};
 use crate::tape::{Backward, Tape, Var};
 
@@ -24,7 +24,7 @@ pub fn add(tape: &mut Tape<'_>, a: Var, b: Var) -> Result<Var> {
     let y = tape.alloc(shape, tape.needs_grad(a) || tape.needs_grad(b))?;
     let (at, bt, yt) = (tape.tensor(a).span, tape.tensor(b).span, tape.tensor(y).span);
     tape.compute(
-        |claims, cpu| zip_map(cpu, claims.write(yt), claims.read(at), claims.read(bt), false, |a, b| a + b),
+        |claims, cpu| map(cpu, claims.write(yt), [claims.read(at), claims.read(bt)], false, |[a, b]| a + b),
         |device| cuda::add_forward(device, at, bt, yt),
     )?;
     tape.record(AddNode { a, b, y }, y, &[]);

@@ -3,6 +3,7 @@
 pub mod checks;
 mod cuda;
 
+use crate::backend::cpu::map_row;
 use crate::error::Result;
 use crate::tape::{Backward, Tape, Var};
 use crate::tensor::Shape;
@@ -52,9 +53,7 @@ impl Backward for GlobalAvgPoolNode {
                     let gy = claims.read(gy);
                     cpu.pool.pieces(claims.write(gx.span), shape.plane(), |c, out| {
                         for pixel in out.chunks_mut(shape.n) {
-                            for (out, &g) in pixel.iter_mut().zip(&gy[c * shape.n..]) {
-                                *out = if gx.add { *out + scale * g } else { scale * g };
-                            }
+                            map_row(cpu, pixel, [&gy[c * shape.n..][..shape.n]], gx.add, move |[g]| scale * g);
                         }
                     });
                 },

@@ -56,9 +56,9 @@ impl Backward for WeightnormNode {
         let (w, scale) = (tape.tensor(self.w).span, tape.tensor(self.scale).span);
         if let Some(gw) = tape.grad_accumulator(self.w)? {
             tape.compute(
-                |claims, _| {
+                |claims, cpu| {
                     let (w, scale, gscale) = (claims.read(w), claims.read(scale), claims.read(gscale));
-                    cpu::weightnorm_backward(w, scale, gscale, &self.ranges, claims.write(gw));
+                    cpu::weightnorm_backward(cpu, w, scale, gscale, &self.ranges, claims.write(gw));
                 },
                 |device| cuda::weightnorm_backward(device, w, scale, gscale, &self.ranges, gw),
             )?;
