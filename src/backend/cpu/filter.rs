@@ -5,6 +5,8 @@
 //! shared filters (Brock et al. 2018, section 3.1). Packing copies that window once per op
 //! into the order in which [`super::correlate`] reads it: `[group][row block][c][tap][row]`.
 
+use super::Cpu;
+
 /// The used part of a stored filter, in elements; `groups * out_len` rows of `in_len` channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Filter {
@@ -122,38 +124,45 @@ impl<'a> PackedFilter<'a> {
         }
     }
 
-    /// Packs `scale * weights[window]` into `workspace`, in blocks of at most `max_rows` rows.
+    /// Packs `scale * weights[window]` into `workspace`, in blocks of at most `tile_rows` rows.
     pub fn pack(
+        cpu: &Cpu,
         filter: Filter,
         direction: Direction,
         weights: &[f32],
         scale: f32,
-        max_rows: usize,
         workspace: &'a mut [f32],
     ) -> Self {
         let (rows, depth) = Self::extent(filter, direction);
-        let blocks = rows.div_ceil(max_rows);
+        let blocks = rows.div_ceil(cpu.isa().tile_rows());
         let mr = rows.div_ceil(blocks);
         let [r_len, s_len] = filter.kernel;
-        let mut next = workspace.iter_mut();
-        for g in 0..filter.groups {
-            for block in 0..blocks {
-                for d in 0..depth {
-                    for (r, s) in (0..r_len).flat_map(|r| (0..s_len).map(move |s| (r, s))) {
-                        for (row, slot) in (block * mr..(block + 1) * mr).zip(&mut next) {
-                            *slot = match direction {
-                                _ if row >= rows => 0.0,
-                                Direction::Forward => scale * weights[filter.index(g * rows + row, d, r, s)],
-                                Direction::Backward => {
-                                    scale * weights[filter.index(g * depth + d, row, r_len - 1 - r, s_len - 1 - s)]
-                                }
-                            };
+        let taps = filter.taps();
+        let used = &mut workspace[..filter.groups * blocks * depth * taps * mr];
+        cpu.pool.pieces(used, depth * taps * mr, |i, block| {
+            let (g, first) = (i / blocks, i % blocks * mr);
+            for row in 0..mr {
+                if first + row >= rows {
+                    block[row..].iter_mut().step_by(mr).for_each(|slot| *slot = 0.0);
+                    continue;
+                }
+                for (d, slots) in block.chunks_mut(taps * mr).enumerate() {
+                    let mut slots = slots[row..].iter_mut().step_by(mr);
+                    let [k, c] = match direction {
+                        Direction::Forward => [g * rows + first + row, d],
+                        Direction::Backward => [g * depth + d, first + row],
+                    };
+                    for r in 0..r_len {
+                        let stored = |r: usize| weights[filter.index(k, c, r, 0)..][..s_len].iter();
+                        let write = |(w, slot): (&f32, &mut f32)| *slot = scale * w;
+                        match direction {
+                            Direction::Forward => stored(r).zip(&mut slots).for_each(write),
+                            Direction::Backward => stored(r_len - 1 - r).rev().zip(&mut slots).for_each(write),
                         }
                     }
                 }
             }
-        }
-        let used = filter.groups * blocks * depth * filter.taps() * mr;
-        Self { groups: filter.groups, rows, depth, kernel: filter.kernel, mr, data: &workspace[..used] }
+        });
+        Self { groups: filter.groups, rows, depth, kernel: filter.kernel, mr, data: used }
     }
 }

@@ -12,6 +12,7 @@ use super::columns::{Columns, columns};
 use super::correlate::{Planes, even, part};
 use super::dispatch::on_isa;
 use super::dots::{DotTiles, dots};
+use super::elementwise::map_row;
 use super::filter::Filter;
 use super::pool::SharedSlice;
 use super::scratch::with_scratch;
@@ -30,6 +31,9 @@ const STRETCH_LEN: usize = 8192;
 const DOT_STRETCH: usize = 400;
 /// Sums of the dot products of a task in f32, a vector for each: half a second-level cache of 1 MiB.
 const DOT_SUMS: usize = 128 << 10;
+
+/// Input channels of a task that adds parts: with one at a time, threads write into each other's cache lines.
+const ADD_CHANNELS: usize = 16;
 
 /// Operands of a weight gradient.
 pub struct FilterGradient<'a> {
@@ -113,7 +117,7 @@ pub fn filter_gradient(
     let cut = Cut::new(job);
     let per_channel = filter.taps() * lanes(filter);
     let workspace = &mut workspace[..cut.parts * part_len(filter)];
-    let parts = SharedSlice::new(workspace);
+    let parts = SharedSlice::new(&mut *workspace);
     cpu.pool.run(cut.parts * filter.groups * cut.chunks, |i| {
         let (group, chunk) = (i / cut.chunks % filter.groups, i % cut.chunks);
         let task = Task {
@@ -245,19 +249,33 @@ unsafe fn accumulate<S: Columns + DotTiles>(task: &Task<'_>, scratch: &mut [f32]
     unsafe { if in_lanes(task.job.filter) { columns::<S>(task, scratch, sums) } else { dots::<S>(task, scratch, sums) } }
 }
 
-/// Adds the parts in order into the window of `gw`; returns the product with the weights.
-fn add_parts(cpu: &Cpu, job: &FilterGradient<'_>, cut: &Cut, weights: &[f32], gw: &mut [f32], parts: &[f32]) -> f32 {
+/// Adds the parts in order, and their sum into the window of `gw`; returns the product with the weights.
+fn add_parts(
+    cpu: &Cpu,
+    job: &FilterGradient<'_>,
+    cut: &Cut,
+    weights: &[f32],
+    gw: &mut [f32],
+    parts: &mut [f32],
+) -> f32 {
     let (filter, lanes, part_len) = (job.filter, lanes(job.filter), part_len(job.filter));
-    let [r_len, s_len] = filter.kernel;
-    let gw = SharedSlice::new(gw);
-    // One task per input channel: its sums for all k lie side by side.
-    let mut products = vec![0.0; filter.groups * filter.in_len];
+    let [_, s_len] = filter.kernel;
+    let (taps, per_channel) = (filter.taps(), filter.taps() * lanes);
+    let (parts, gw) = (SharedSlice::new(parts), SharedSlice::new(gw));
+    let chunks = filter.in_len.div_ceil(ADD_CHANNELS);
+    let mut products = vec![0.0; filter.groups * chunks];
     cpu.pool.pieces(&mut products, 1, |i, product| {
-        let (g, c) = (i / filter.in_len, i % filter.in_len);
-        for (tap, (r, s)) in (0..r_len).flat_map(|r| (0..s_len).map(move |s| (r, s))).enumerate() {
-            let at = (i * filter.taps() + tap) * lanes;
-            for k in 0..filter.out_len {
-                let sum: f32 = (0..cut.parts).map(|part| parts[part * part_len + at + k]).sum();
+        let (g, channels) = (i / chunks, part(i % chunks, ADD_CHANNELS, filter.in_len));
+        let (first, len) = ((g * filter.in_len + channels.start) * per_channel, channels.len() * per_channel);
+        // SAFETY: in each part, a task has the sums of its own channels.
+        let part = |p: usize| unsafe { parts.range(p * part_len + first, len) };
+        let sums = part(0);
+        for p in 1..cut.parts {
+            map_row(cpu, sums, [&*part(p)], true, |[x]| x);
+        }
+        for k in 0..filter.out_len {
+            for (sum, at) in (k..len).step_by(lanes).map(|at| sums[at]).zip(0..) {
+                let (c, r, s) = (channels.start + at / taps, at % taps / s_len, at % taps % s_len);
                 let index = filter.index(g * filter.out_len + k, c, r, s);
                 // SAFETY: elements of different input channels and groups are different.
                 unsafe { gw.range(index, 1)[0] += job.scale * sum };

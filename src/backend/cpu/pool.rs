@@ -6,9 +6,23 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
+
+/// How often a waiting thread looks before it sleeps: some 50 us, which bridge the gap to the next kernel of a
+/// step. To wake a sleeping thread takes as long, a thousand times a step.
+const LOOKS: usize = 1000;
+
+/// Waits a little for `true`, without sleeping.
+fn soon(condition: impl Fn() -> bool) {
+    for _ in 0..LOOKS {
+        if condition() {
+            return;
+        }
+        std::hint::spin_loop();
+    }
+}
 
 /// A job as the workers see it: the task function, its lifetime erased.
 #[derive(Clone, Copy)]
@@ -41,6 +55,9 @@ struct Shared {
     next: AtomicUsize,
     /// A job runs; there is room for one.
     taken: AtomicBool,
+    /// `generation` and `busy` of the state, for threads that wait without the lock.
+    announced: AtomicU64,
+    running: AtomicUsize,
 }
 
 impl Shared {
@@ -116,6 +133,8 @@ impl Pool {
             state.generation += 1;
             state.busy = self.workers.len();
             state.panicked = false;
+            self.shared.running.store(state.busy, Ordering::Relaxed);
+            self.shared.announced.store(state.generation, Ordering::Relaxed);
         }
         self.shared.start.notify_all();
         let finish = Finish(&self.shared);
@@ -155,6 +174,7 @@ impl Drop for Finish<'_> {
         if std::thread::panicking() {
             self.0.next.store(usize::MAX / 2, Ordering::Relaxed);
         }
+        soon(|| self.0.running.load(Ordering::Relaxed) == 0);
         let mut state = self.0.lock();
         while state.busy > 0 {
             state = self.0.done.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -166,6 +186,7 @@ impl Drop for Finish<'_> {
 fn worker(shared: &Shared) {
     let mut seen = 0;
     loop {
+        soon(|| shared.announced.load(Ordering::Relaxed) != seen);
         let job = {
             let mut state = shared.lock();
             loop {
@@ -185,6 +206,7 @@ fn worker(shared: &Shared) {
         let mut state = shared.lock();
         state.panicked |= outcome.is_err();
         state.busy -= 1;
+        shared.running.store(state.busy, Ordering::Relaxed);
         if state.busy == 0 {
             shared.done.notify_one();
         }

@@ -25,11 +25,11 @@ pub struct Operands<'a> {
 impl Operands<'_> {
     fn pack(&self, cpu: &Cpu, config: &Conv2d, direction: Direction) -> PackedFilter<'_> {
         PackedFilter::pack(
+            cpu,
             config.filter,
             direction,
             self.claims.read(self.w.span),
             scale_of(self.claims, self.scale),
-            cpu.isa().tile_rows(),
             self.claims.write(self.workspace),
         )
     }

@@ -18,7 +18,7 @@ fn pack<'a>(
 ) -> PackedFilter<'a> {
     let scale = scale_of(claims, operands.scale.map(|t| t.span));
     let weights = claims.read(operands.w.span);
-    PackedFilter::pack(config.filter, direction, weights, scale, cpu.isa().tile_rows(), claims.write(workspace))
+    PackedFilter::pack(cpu, config.filter, direction, weights, scale, claims.write(workspace))
 }
 
 /// The plane of every channel of every view, in order.
