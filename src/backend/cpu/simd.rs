@@ -103,9 +103,13 @@ pub trait Simd: Copy {
     /// Most rows of a tile of accumulators that stay in registers with their operands.
     const ROWS: usize;
 
-    /// Vectors of a tile of `rows` rows: with 32 registers 24 accumulators or fewer, with 16 up to 12.
+    /// Vectors of a tile of `rows` rows: with 32 registers up to 24 accumulators, with 16 up to 12.
     fn vectors(rows: usize) -> usize {
-        if Self::LANES == 16 && rows <= 6 { 4 } else { 3 }
+        match (Self::LANES, rows) {
+            (16, ..=6) => 4,
+            (16, _) | (_, ..=3) => 3,
+            _ => 2,
+        }
     }
 
     /// All lanes `x`.
@@ -236,7 +240,7 @@ mod x86 {
         type V = __m256;
         type M = __m256i;
         const LANES: usize = 8;
-        const ROWS: usize = 4;
+        const ROWS: usize = 6;
 
         #[inline(always)]
         unsafe fn splat(x: f32) -> __m256 {
