@@ -134,8 +134,8 @@ impl<'a> PackedFilter<'a> {
         workspace: &'a mut [f32],
     ) -> Self {
         let (rows, depth) = Self::extent(filter, direction);
-        let blocks = rows.div_ceil(cpu.isa().tile_rows());
-        let mr = rows.div_ceil(blocks);
+        let mr = block_rows(rows, cpu.isa().tile_rows());
+        let blocks = rows.div_ceil(mr);
         let [r_len, s_len] = filter.kernel;
         let taps = filter.taps();
         let used = &mut workspace[..filter.groups * blocks * depth * taps * mr];
@@ -164,5 +164,29 @@ impl<'a> PackedFilter<'a> {
             }
         });
         Self { groups: filter.groups, rows, depth, kernel: filter.kernel, mr, data: used }
+    }
+}
+
+/// Rows of a block, more than half of `most` if there are as many: those that leave the fewest rows to fill, 36 = 6 x 6
+/// rather than 4 x 8 + 4.
+fn block_rows(rows: usize, most: usize) -> usize {
+    let even = |blocks: usize| rows.div_ceil(blocks);
+    let fewest = rows.div_ceil(most);
+    let choices = (fewest..fewest + 3).map(even).filter(|&mr| mr == even(fewest) || mr > most / 2);
+    choices.min_by_key(|&mr| rows.next_multiple_of(mr)).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_large_and_leave_few_rows_to_fill() {
+        let chosen = [1, 4, 8, 9, 10, 18, 30, 36, 42, 64, 144].map(|rows| block_rows(rows, 8));
+        assert_eq!(chosen, [1, 4, 8, 5, 5, 6, 6, 6, 7, 8, 8]);
+        for (rows, most) in (1..200).flat_map(|rows| [4, 6, 8].map(|most| (rows, most))) {
+            let mr = block_rows(rows, most);
+            assert!(mr <= most && rows.next_multiple_of(mr) <= rows + rows.div_ceil(4), "{rows} {most}: {mr}");
+        }
     }
 }
