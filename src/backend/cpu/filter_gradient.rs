@@ -9,11 +9,11 @@
 
 use super::Cpu;
 use super::columns::{Columns, columns};
-use super::correlate::{Planes, even, part};
 use super::dispatch::on_isa;
 use super::dots::{DotTiles, dots};
 use super::elementwise::map_row;
 use super::filter::Filter;
+use super::planes::{Planes, even, part};
 use super::pool::SharedSlice;
 use super::scratch::with_scratch;
 use super::simd::{MOST_LANES, prefetch};
@@ -246,7 +246,9 @@ on_isa!(
 #[inline(always)]
 unsafe fn accumulate<S: Columns + DotTiles>(task: &Task<'_>, scratch: &mut [f32], sums: &mut [f32]) {
     // SAFETY: the caller's promise.
-    unsafe { if in_lanes(task.job.filter) { columns::<S>(task, scratch, sums) } else { dots::<S>(task, scratch, sums) } }
+    unsafe {
+        if in_lanes(task.job.filter) { columns::<S>(task, scratch, sums) } else { dots::<S>(task, scratch, sums) }
+    }
 }
 
 /// Adds the parts in order, and their sum into the window of `gw`; returns the product with the weights.

@@ -8,6 +8,8 @@
 //! | `dispatch.rs` | from a generic micro-kernel to a function per instruction set |
 //! | `filter.rs` | windows of filters, packed for the kernels |
 //! | `correlate.rs` | y += w * x, the forward pass and the data gradient of every convolution |
+//! | `planes.rs` | the planes it reads, and packed copies of what a task needs |
+//! | `tile.rs` | its micro-kernel |
 //! | `filter_gradient.rs` | gw += gy * x, the weight gradient of every convolution |
 //! | `columns.rs`, `dots.rs` | its two ways to sum: channels in the lanes, or positions |
 //! | `elementwise.rs` | single passes over memory: maps, updates, sums |
@@ -23,14 +25,17 @@ mod dots;
 mod elementwise;
 mod filter;
 mod filter_gradient;
+mod planes;
 mod pool;
 mod scratch;
 mod simd;
+mod tile;
 
-pub use correlate::{Correlation, OutChannel, Planes, correlate};
+pub use correlate::{Correlation, OutChannel, correlate};
 pub use elementwise::{PIECE, map, map_row, sum_row, sum_two_row, update};
 pub use filter::{Direction, Filter, PackedFilter};
 pub use filter_gradient::{FilterGradient, filter_gradient, filter_gradient_workspace};
+pub use planes::Planes;
 pub use pool::{Pool, SharedSlice};
 pub use simd::Isa;
 

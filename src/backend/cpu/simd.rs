@@ -211,7 +211,8 @@ mod x86 {
             unsafe {
                 // 4x4 blocks of 4 rows each: afterwards block b of vector 4j + k is column 4b + k of rows 4j..4j+4.
                 for j in 0..4 {
-                    let [a, b, c, d] = [v[4 * j], v[4 * j + 1], v[4 * j + 2], v[4 * j + 3]].map(|v| _mm512_castps_pd(v));
+                    let [a, b, c, d] =
+                        [v[4 * j], v[4 * j + 1], v[4 * j + 2], v[4 * j + 3]].map(|v| _mm512_castps_pd(v));
                     let halves = |x, y| {
                         let (x, y) = (_mm512_castpd_ps(x), _mm512_castpd_ps(y));
                         [_mm512_unpacklo_ps(x, y), _mm512_unpackhi_ps(x, y)].map(|v| _mm512_castps_pd(v))
@@ -402,13 +403,25 @@ impl Simd for Portable {
     }
 }
 
-/// Starts moving the cache line at `p` towards the processor; any address will do.
+/// Starts moving the cache line at `p` into the first-level cache; any address will do.
 #[inline(always)]
 pub fn prefetch(p: *const f32) {
     // SAFETY: a prefetch never faults, and every x86-64 has it.
     #[cfg(target_arch = "x86_64")]
     unsafe {
         std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(p.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
+}
+
+/// Starts moving the cache line at `p` into the second-level cache; any address will do.
+#[inline(always)]
+pub fn prefetch_second(p: *const f32) {
+    // SAFETY: as in `prefetch`.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(p.cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = p;
