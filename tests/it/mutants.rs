@@ -214,8 +214,9 @@ fn every_kernel_file_has_a_mistake() {
     let planted: BTreeSet<&str> = MISTAKES.iter().map(|mistake| mistake.file).collect();
     for entry in fs::read_dir(kernels()).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        // What mma.cuh holds is either inline assembly, which the emulator does not run, or the emulator's.
-        let exempt = name == "emu" || name == "mma.cuh";
+        // What mma.cuh holds is either inline assembly, which the emulator does not run, or the emulator's. Of
+        // ceiling.cu nobody reads the result: it is there for its time.
+        let exempt = ["emu", "mma.cuh", "ceiling.cu"].contains(&name.as_str());
         assert!(exempt || planted.contains(name.as_str()), "no mistake is planted in kernels/{name}");
     }
 }

@@ -3,12 +3,17 @@
 //! A kernel splits its work into tasks whose number and extent depend only on shapes, never
 //! on the number of threads; threads take the next number from a counter. Who computes a
 //! task does not matter for its result, so results are the same for any thread count.
+//!
+//! While somebody watches ([`Pool::watch`]), the pool adds up the time in which its threads have no
+//! task: a worker between two jobs, and the caller while it waits for the last tasks of others. What the
+//! caller does alone, between jobs, is work. Nobody watching costs one load per job and thread.
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// A job as the workers see it: the task function, its lifetime erased.
 #[derive(Clone, Copy)]
@@ -41,12 +46,28 @@ struct Shared {
     next: AtomicUsize,
     /// A job runs; there is room for one.
     taken: AtomicBool,
+    /// Somebody watches.
+    watched: AtomicBool,
+    /// Nanoseconds in which workers had tasks, and in which callers waited for workers.
+    busy: AtomicU64,
+    waited: AtomicU64,
 }
 
 impl Shared {
     /// The state; a panicking task never holds this lock, so poisoning carries no meaning.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Runs `work`, and adds its nanoseconds to `sum` while somebody watches. Relaxed: who reads the sum has
+    /// waited for the job, and the lock of the state lies in between.
+    fn counted<R>(&self, sum: &AtomicU64, work: impl FnOnce() -> R) -> R {
+        let start = self.watched.load(Ordering::Relaxed).then(Instant::now);
+        let result = work();
+        if let Some(start) = start {
+            sum.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        }
+        result
     }
 
     fn work(&self, job: Job) {
@@ -124,6 +145,21 @@ impl Pool {
         assert!(!self.shared.lock().panicked, "a task panicked on a worker thread");
     }
 
+    /// Begins (at zero) or ends to add up idle time. No job may be running.
+    pub fn watch(&self, on: bool) {
+        self.shared.busy.store(0, Ordering::Relaxed);
+        self.shared.waited.store(0, Ordering::Relaxed);
+        self.shared.watched.store(on, Ordering::Relaxed);
+    }
+
+    /// Of threads times `wall`, the time since [`Pool::watch`], the share in which threads had no task.
+    pub fn idle_share(&self, wall: Duration) -> f64 {
+        let nanoseconds = |sum: &AtomicU64| sum.load(Ordering::Relaxed) as f64;
+        let wall = wall.as_nanos() as f64;
+        let workers = self.workers.len() as f64 * wall - nanoseconds(&self.shared.busy);
+        ((workers + nanoseconds(&self.shared.waited)) / (self.threads() as f64 * wall)).clamp(0.0, 1.0)
+    }
+
     /// Splits `data` into pieces of `piece` elements (the last may be shorter) and calls
     /// `run(index, piece)` for each.
     pub fn pieces(&self, data: &mut [f32], piece: usize, run: impl Fn(usize, &mut [f32]) + Sync) {
@@ -155,10 +191,13 @@ impl Drop for Finish<'_> {
         if std::thread::panicking() {
             self.0.next.store(usize::MAX / 2, Ordering::Relaxed);
         }
-        let mut state = self.0.lock();
-        while state.busy > 0 {
-            state = self.0.done.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
-        }
+        let mut state = self.0.counted(&self.0.waited, || {
+            let mut state = self.0.lock();
+            while state.busy > 0 {
+                state = self.0.done.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+            }
+            state
+        });
         state.job = None;
     }
 }
@@ -181,7 +220,8 @@ fn worker(shared: &Shared) {
                 }
             }
         };
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| shared.work(job)));
+        let work = std::panic::AssertUnwindSafe(|| shared.work(job));
+        let outcome = shared.counted(&shared.busy, || std::panic::catch_unwind(work));
         let mut state = shared.lock();
         state.panicked |= outcome.is_err();
         state.busy -= 1;
@@ -267,6 +307,29 @@ mod tests {
             }
         });
         assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1));
+    }
+
+    #[test]
+    fn idle_time_is_that_of_threads_without_a_task() {
+        let pool = Pool::new(2);
+        // Two tasks that wait for each other, so that both threads have one, and then one of 20 ms: half of
+        // the threads' time is idle but for the beginning.
+        let barrier = std::sync::Barrier::new(2);
+        let run = |pool: &Pool| {
+            let start = Instant::now();
+            pool.run(2, |task| {
+                barrier.wait();
+                std::thread::sleep(Duration::from_millis(if task == 0 { 20 } else { 0 }));
+            });
+            pool.idle_share(start.elapsed())
+        };
+        assert_eq!((run(&pool), pool.shared.waited.load(Ordering::Relaxed)), (0.5, 0), "nobody watches");
+        pool.watch(true);
+        let share = run(&pool);
+        assert!(share > 0.25 && share <= 0.5, "{share}");
+        pool.watch(false);
+        assert_eq!(pool.shared.busy.load(Ordering::Relaxed), 0);
+        assert_eq!(Pool::new(1).idle_share(Duration::from_secs(1)), 0.0, "the caller alone is never idle");
     }
 
     #[test]

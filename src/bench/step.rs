@@ -1,0 +1,451 @@
+//! `bench step`: whole training steps and scores over sampled architectures.
+//!
+//! The SMASH network takes another architecture every step, as in its training; a resulting network is made for each
+//! architecture and takes its steps, on a GPU as a replayed graph, as in its training. A sample is one step alone, from
+//! its first call until its loss is here, with new images each time. `in a row` is the time per step when two may be
+//! queued ahead, which is how training runs. A score is one pass of the HyperNet and some batches in evaluation mode.
+//!
+//! Rounds go over all architectures; a resulting network is visited in up to three stretches of rounds, because
+//! making it takes longer than a step.
+//!
+//! Where the time goes: on a CPU the phases of the very samples, and idle time of the pool's threads during them. On a
+//! GPU, which runs behind the program, steps of their own that wait for it at every boundary between phases; their
+//! sum is more than a step takes.
+
+pub use super::step_rows::{StepRun, summary, table};
+
+use super::saved::{Content, Saved};
+use super::step_rows::{Measured, Spent};
+use super::trial::synchronize;
+use super::{Place, Yardstick, choose, step_rows};
+use crate::backend::{Context, Kind, Recording, cuda};
+use crate::cli::{Conv, StepArgs, Trained};
+use crate::config::RunConfig;
+use crate::data::{Augment, AugmentKind, ImageShape, Images, Placement};
+use crate::error::{Error, Result};
+use crate::nas::arch::Architecture;
+use crate::nas::cost::NetworkShape;
+use crate::nas::resulting::ResultingNetwork;
+use crate::nas::sample::{SampleLimits, sample};
+use crate::nas::score::smash_score;
+use crate::nas::smash::{EncodingConfig, SmashNetwork};
+use crate::nas::train::{Batch, Network, StepResult, Update, plan_evaluation, plan_step, train_step};
+use crate::nn::optim::Optimizer;
+use crate::ops::batch_gather::BatchGather;
+use crate::rng::{Rng, Stream};
+use crate::tensor::Shape;
+use crate::trace::{Level, timed, within};
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Steps that may be queued while the device works, as in training.
+const RUN_AHEAD: usize = 2;
+/// Images of the made-up data set.
+const IMAGES: usize = 1000;
+/// Stretches of rounds in which a resulting network takes its steps.
+const VISITS: usize = 3;
+
+/// An architecture, and the file it is in if it has one.
+pub(super) struct Named {
+    pub file: Option<String>,
+    pub arch: Architecture,
+}
+
+/// What steps need besides the network.
+pub(super) struct Setting<'a> {
+    pub args: &'a StepArgs,
+    pub place: &'a Place<'a>,
+    pub conv: Conv,
+    pub config: RunConfig,
+    pub shape: NetworkShape,
+    pub optimizer: Optimizer,
+    pub lr: f32,
+    gather: BatchGather,
+    set: Images,
+}
+
+impl<'a> Setting<'a> {
+    fn new(args: &'a StepArgs, conv: Conv, place: &'a Place<'a>) -> Result<Self> {
+        let config = RunConfig::preset(args.preset);
+        let image = ImageShape { channels: 3, height: args.size, width: args.size };
+        let classes = 10;
+        let mut rng = Rng::new(args.seed, Stream::Init);
+        let pixels = (0..IMAGES * image.pixels()).map(|_| rng.below(256) as u8).collect();
+        let labels = (0..IMAGES).map(|_| rng.below(classes) as u16).collect();
+        let (optimizer, lr) = match args.network {
+            Trained::Smash => (config.smash.optimizer, 1e-4),
+            Trained::Resulting => (config.retrain.optimizer, 1e-3),
+        };
+        let channels = image.channels;
+        Ok(Self {
+            args,
+            place,
+            conv,
+            shape: NetworkShape { image_channels: channels, image_size: args.size, classes, stem_kernel: 7 },
+            gather: BatchGather {
+                image: [channels, args.size, args.size],
+                size: [args.size; 2],
+                mean: vec![0.5; channels],
+                std: vec![0.29; channels],
+            },
+            set: Images::from_pixels(pixels, labels, image)?,
+            config,
+            optimizer,
+            lr,
+        })
+    }
+
+    fn batch_shape(&self) -> Shape {
+        Shape::new(self.shape.image_channels, self.args.size, self.args.size, self.args.batch)
+    }
+
+    /// Steps before the first sample: kernels are loaded, on a GPU a graph is captured.
+    fn warm_up(&self) -> usize {
+        if self.place.kind == Kind::Cuda { 3 } else { 1 }
+    }
+
+    fn smash_network(&self) -> SmashNetwork {
+        SmashNetwork::new(&self.config.space, self.shape, &self.config.hyper, EncodingConfig::default())
+    }
+
+    fn resulting_network(&self, arch: &Architecture) -> ResultingNetwork {
+        ResultingNetwork::new(arch, self.shape, self.config.retrain.norm)
+    }
+}
+
+/// The architectures of the folder by name; drawn if it holds none, and written there.
+fn architectures(args: &StepArgs) -> Result<Vec<Named>> {
+    let mut files: Vec<PathBuf> = Vec::new();
+    if let Some(dir) = &args.archs {
+        std::fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
+        let entries = std::fs::read_dir(dir).map_err(Error::io("read", dir))?;
+        files.extend(entries.filter_map(|entry| Some(entry.ok()?.path())));
+        files.retain(|path| path.extension().is_some_and(|e| e == "json"));
+        files.sort();
+    }
+    if files.is_empty() {
+        return draw(args);
+    }
+    let space = RunConfig::preset(args.preset).space;
+    let load = |path: PathBuf| {
+        let arch = Architecture::load(&path)?;
+        if arch.space != space {
+            let message = format!("belongs to another space than --preset {}", args.preset.name());
+            return Err(Error::data(&path, message));
+        }
+        Ok(Named { file: path.file_name().map(|name| name.to_string_lossy().into_owned()), arch })
+    };
+    files.into_iter().map(load).collect()
+}
+
+fn draw(args: &StepArgs) -> Result<Vec<Named>> {
+    let space = RunConfig::preset(args.preset).space;
+    let mut rng = Rng::new(args.seed, Stream::Arch);
+    let named = |i: usize| {
+        let arch = sample(&space, &SampleLimits::full(&space), &mut rng);
+        let file = args.archs.as_ref().map(|_| format!("{i:03}.json"));
+        if let (Some(dir), Some(file)) = (&args.archs, &file) {
+            let path = dir.join(file);
+            std::fs::write(&path, arch.to_json()).map_err(Error::io("write", &path))?;
+        }
+        Ok(Named { file, arch })
+    };
+    (0..args.count).map(named).collect()
+}
+
+/// A network in memory, and the steps it has taken.
+struct Runner<'a> {
+    setting: &'a Setting<'a>,
+    network: &'a dyn Network,
+    context: Context,
+    augment: Augment,
+    order: Rng,
+    step: u64,
+}
+
+impl<'a> Runner<'a> {
+    fn new<'b>(
+        setting: &'a Setting<'a>,
+        network: &'a dyn Network,
+        archs: impl Iterator<Item = &'b Architecture>,
+    ) -> Result<Self> {
+        let (kind, shape) = (setting.place.kind, setting.batch_shape());
+        let mut arena = Yardstick::plan(setting.place);
+        for arch in archs {
+            arena = arena.max(plan_step(kind, network, arch, shape)?);
+            arena = arena.max(plan_evaluation(kind, network, arch, shape)?);
+        }
+        let mut context = (setting.place.open)(arena)?;
+        choose(&mut context, setting.conv);
+        network.store().reserve(&mut context)?;
+        network.store().initialise(&mut context, 1, 0)?;
+        let augment = Augment::new(AugmentKind::CropFlip { pad: 4 }, Rng::new(1, Stream::Augment));
+        Ok(Self { setting, network, context, augment, order: Rng::new(1, Stream::Shuffle), step: 0 })
+    }
+
+    /// Bytes of step memory that a step takes.
+    fn planned(&self, arch: &Architecture) -> Result<u64> {
+        let planned = plan_step(self.setting.place.kind, self.network, arch, self.setting.batch_shape())?;
+        Ok((planned * size_of::<f32>()) as u64)
+    }
+
+    /// Another batch each time.
+    fn batch(&mut self) -> Batch<'a> {
+        let (set, batch) = (&self.setting.set, self.setting.args.batch);
+        let indices: Vec<u32> = (0..batch).map(|_| self.order.below(set.len()) as u32).collect();
+        let labels = indices.iter().map(|&i| set.label(i as usize)).collect();
+        Batch { set, labels, placements: self.augment.draw(batch), indices }
+    }
+
+    fn queue(&mut self, arch: &Architecture, recording: Option<&mut Recording>) -> Result<StepResult> {
+        let batch = within(Level::Phase, c"data", || self.batch());
+        self.step += 1;
+        let update = Update { optimizer: self.setting.optimizer, lr: self.setting.lr, step: self.step };
+        train_step(&mut self.context, recording, self.network, arch, &self.setting.gather, &batch, update)
+    }
+
+    /// A step alone: milliseconds until it was queued, and until its loss was here.
+    fn alone(&mut self, arch: &Architecture, recording: Option<&mut Recording>) -> Result<[f64; 2]> {
+        synchronize(&mut self.context)?;
+        let start = Instant::now();
+        let result = self.queue(arch, recording)?;
+        let queueing = start.elapsed().as_secs_f64() * 1e3;
+        result.wait(&mut self.context)?;
+        synchronize(&mut self.context)?;
+        Ok([queueing, start.elapsed().as_secs_f64() * 1e3])
+    }
+
+    /// Tells a CUDA profiler to begin or end.
+    fn record(&mut self, on: bool) -> Result<()> {
+        self.context.as_cuda().map_or(Ok(()), |cuda| cuda.profile(on))
+    }
+
+    /// Kernels queued so far; none on a CPU.
+    fn launches(&mut self) -> Option<u64> {
+        self.context.as_cuda().map(|cuda| cuda.launches())
+    }
+
+    /// Does `work`, which returns its milliseconds, and adds up where they go.
+    fn split<R>(&mut self, spent: &mut Spent, work: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
+        let settle = (self.setting.place.kind == Kind::Cuda).then_some(cuda::settle as fn());
+        self.context.compute(|_, cpu| cpu.pool.watch(true), |_| Ok(()))?;
+        let start = Instant::now();
+        let (result, phases) = timed(settle, || work(self));
+        let (wall, mut idle) = (start.elapsed(), None);
+        self.context.compute(
+            |_, cpu| {
+                idle = Some(cpu.pool.idle_share(wall));
+                cpu.pool.watch(false);
+            },
+            |_| Ok(()),
+        )?;
+        spent.add(&phases, wall, idle);
+        result
+    }
+
+    fn sample(
+        &mut self,
+        arch: &Architecture,
+        mut recording: Option<&mut Recording>,
+        measured: &mut Measured,
+    ) -> Result<()> {
+        let before = self.launches();
+        let [queueing, total] = match self.setting.place.kind {
+            Kind::Cpu => self.split(&mut measured.spent, |runner| runner.alone(arch, recording))?,
+            Kind::Cuda => {
+                let times = self.alone(arch, recording.as_deref_mut())?;
+                // Without the recording: boundaries inside a graph cannot be waited for.
+                measured.kernels = self.launches().zip(before).map(|(after, before)| after - before);
+                self.split(&mut measured.spent, |runner| runner.alone(arch, None))?;
+                times
+            }
+        };
+        measured.queueing.push(queueing);
+        measured.alone.push(total);
+        Ok(())
+    }
+
+    /// Milliseconds per step of steps in a row.
+    fn row(&mut self, archs: &[&Architecture], mut recording: Option<&mut Recording>) -> Result<f64> {
+        synchronize(&mut self.context)?;
+        let start = Instant::now();
+        let mut under_way = VecDeque::new();
+        for arch in archs {
+            under_way.push_back(self.queue(arch, recording.as_deref_mut())?);
+            if under_way.len() > RUN_AHEAD
+                && let Some(result) = under_way.pop_front()
+            {
+                result.wait(&mut self.context)?;
+            }
+        }
+        for result in under_way {
+            result.wait(&mut self.context)?;
+        }
+        synchronize(&mut self.context)?;
+        Ok(start.elapsed().as_secs_f64() * 1e3 / archs.len() as f64)
+    }
+
+    /// The step as a replayed graph.
+    fn graph(&mut self, arch: &Architecture, measured: &mut Measured) -> Result<()> {
+        let mut recording = Recording::default();
+        for i in 0..self.setting.warm_up() + self.setting.args.rounds {
+            let [_, total] = self.alone(arch, Some(&mut recording))?;
+            if i >= self.setting.warm_up() {
+                measured.graph.push(total);
+            }
+        }
+        Ok(())
+    }
+
+    /// A score: milliseconds until its error was here.
+    fn score(&mut self, network: &SmashNetwork, arch: &Architecture) -> Result<f64> {
+        let setting = self.setting;
+        synchronize(&mut self.context)?;
+        let start = Instant::now();
+        let centred = |batch: Batch<'a>| Batch { placements: vec![Placement::default(); batch.indices.len()], ..batch };
+        let batches: Vec<Batch<'a>> =
+            within(Level::Phase, c"data", || (0..setting.args.score).map(|_| centred(self.batch())).collect());
+        smash_score(&mut self.context, network, arch, &setting.gather, batches.into_iter())?;
+        synchronize(&mut self.context)?;
+        Ok(start.elapsed().as_secs_f64() * 1e3)
+    }
+
+    fn sample_score(&mut self, network: &SmashNetwork, arch: &Architecture, measured: &mut Measured) -> Result<()> {
+        let total = match self.setting.place.kind {
+            Kind::Cpu => self.split(&mut measured.score_spent, |runner| runner.score(network, arch))?,
+            Kind::Cuda => {
+                let total = self.score(network, arch)?;
+                self.split(&mut measured.score_spent, |runner| runner.score(network, arch))?;
+                total
+            }
+        };
+        measured.score.push(total);
+        Ok(())
+    }
+}
+
+/// Samples of all architectures, and milliseconds per step of steps in a row.
+pub(super) struct Samples {
+    pub archs: Vec<Measured>,
+    pub row: Vec<f64>,
+    /// Values, gradients and moments of the largest network's parameters.
+    pub parameter_bytes: u64,
+}
+
+impl Samples {
+    fn new(archs: usize) -> Self {
+        Self { archs: (0..archs).map(|_| Measured::default()).collect(), row: Vec::new(), parameter_bytes: 0 }
+    }
+
+    /// Notes what the network takes.
+    fn note(&mut self, network: &dyn Network) {
+        // Values, gradients and two moments, of which momentum uses one.
+        self.parameter_bytes = self.parameter_bytes.max(4 * 4 * network.store().len() as u64);
+    }
+}
+
+/// Another architecture every step.
+fn smash(setting: &Setting<'_>, archs: &[Named], yardstick: &mut Yardstick) -> Result<Samples> {
+    let (args, network) = (setting.args, setting.smash_network());
+    let mut runner = Runner::new(setting, &network, archs.iter().map(|named| &named.arch))?;
+    for named in archs.iter().cycle().take(setting.warm_up().max(archs.len())) {
+        runner.alone(&named.arch, None)?;
+    }
+    let mut samples = Samples::new(archs.len());
+    samples.note(&network);
+    let all: Vec<&Architecture> = archs.iter().map(|named| &named.arch).collect();
+    for (arch, measured) in all.iter().zip(&mut samples.archs) {
+        measured.arena_bytes = runner.planned(arch)?;
+    }
+    for round in 0..args.rounds {
+        (setting.place.say)(&format!("round {} of {}", round + 1, args.rounds));
+        yardstick.sample(&mut runner.context)?;
+        for (arch, measured) in all.iter().zip(&mut samples.archs) {
+            runner.sample(arch, None, measured)?;
+            if args.score > 0 {
+                runner.sample_score(&network, arch, measured)?;
+            }
+        }
+        samples.row.push(runner.row(&all, None)?);
+    }
+    yardstick.sample(&mut runner.context)?;
+    if args.gaps && setting.place.kind == Kind::Cuda {
+        for (arch, measured) in all.iter().zip(&mut samples.archs) {
+            runner.graph(arch, measured)?;
+        }
+    }
+    Ok(samples)
+}
+
+/// One network after the other, in several visits.
+fn resulting(setting: &Setting<'_>, archs: &[Named], yardstick: &mut Yardstick) -> Result<Samples> {
+    let rounds = setting.args.rounds;
+    let mut samples = Samples::new(archs.len());
+    let visits = VISITS.min(rounds);
+    for visit in 0..visits {
+        let steps = (visit + 1) * rounds / visits - visit * rounds / visits;
+        for (i, Named { arch, .. }) in archs.iter().enumerate() {
+            (setting.place.say)(&format!("visit {} of {visits}, network {} of {}", visit + 1, i + 1, archs.len()));
+            let network = setting.resulting_network(arch);
+            samples.note(&network);
+            let mut runner = Runner::new(setting, &network, std::iter::once(arch))?;
+            samples.archs[i].arena_bytes = runner.planned(arch)?;
+            yardstick.sample(&mut runner.context)?;
+            let mut recording = Recording::default();
+            for _ in 0..setting.warm_up() {
+                runner.alone(arch, Some(&mut recording))?;
+            }
+            for _ in 0..steps {
+                runner.sample(arch, Some(&mut recording), &mut samples.archs[i])?;
+            }
+            samples.row.push(runner.row(&vec![arch; steps], Some(&mut recording))?);
+            yardstick.sample(&mut runner.context)?;
+        }
+    }
+    Ok(samples)
+}
+
+/// Measures.
+///
+/// # Errors
+/// [`Error::Data`] for a file that is no architecture of the space; whatever the device reports.
+pub fn run(args: &StepArgs, conv: Conv, place: &Place<'_>) -> Result<Saved> {
+    let (archs, setting) = (architectures(args)?, Setting::new(args, conv, place)?);
+    // Copies would count as memory of the run.
+    let mut yardstick = Yardstick::default();
+    let samples = match args.network {
+        Trained::Smash => smash(&setting, &archs, &mut yardstick)?,
+        Trained::Resulting => resulting(&setting, &archs, &mut yardstick)?,
+    };
+    let run = step_rows::run(&setting, &archs, &samples, &yardstick.ceilings)?;
+    Ok(Saved::new(place.device.clone(), yardstick.ceilings, Content::Step(run)))
+}
+
+/// One step of each architecture, for a profiler; returns how many.
+///
+/// # Errors
+/// As [`run`].
+pub fn profile(args: &StepArgs, conv: Conv, place: &Place<'_>) -> Result<usize> {
+    let (archs, setting) = (architectures(args)?, Setting::new(args, conv, place)?);
+    let all: Vec<&Architecture> = archs.iter().map(|named| &named.arch).collect();
+    let steps = |network: &dyn Network, archs: &[&Architecture]| -> Result<()> {
+        let mut runner = Runner::new(&setting, network, archs.iter().copied())?;
+        // Graphs would hide their kernels from some profilers: none is made.
+        for arch in archs.iter().cycle().take(setting.warm_up().max(archs.len())) {
+            runner.alone(arch, None)?;
+        }
+        runner.record(true)?;
+        archs.iter().try_for_each(|arch| runner.alone(arch, None).map(drop))?;
+        runner.record(false)
+    };
+    match args.network {
+        Trained::Smash => steps(&setting.smash_network(), &all)?,
+        Trained::Resulting => {
+            for arch in &all {
+                steps(&setting.resulting_network(arch), std::slice::from_ref(arch))?;
+            }
+        }
+    }
+    Ok(all.len())
+}
