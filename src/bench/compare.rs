@@ -8,18 +8,20 @@
 //!    correcting for how much slower multiply-adds were in B than in A (in the middle of the run), and for how much
 //!    slower the large copy was. Which of these limits a row feels is not known for sure, so the effect that counts
 //!    is the one nearest to 1, and 1 where they point in both directions.
-//! 2. The *noise* of a row is how far its median moves within a run: each run is cut into three stretches of rounds,
-//!    and half the distance between their highest and lowest median, in parts of the median, is its noise. The
-//!    larger one of both runs counts.
-//! 3. SLOWER or FASTER is a row whose effect is beyond the minimum effect (5 % unless told otherwise), and beyond the
-//!    noise, and whose samples have ranks that chance would give in one of 100 cases at most (Mann-Whitney, two-sided).
+//! 2. The *noise* of a row is how far its median may be off, in parts of it: by how much it moves within a run, half
+//!    the distance between the highest and the lowest median of up to three stretches of rounds; or, if that is
+//!    more, what the scatter of the samples amounts to, half of the range from 20 % to 80 % over the root of their
+//!    number. The larger one of both runs counts.
+//! 3. SLOWER or FASTER is a row whose effect is beyond the minimum effect (5 % unless told otherwise), beyond the
+//!    noise, and beyond the drift of the machine's limits, which corrects only what they have in common with the row;
+//!    and whose samples have ranks that chance would give in one of 100 cases at most (Mann-Whitney, two-sided).
 //! 4. UNCLEAR is any other row whose effect is beyond the minimum; or whose noise is more than twice the minimum, for
 //!    then it could not have been seen; or of which either run has fewer than 5 samples, which no rank test can tell
 //!    apart.
 //! 5. SAME are all others.
 
 use super::saved::{Content, Saved};
-use super::stats::{median, rank_test};
+use super::stats::{median, rank_test, spread};
 use super::table::{Cell, Table};
 use serde::Serialize;
 
@@ -29,8 +31,9 @@ pub const MINIMUM: f64 = 0.05;
 const CHANCE: f64 = 0.01;
 /// With fewer samples on each side not even disjoint ones are that rare.
 const FEWEST: usize = 5;
-/// Stretches that a run is cut into.
+/// Stretches that a run is cut into, and the fewest samples of one: their median stands one outlier.
 const STRETCHES: usize = 3;
+const IN_A_STRETCH: usize = 3;
 
 /// What can be said about a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -107,9 +110,10 @@ fn compare_row(name: &str, a: &[f64], b: &[f64], drift: &[f64], minimum: f64) ->
     let (ratio, chance) = (b_ms / a_ms, rank_test(a, b));
     let (effect, noise) = (nearest_to_one(ratio, drift), noise(a).max(noise(b)));
     let beyond = |limit: f64| effect.ln().abs() > limit.ln_1p();
+    let beyond_drift = drift.iter().all(|drift| effect.ln().abs() > drift.ln().abs());
     let verdict = if a.len().min(b.len()) < FEWEST {
         Verdict::Unclear
-    } else if beyond(minimum) && beyond(noise) && chance <= CHANCE {
+    } else if beyond(minimum) && beyond(noise) && beyond_drift && chance <= CHANCE {
         if effect > 1.0 { Verdict::Slower } else { Verdict::Faster }
     } else if beyond(minimum) || noise > 2.0 * minimum {
         Verdict::Unclear
@@ -128,13 +132,15 @@ fn nearest_to_one(ratio: f64, drift: &[f64]) -> f64 {
     all.into_iter().min_by(|a, b| a.ln().abs().total_cmp(&b.ln().abs())).unwrap_or(ratio)
 }
 
-/// Half the distance between the medians of stretches of a run, as a part of the median.
+/// How far the median may be off, as a part of it.
 fn noise(samples: &[f64]) -> f64 {
-    let stretch = samples.len().div_ceil(STRETCHES).max(1);
-    let medians: Vec<f64> = samples.chunks(stretch).map(median).collect();
-    let highest = medians.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let lowest = medians.iter().copied().fold(f64::INFINITY, f64::min);
-    0.5 * (highest - lowest) / median(samples)
+    let len = samples.len();
+    let stretches = (len / IN_A_STRETCH).clamp(1, STRETCHES);
+    let medians = (0..stretches).map(|i| median(&samples[i * len / stretches..(i + 1) * len / stretches]));
+    let [lowest, highest] =
+        medians.fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], median| [low.min(median), high.max(median)]);
+    let moves = (highest - lowest) / median(samples);
+    0.5 * moves.max(spread(samples) / (len as f64).sqrt())
 }
 
 /// Is this a comparison of two programs, or of two machines?
@@ -237,6 +243,7 @@ mod tests {
         assert_eq!(verdict(&a, &b, &[1.2]), Verdict::Same);
         assert_eq!(verdict(&a, &b, &[1.0, 1.2]), Verdict::Same, "only its copies were");
         assert_eq!(verdict(&a, &b, &[1.05]), Verdict::Slower);
+        assert_eq!(verdict(&a, &b, &[1.1]), Verdict::Unclear, "after a change as large as what is left");
         assert_eq!(verdict(&a, &a, &[1.2]), Verdict::Same, "nor does a slower machine make a row faster");
         assert_eq!(nearest_to_one(1.2, &[1.1, 0.9]), 1.2 / 1.1);
         assert_eq!(nearest_to_one(0.8, &[0.9]), 0.8 / 0.9);
@@ -252,6 +259,9 @@ mod tests {
         assert_eq!(verdict(&stepped, &stepped, &[1.0]), Verdict::Unclear);
         let slow = |seed| samples(20.0, seed);
         assert_eq!(verdict(&quiet[..4], &slow(3)[..4], &[]), Verdict::Unclear, "too few samples");
+        let mut outlier = samples(10.0, 3);
+        outlier[10] *= 30.0;
+        assert_eq!(verdict(&quiet, &outlier, &[1.0]), Verdict::Same, "one sample says nothing");
         let scattered: Vec<f64> = (0..11).map(|i| if i % 2 == 0 { 9.0 } else { 12.0 }).collect();
         assert_eq!(verdict(&quiet, &scattered, &[1.0]), Verdict::Unclear, "its ranks say nothing");
     }

@@ -36,6 +36,8 @@ use trial::synchronize;
 pub struct Place<'a> {
     /// CPU or GPU.
     pub kind: Kind,
+    /// The emulator of the tests, where speed means nothing and everything takes long.
+    pub emulated: bool,
     /// All about it, for the saved run.
     pub device: Value,
     /// Opens it with room for so many f32 of step memory.
@@ -51,10 +53,10 @@ struct Yardstick {
     ceilings: Ceilings,
 }
 
-/// f32 of a copy on a GPU: 128 MiB a side, more than its L2 cache holds.
-const GPU_COPY: usize = 32 << 20;
-/// The same on the emulator, whose speed means nothing.
-const EMULATED_COPY: usize = 1 << 10;
+/// f32 of a copy on a GPU: 128 MiB a side, more than its L2 cache holds. Less on the emulator.
+fn gpu_copy(emulated: bool) -> usize {
+    if emulated { 1 << 10 } else { 32 << 20 }
+}
 
 impl Yardstick {
     /// One that measures copies too, for which it needs a quarter of a GiB.
@@ -62,9 +64,10 @@ impl Yardstick {
         Self { copy: (kind == Kind::Cpu).then(cpu::Copy::default), ..Self::default() }
     }
 
-    /// Step memory in f32 that measuring takes, on a GPU.
+    /// Step memory in f32 that measuring takes, on a GPU: both sides of a copy, and a sum of every thread of up to 256
+    /// multiprocessors.
     fn plan(place: &Place<'_>) -> usize {
-        if place.kind == Kind::Cpu { 0 } else { 3 * GPU_COPY }
+        if place.kind == Kind::Cpu { 0 } else { 2 * gpu_copy(place.emulated) + (1 << 20) }
     }
 
     /// Measures once; the step memory is free. The first measurement of a device warms it up.
@@ -80,8 +83,7 @@ impl Yardstick {
         context.reset_arena();
         let (mut fma, mut copied) = (0.0, None);
         if let Some(gpu) = context.as_cuda() {
-            let emulated = gpu.info().is_emulator();
-            let (sums, copy) = (cuda::fma_len(gpu), if emulated { EMULATED_COPY } else { GPU_COPY });
+            let (sums, copy) = (cuda::fma_len(gpu), gpu_copy(gpu.info().is_emulator()));
             let spans = [context.alloc(sums)?, context.alloc(copy)?, context.alloc(copy)?];
             context.compute(
                 |_, _| {},

@@ -102,7 +102,7 @@ impl<'a> Setting<'a> {
 
     /// Steps before the first sample: kernels are loaded, on a GPU a graph is captured.
     fn warm_up(&self) -> usize {
-        if self.place.kind == Kind::Cuda { 3 } else { 1 }
+        if self.place.kind == Kind::Cuda && !self.place.emulated { 3 } else { 1 }
     }
 
     fn smash_network(&self) -> SmashNetwork {

@@ -64,7 +64,8 @@ fn measure(
     };
     say(&device.describe());
     let open = |len: usize| device.context(len, 1);
-    let place = Place { kind: device.kind(), device: device.json(), open: &open, say: &say };
+    let emulated = device.cuda().is_some_and(|gpu| gpu.is_emulator());
+    let place = Place { kind: device.kind(), emulated, device: device.json(), open: &open, say: &say };
     if output.profile {
         let count = profile(&place)?;
         say(&format!("ran {count} of them once"));
