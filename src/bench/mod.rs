@@ -7,13 +7,14 @@
 //! ```
 //!
 //! Samples are taken in rounds: each round takes one of every row, and the limits of the device are measured before,
-//! between and after them ([`Yardstick`]). So all rows see the machine in all its moods, and its moods are known.
+//! between and after them (`Yardstick`). So all rows see the machine in all its moods, and its moods are known.
 
 pub mod cases;
 pub mod compare;
 pub mod glob;
 pub mod kernels;
 pub mod saved;
+mod setting;
 pub mod space;
 pub mod spec;
 mod stats;
@@ -21,6 +22,7 @@ pub mod step;
 mod step_rows;
 pub mod table;
 pub mod trial;
+mod update;
 
 use crate::backend::cpu::ceiling as cpu;
 use crate::backend::cuda::ceiling as cuda;

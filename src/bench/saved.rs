@@ -38,7 +38,7 @@ pub struct Saved {
 #[serde(tag = "benchmark", rename_all = "lowercase")]
 pub enum Content {
     Kernels(KernelsRun),
-    Step(StepRun),
+    Step(Box<StepRun>),
 }
 
 /// Where.

@@ -15,144 +15,27 @@
 pub use super::step_rows::{StepRun, summary, table};
 
 use super::saved::{Content, Saved};
+use super::setting::{Named, Setting, architectures};
 use super::step_rows::{Measured, Spent};
 use super::trial::synchronize;
 use super::{Place, Yardstick, choose, step_rows};
 use crate::backend::{Context, Kind, Recording, cuda};
 use crate::cli::{Conv, StepArgs, Trained};
-use crate::config::RunConfig;
-use crate::data::{Augment, AugmentKind, ImageShape, Images, Placement};
-use crate::error::{Error, Result};
+use crate::data::{Augment, AugmentKind, Placement};
+use crate::error::Result;
 use crate::nas::arch::Architecture;
-use crate::nas::cost::NetworkShape;
-use crate::nas::resulting::ResultingNetwork;
-use crate::nas::sample::{SampleLimits, sample};
 use crate::nas::score::smash_score;
-use crate::nas::smash::{EncodingConfig, SmashNetwork};
+use crate::nas::smash::SmashNetwork;
 use crate::nas::train::{Batch, Network, StepResult, Update, plan_evaluation, plan_step, train_step};
-use crate::nn::optim::Optimizer;
-use crate::ops::batch_gather::BatchGather;
 use crate::rng::{Rng, Stream};
-use crate::tensor::Shape;
 use crate::trace::{Level, timed, within};
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::time::Instant;
 
 /// Steps that may be queued while the device works, as in training.
 const RUN_AHEAD: usize = 2;
-/// Images of the made-up data set.
-const IMAGES: usize = 1000;
 /// Stretches of rounds in which a resulting network takes its steps.
 const VISITS: usize = 3;
-
-/// An architecture, and the file it is in if it has one.
-pub(super) struct Named {
-    pub file: Option<String>,
-    pub arch: Architecture,
-}
-
-/// What steps need besides the network.
-pub(super) struct Setting<'a> {
-    pub args: &'a StepArgs,
-    pub place: &'a Place<'a>,
-    pub conv: Conv,
-    pub config: RunConfig,
-    pub shape: NetworkShape,
-    pub optimizer: Optimizer,
-    pub lr: f32,
-    gather: BatchGather,
-    set: Images,
-}
-
-impl<'a> Setting<'a> {
-    fn new(args: &'a StepArgs, conv: Conv, place: &'a Place<'a>) -> Result<Self> {
-        let config = RunConfig::preset(args.preset);
-        let image = ImageShape { channels: 3, height: args.size, width: args.size };
-        let classes = 10;
-        let mut rng = Rng::new(args.seed, Stream::Init);
-        let pixels = (0..IMAGES * image.pixels()).map(|_| rng.below(256) as u8).collect();
-        let labels = (0..IMAGES).map(|_| rng.below(classes) as u16).collect();
-        let (optimizer, lr) = match args.network {
-            Trained::Smash => (config.smash.optimizer, 1e-4),
-            Trained::Resulting => (config.retrain.optimizer, 1e-3),
-        };
-        let channels = image.channels;
-        Ok(Self {
-            args,
-            place,
-            conv,
-            shape: NetworkShape { image_channels: channels, image_size: args.size, classes, stem_kernel: 7 },
-            gather: BatchGather {
-                image: [channels, args.size, args.size],
-                size: [args.size; 2],
-                mean: vec![0.5; channels],
-                std: vec![0.29; channels],
-            },
-            set: Images::from_pixels(pixels, labels, image)?,
-            config,
-            optimizer,
-            lr,
-        })
-    }
-
-    fn batch_shape(&self) -> Shape {
-        Shape::new(self.shape.image_channels, self.args.size, self.args.size, self.args.batch)
-    }
-
-    /// Steps before the first sample: kernels are loaded, on a GPU a graph is captured.
-    fn warm_up(&self) -> usize {
-        if self.place.kind == Kind::Cuda && !self.place.emulated { 3 } else { 1 }
-    }
-
-    fn smash_network(&self) -> SmashNetwork {
-        SmashNetwork::new(&self.config.space, self.shape, &self.config.hyper, EncodingConfig::default())
-    }
-
-    fn resulting_network(&self, arch: &Architecture) -> ResultingNetwork {
-        ResultingNetwork::new(arch, self.shape, self.config.retrain.norm)
-    }
-}
-
-/// The architectures of the folder by name; drawn if it holds none, and written there.
-fn architectures(args: &StepArgs) -> Result<Vec<Named>> {
-    let mut files: Vec<PathBuf> = Vec::new();
-    if let Some(dir) = &args.archs {
-        std::fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
-        let entries = std::fs::read_dir(dir).map_err(Error::io("read", dir))?;
-        files.extend(entries.filter_map(|entry| Some(entry.ok()?.path())));
-        files.retain(|path| path.extension().is_some_and(|e| e == "json"));
-        files.sort();
-    }
-    if files.is_empty() {
-        return draw(args);
-    }
-    let space = RunConfig::preset(args.preset).space;
-    let load = |path: PathBuf| {
-        let arch = Architecture::load(&path)?;
-        if arch.space != space {
-            let message = format!("belongs to another space than --preset {}", args.preset.name());
-            return Err(Error::data(&path, message));
-        }
-        Ok(Named { file: path.file_name().map(|name| name.to_string_lossy().into_owned()), arch })
-    };
-    files.into_iter().map(load).collect()
-}
-
-fn draw(args: &StepArgs) -> Result<Vec<Named>> {
-    let space = RunConfig::preset(args.preset).space;
-    let mut rng = Rng::new(args.seed, Stream::Arch);
-    let named = |i: usize| {
-        let arch = sample(&space, &SampleLimits::full(&space), &mut rng);
-        let file = args.archs.as_ref().map(|_| format!("{i:03}.json"));
-        if let (Some(dir), Some(file)) = (&args.archs, &file) {
-            let path = dir.join(file);
-            std::fs::write(&path, arch.to_json()).map_err(Error::io("write", &path))?;
-        }
-        Ok(Named { file, arch })
-    };
-    (0..args.count).map(named).collect()
-}
 
 /// A network in memory, and the steps it has taken.
 struct Runner<'a> {
@@ -247,14 +130,14 @@ impl<'a> Runner<'a> {
     fn sample(
         &mut self,
         arch: &Architecture,
-        mut recording: Option<&mut Recording>,
+        recording: Option<&mut Recording>,
         measured: &mut Measured,
     ) -> Result<()> {
         let before = self.launches();
         let [queueing, total] = match self.setting.place.kind {
             Kind::Cpu => self.split(&mut measured.spent, |runner| runner.alone(arch, recording))?,
             Kind::Cuda => {
-                let times = self.alone(arch, recording.as_deref_mut())?;
+                let times = self.alone(arch, recording)?;
                 // Without the recording: boundaries inside a graph cannot be waited for.
                 measured.kernels = self.launches().zip(before).map(|(after, before)| after - before);
                 self.split(&mut measured.spent, |runner| runner.alone(arch, None))?;
@@ -409,7 +292,7 @@ fn resulting(setting: &Setting<'_>, archs: &[Named], yardstick: &mut Yardstick) 
 /// Measures.
 ///
 /// # Errors
-/// [`Error::Data`] for a file that is no architecture of the space; whatever the device reports.
+/// [`crate::Error::Data`] for a file that is no architecture of the space; whatever the device reports.
 pub fn run(args: &StepArgs, conv: Conv, place: &Place<'_>) -> Result<Saved> {
     let (archs, setting) = (architectures(args)?, Setting::new(args, conv, place)?);
     // Copies would count as memory of the run.
@@ -419,7 +302,7 @@ pub fn run(args: &StepArgs, conv: Conv, place: &Place<'_>) -> Result<Saved> {
         Trained::Resulting => resulting(&setting, &archs, &mut yardstick)?,
     };
     let run = step_rows::run(&setting, &archs, &samples, &yardstick.ceilings)?;
-    Ok(Saved::new(place.device.clone(), yardstick.ceilings, Content::Step(run)))
+    Ok(Saved::new(place.device.clone(), yardstick.ceilings, Content::Step(Box::new(run))))
 }
 
 /// One step of each architecture, for a profiler; returns how many.

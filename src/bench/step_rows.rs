@@ -5,8 +5,9 @@
 //! (`flop_inside_per_step`, `gflops_inside`), which is what has to be computed.
 
 use super::saved::Ceilings;
+use super::setting::{Named, Setting};
 use super::stats::{median, quantile};
-use super::step::{Named, Samples, Setting};
+use super::step::Samples;
 use super::table::{Cell, Table};
 use crate::cli::Conv;
 use crate::error::{Error, Result};

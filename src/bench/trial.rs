@@ -4,22 +4,21 @@
 //! queued one after the other, of which each has a result of its own and all add to the same gradients. What the
 //! passes before it left in the caches depends on what ran last; `cold` flushes them.
 
-use super::cases::{Case, Of, Pass, Seen, spread};
+use super::cases::{Case, Of, Pass, Seen};
 use super::spec::Spec;
+use super::update::{expected_updates, update_trial};
 use crate::backend::cpu::PIECE;
 use crate::backend::cuda::KernelFacts;
 use crate::backend::{Context, Cuda, Kind, Region, Span};
 use crate::error::Result;
-use crate::ops::adam::{Adam, adam};
-use crate::ops::sgd::{Sgd, sgd};
 use crate::rng::{Rng, Stream};
 use crate::tape::{Tape, Var};
 use std::time::Instant;
 
 /// f32 that are written between samples with `--cold`: more than any cache holds.
-const FLUSH: usize = 64 << 20;
+pub(super) const FLUSH: usize = 64 << 20;
 /// The operands of a pass begin at different places of the same numbers.
-const APART: usize = 7919;
+pub(super) const APART: usize = 7919;
 
 /// Something to time.
 pub enum Work {
@@ -63,7 +62,7 @@ pub struct Expected {
 }
 
 /// Numbers for all operands.
-pub struct Numbers(Vec<f32>);
+pub struct Numbers(pub(super) Vec<f32>);
 
 impl Numbers {
     /// Enough for these, evenly distributed between -1/2 and 1/2.
@@ -265,7 +264,10 @@ impl<'t, 'c> OpTrial<'t, 'c> {
         }
         let before = self.launched()?;
         if self.how.watch {
-            self.on_gpu(|cuda| Ok(cuda.watch_kernels()))?;
+            self.on_gpu(|cuda| {
+                cuda.watch_kernels();
+                Ok(())
+            })?;
         }
         let start = Instant::now();
         run(self)?;
@@ -311,107 +313,15 @@ impl<'t, 'c> OpTrial<'t, 'c> {
     }
 }
 
-fn pick(all: &[f32], elements: &[usize]) -> Vec<f32> {
+pub(super) fn pick(all: &[f32], elements: &[usize]) -> Vec<f32> {
     elements.iter().map(|&i| all[i]).collect()
 }
 
-fn milliseconds(start: Instant) -> f64 {
+pub(super) fn milliseconds(start: Instant) -> f64 {
     start.elapsed().as_secs_f64() * 1e3
 }
 
 /// Waits for the device; a CPU has no queue.
 pub fn synchronize(context: &mut Context) -> Result<()> {
     context.as_cuda().map_or(Ok(()), |cuda| cuda.synchronize())
-}
-
-const ADAM: Adam = Adam { lr: 0.1, beta1: 0.5, beta2: 0.999, epsilon: 1e-4, decay: 1e-4, undecayed: 0, step: 3 };
-const SGD: Sgd = Sgd { lr: 0.1, momentum: 0.9, decay: 1e-4, undecayed: 0 };
-/// Parameters, gradients and moments at the beginning, and where the numbers of each start. The second moment is a
-/// square.
-const BUFFERS: [(Region, usize); 4] =
-    [(Region::Params, 0), (Region::Grads, APART), (Region::Moment1, 2 * APART), (Region::Moment2, 3 * APART)];
-
-/// The number that buffer `b` begins with at `i`: the same ones over and over.
-fn initial(numbers: &Numbers, b: usize, i: usize) -> f32 {
-    let period = numbers.0.len() - 4 * APART;
-    let x = numbers.0[BUFFERS[b].1 + i % period];
-    if b == 3 { x * x } else { x }
-}
-
-fn update_trial(
-    context: &mut Context,
-    numbers: &Numbers,
-    (is_adam, parameters): (bool, usize),
-    how: How,
-    look: &[Expected],
-) -> Result<Trial> {
-    context.reset_arena();
-    let flush = how.cold.then(|| context.alloc(FLUSH)).transpose()?;
-    let loss = context.alloc(1)?;
-    context.fill(loss, 0.0)?;
-    if context.is_plan() {
-        return Ok(Trial::default());
-    }
-    let period = numbers.0.len() - 4 * APART;
-    for (b, (region, _)) in BUFFERS.into_iter().enumerate() {
-        let values: Vec<f32> = (0..period.min(parameters)).map(|i| initial(numbers, b, i)).collect();
-        for start in (0..parameters).step_by(period) {
-            let len = period.min(parameters - start);
-            context.write(region.span(parameters).sub(start, len), &values[..len])?;
-        }
-    }
-    if let Some(span) = flush {
-        context.fill(span, 1.0)?;
-    }
-    synchronize(context)?;
-    let before = context.as_cuda().map(|cuda| cuda.launches());
-    if let (Some(cuda), true) = (context.as_cuda(), how.watch) {
-        cuda.watch_kernels();
-    }
-    let start = Instant::now();
-    for launch in 0..how.launches as u64 {
-        let span = Region::Params.span(parameters);
-        match is_adam {
-            true => adam(context, span, Adam { step: ADAM.step + launch, ..ADAM }, loss)?,
-            false => sgd(context, span, SGD, loss)?,
-        }
-    }
-    let queueing_ms = milliseconds(start);
-    synchronize(context)?;
-    let total_ms = milliseconds(start);
-    let kernels = context.as_cuda().map(|cuda| cuda.launches()).zip(before).map(|(after, before)| after - before);
-    let mut results = Vec::new();
-    for expected in look {
-        results.push(pick(&context.read(Region::Params.span(parameters))?, &expected.elements));
-    }
-    let facts = match context.as_cuda() {
-        Some(cuda) if how.watch => cuda.watched_kernels()?,
-        _ => Vec::new(),
-    };
-    Ok(Trial { total_ms, queueing_ms, kernels, facts, results })
-}
-
-/// The updates in f64.
-fn expected_updates(numbers: &Numbers, is_adam: bool, parameters: usize, launches: usize) -> Vec<Expected> {
-    let elements = spread(parameters, 200);
-    let updated = |&i: &usize| {
-        let [mut w, gradient, mut m, mut v] = [0, 1, 2, 3].map(|b| f64::from(initial(numbers, b, i)));
-        for launch in 0..launches as i32 {
-            if is_adam {
-                let [lr, beta1, beta2, epsilon, decay] =
-                    [ADAM.lr, ADAM.beta1, ADAM.beta2, ADAM.epsilon, ADAM.decay].map(f64::from);
-                let (g, step) = (gradient + decay * w, ADAM.step as i32 + launch);
-                (m, v) = (beta1 * m + (1.0 - beta1) * g, beta2 * v + (1.0 - beta2) * g * g);
-                w -= lr * (m / (1.0 - beta1.powi(step))) / ((v / (1.0 - beta2.powi(step))).sqrt() + epsilon);
-            } else {
-                let [lr, momentum, decay] = [SGD.lr, SGD.momentum, SGD.decay].map(f64::from);
-                let g = gradient + decay * w;
-                m = momentum * m + g;
-                w -= lr * (g + momentum * m);
-            }
-        }
-        w
-    };
-    let values = elements.iter().map(updated).collect();
-    vec![Expected { of: Of::Result, elements, values, depth: launches }]
 }
