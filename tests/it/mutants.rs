@@ -202,6 +202,7 @@ fn bench_calls_a_wrong_result_wrong() {
     let mistake = MISTAKES.iter().find(|mistake| mistake.file == "add.cu").unwrap();
     let folder = tempfile::tempdir().unwrap();
     mistake.copy_to(folder.path()).unwrap();
+    fs::copy(kernels().join("ceiling.cu"), folder.path().join("ceiling.cu")).unwrap();
     let library = library_of(folder.path(), None).unwrap();
     let line = "bench kernels --quick --rounds 1 --device cuda:0 --quiet --json -k add*forward*";
     let mut command = program(&line.split(' ').collect::<Vec<_>>());
