@@ -257,6 +257,10 @@ mod tests {
         stepped[4..].iter_mut().for_each(|ms| *ms *= 1.4);
         assert_eq!(verdict(&quiet, &stepped, &[1.0]), Verdict::Unclear, "40 %, but within the run");
         assert_eq!(verdict(&stepped, &stepped, &[1.0]), Verdict::Unclear);
+        let mut rising = samples(11.0, 4);
+        rising[7..].iter_mut().for_each(|ms| *ms *= 2.0);
+        assert!(compare_row("row", &quiet, &rising, &[], MINIMUM).chance < CHANCE);
+        assert_eq!(verdict(&quiet, &rising, &[]), Verdict::Unclear, "10 %, but the last rounds took twice as long");
         let slow = |seed| samples(20.0, seed);
         assert_eq!(verdict(&quiet[..4], &slow(3)[..4], &[]), Verdict::Unclear, "too few samples");
         let mut outlier = samples(10.0, 3);

@@ -312,23 +312,27 @@ mod tests {
     #[test]
     fn idle_time_is_that_of_threads_without_a_task() {
         let pool = Pool::new(2);
-        // Two tasks that wait for each other, so that both threads have one, and then one of 20 ms: half of
-        // the threads' time is idle but for the beginning.
-        let barrier = std::sync::Barrier::new(2);
-        let run = |pool: &Pool| {
+        // Both threads have a task, and then only those for whom `busy` holds: of the caller, or a worker.
+        let idle = |busy: fn(bool) -> bool| {
+            let (barrier, caller) = (std::sync::Barrier::new(2), std::thread::current().id());
             let start = Instant::now();
-            pool.run(2, |task| {
+            pool.run(2, |_| {
                 barrier.wait();
-                std::thread::sleep(Duration::from_millis(if task == 0 { 20 } else { 0 }));
+                if busy(std::thread::current().id() == caller) {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
             });
             pool.idle_share(start.elapsed())
         };
-        assert_eq!((run(&pool), pool.shared.waited.load(Ordering::Relaxed)), (0.5, 0), "nobody watches");
         pool.watch(true);
-        let share = run(&pool);
-        assert!((0.25..0.6).contains(&share), "{share}");
+        assert!(idle(|_| true) < 0.25, "both are busy");
+        pool.watch(true);
+        assert!(idle(|caller| !caller) > 0.25, "the caller waits for the worker");
+        pool.watch(true);
+        assert!(idle(|caller| caller) > 0.25, "the worker has nothing to do");
         pool.watch(false);
-        assert_eq!(pool.shared.busy.load(Ordering::Relaxed), 0);
+        idle(|_| true);
+        assert_eq!(pool.shared.busy.load(Ordering::Relaxed), 0, "nobody watches");
         assert_eq!(Pool::new(1).idle_share(Duration::from_secs(1)), 0.0, "the caller alone is never idle");
     }
 
