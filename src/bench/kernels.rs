@@ -5,9 +5,8 @@
 //! with f64 on a sample of its elements, every time; see [`super::cases`].
 //!
 //! `flop` counts taps that fall on padding, `flop_inside` does not: an engine that skips them can be above 100 % of
-//! the measured multiply-adds. `bytes` counts what the pass must read
-//! and write, once. What bounds a row is the larger of
-//! flop_inside / (multiply-adds per second) and bytes / (copied bytes per second).
+//! the measured multiply-adds. `bytes` counts what the pass must read and write, once. What bounds a row is the
+//! larger of flop_inside / (multiply-adds per second) and bytes / (copied bytes per second).
 
 use super::saved::{Ceilings, Content, Saved};
 use super::spec::{self, Spec};
@@ -366,7 +365,9 @@ fn cells(row: &Row, gpu: bool) -> Vec<Cell> {
         let registers: Vec<String> = row.kernels.iter().map(|kernel| kernel.registers.to_string()).collect();
         cells.push(row.conv.as_deref().map_or(Cell::Empty, Cell::from));
         cells.push(Cell::Number(1e3 * median(&row.queueing_ms), 1));
-        cells.push(registers.join(" ").into());
+        // The emulator knows none.
+        let known = row.kernels.iter().any(|kernel| kernel.registers > 0);
+        cells.push(if known { registers.join(" ").into() } else { Cell::Empty });
     }
     let computes = |value: f64| (row.flop > 0.0).then_some(value);
     cells.extend([

@@ -10,7 +10,7 @@
 //!
 //! Where the time goes: on a CPU the phases of the very samples, and idle time of the pool's threads during them. On a
 //! GPU, which runs behind the program, steps of their own that wait for it at every boundary between phases; their
-//! sum is more than a step takes.
+//! sum is more than a step takes, and scores of one batch, for what is captured as a graph cannot be waited for.
 
 pub use super::step_rows::{StepRun, summary, table};
 
@@ -181,25 +181,26 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    /// A score: milliseconds until its error was here.
-    fn score(&mut self, network: &SmashNetwork, arch: &Architecture) -> Result<f64> {
+    /// A score on so many batches: milliseconds until its error was here.
+    fn score(&mut self, network: &SmashNetwork, arch: &Architecture, batches: usize) -> Result<f64> {
         let setting = self.setting;
         synchronize(&mut self.context)?;
         let start = Instant::now();
         let centred = |batch: Batch<'a>| Batch { placements: vec![Placement::default(); batch.indices.len()], ..batch };
         let batches: Vec<Batch<'a>> =
-            within(Level::Phase, c"data", || (0..setting.args.score).map(|_| centred(self.batch())).collect());
+            within(Level::Phase, c"data", || (0..batches).map(|_| centred(self.batch())).collect());
         smash_score(&mut self.context, network, arch, &setting.gather, batches.into_iter())?;
         synchronize(&mut self.context)?;
         Ok(start.elapsed().as_secs_f64() * 1e3)
     }
 
     fn sample_score(&mut self, network: &SmashNetwork, arch: &Architecture, measured: &mut Measured) -> Result<()> {
+        let (spent, batches) = (&mut measured.score_spent, self.setting.args.score);
         let total = match self.setting.place.kind {
-            Kind::Cpu => self.split(&mut measured.score_spent, |runner| runner.score(network, arch))?,
+            Kind::Cpu => self.split(spent, |runner| runner.score(network, arch, batches))?,
             Kind::Cuda => {
-                let total = self.score(network, arch)?;
-                self.split(&mut measured.score_spent, |runner| runner.score(network, arch))?;
+                let total = self.score(network, arch, batches)?;
+                self.split(spent, |runner| runner.score(network, arch, 1))?;
                 total
             }
         };
