@@ -1,5 +1,9 @@
 //! What can be typed. No logic: `config` resolves it, `commands` run it.
 
+mod bench;
+
+pub use bench::{BenchArgs, BenchCommand, BenchOutput, CompareArgs, Conv, Format, KernelsArgs, StepArgs, Trained};
+
 use crate::nas::resulting::NormKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -61,6 +65,8 @@ pub enum Command {
     Info,
     /// Compare every kernel on the device with plain f64 loops, and a training with the CPU's
     Selftest(SelftestArgs),
+    /// Measure kernels and training steps, and compare with what was measured before
+    Bench(BenchArgs),
 }
 
 /// Settings of a run. Unset flags come from SMASH_* variables, then --config, then the defaults.

@@ -44,6 +44,10 @@ pub enum Error {
     #[error("{0}")]
     Run(String),
 
+    /// A benchmark is slower than it was, by more than was allowed.
+    #[error("{0}")]
+    Regression(String),
+
     /// A signal asked the run to end; its state has been saved.
     #[error("interrupted by {name} after saving; continue with --resume")]
     Interrupted { name: &'static str, signal: i32 },
@@ -82,12 +86,13 @@ impl Error {
     }
 
     /// The process exit status for this error: 1 run failed, 2 usage, 3 data or file
-    /// format, 5 checkpoint incompatible, 6 device unavailable, 128 + signal when interrupted.
+    /// format, 4 slower than before, 5 checkpoint incompatible, 6 device unavailable, 128 + signal when interrupted.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Shape { .. } | Self::Io { .. } | Self::Run(_) => 1,
             Self::Config { .. } => 2,
             Self::Architecture { .. } | Self::Data { .. } => 3,
+            Self::Regression(_) => 4,
             Self::Checkpoint { .. } => 5,
             Self::Device { .. } => 6,
             Self::Interrupted { signal, .. } => 128 + *signal as u8,

@@ -10,6 +10,7 @@
 //! computes. `ARCHITECTURE.md` tells the whole story.
 
 pub mod backend;
+pub mod bench;
 pub mod checkpoint;
 pub mod cli;
 pub mod commands;

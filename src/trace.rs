@@ -6,10 +6,16 @@
 //! with `export_table`, and through that it finds a table of slots per module and writes its
 //! callbacks into them. We call two of those per range: push and pop, which nest per thread.
 //!
-//! Without a profiler a range costs one relaxed load and a branch; payloads are not even computed.
+//! A benchmark may listen too: `clock.rs` adds up the time of each phase.
+//!
+//! When nobody listens a range costs one relaxed load and a branch; payloads are not even computed.
 //!
 //! Numbers and layouts: NVTX 3 headers, nvtxTypes.h and nvtxInit.h for the protocol, nvToolsExt.h for
 //! `Event`.
+
+mod clock;
+
+pub use clock::{Phases, timed};
 
 use std::error::Error;
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
@@ -17,7 +23,7 @@ use std::io::Write;
 use std::marker::PhantomData;
 use std::ptr::null_mut;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering::Relaxed};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
 /// What a range stands for: its NVTX category.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +54,8 @@ const LEVELS: [(Level, &CStr); 5] = [
 pub struct Range {
     /// A profiler was told about the beginning.
     begun: bool,
+    /// A clock was.
+    timed: bool,
     /// Ranges nest per thread: not `Send`.
     thread: PhantomData<*const ()>,
 }
@@ -55,13 +63,13 @@ pub struct Range {
 /// Begins a range.
 #[inline]
 pub fn range(level: Level, name: &'static CStr) -> Range {
-    begin(|tool| tool.push(level, name, None))
+    begin(level, name, || None)
 }
 
 /// Begins a range with a number, which is computed only for a profiler.
 #[inline]
 pub fn range_with(level: Level, name: &'static CStr, payload: impl FnOnce() -> u64) -> Range {
-    begin(|tool| tool.push(level, name, Some(payload())))
+    begin(level, name, || Some(payload()))
 }
 
 /// Does `work` within a range.
@@ -72,17 +80,24 @@ pub fn within<R>(level: Level, name: &'static CStr, work: impl FnOnce() -> R) ->
 }
 
 #[inline]
-fn begin(push: impl FnOnce(&Tool)) -> Range {
-    let tool = if ABSENT.load(Relaxed) { None } else { find() };
-    if let Some(tool) = tool {
-        push(tool);
+fn begin(level: Level, name: &'static CStr, payload: impl FnOnce() -> Option<u64>) -> Range {
+    if LISTENERS.load(Relaxed) == 0 {
+        return Range { begun: false, timed: false, thread: PhantomData };
     }
-    Range { begun: tool.is_some(), thread: PhantomData }
+    let tool = find();
+    if let Some(tool) = tool {
+        tool.push(level, name, payload());
+    }
+    let timed = level == Level::Phase && clock::push(name);
+    Range { begun: tool.is_some(), timed, thread: PhantomData }
 }
 
 impl Drop for Range {
     #[inline]
     fn drop(&mut self) {
+        if self.timed {
+            clock::pop();
+        }
         if self.begun
             && let Some(tool) = find()
         {
@@ -91,15 +106,31 @@ impl Drop for Range {
     }
 }
 
-/// Set once it is known that there is no profiler. Read relaxed: who still sees it unset asks
-/// [`find`], which knows.
-static ABSENT: AtomicBool = AtomicBool::new(false);
+/// How many listen: the profiler, which counts until it is known that there is none, and every clock.
+/// Read relaxed: who sees an old number asks [`find`] and its own thread's clock, which know.
+static LISTENERS: AtomicUsize = AtomicUsize::new(1);
+
+/// A clock listens as long as this lives.
+struct Listening;
+
+impl Listening {
+    fn begin() -> Self {
+        LISTENERS.fetch_add(1, Relaxed);
+        Self
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        LISTENERS.fetch_sub(1, Relaxed);
+    }
+}
 
 /// The profiler, loaded by the first call.
 #[cold]
 fn find() -> Option<&'static Tool> {
     static TOOL: OnceLock<Option<Tool>> = OnceLock::new();
-    let tool = TOOL.get_or_init(|| {
+    let attached = || {
         let path = std::env::var_os(VARIABLE).filter(|path| !path.is_empty())?;
         let attached = attach(&path);
         if let Err(message) = &attached {
@@ -107,10 +138,14 @@ fn find() -> Option<&'static Tool> {
             let _ = writeln!(std::io::stderr(), "smash-engine: {VARIABLE}: {message}; going on without a profiler");
         }
         attached.ok()
+    };
+    let tool = TOOL.get_or_init(|| {
+        let tool = attached();
+        if tool.is_none() {
+            LISTENERS.fetch_sub(1, Relaxed);
+        }
+        tool
     });
-    if tool.is_none() {
-        ABSENT.store(true, Relaxed);
-    }
     tool.as_ref()
 }
 

@@ -24,18 +24,16 @@ mkdir -p "$pack/bin"
 programs() {
     python3 -c '
 import json, sys
-names = {("bin", "smash-engine", False): "smash-engine", ("lib", "smash_engine", True): "lib-test",
-         ("bench", "kernels", None): "kernels", ("bench", "step", None): "step"}
+names = {("bin", "smash-engine", False): "smash-engine", ("lib", "smash_engine", True): "lib-test"}
 for line in sys.stdin:
     message = json.loads(line)
     if message.get("reason") == "compiler-artifact" and message.get("executable"):
-        kind, name = message["target"]["kind"][0], message["target"]["name"]
-        test = None if kind == "bench" else message["profile"]["test"]
-        if (kind, name, test) in names:
-            print(names[kind, name, test], message["executable"])
+        key = message["target"]["kind"][0], message["target"]["name"], message["profile"]["test"]
+        if key in names:
+            print(names[key], message["executable"])
 '
 }
-cargo build --release --locked --bins --lib --tests --benches \
+cargo build --release --locked --bins --lib --tests \
     --message-format=json-render-diagnostics >"$pack/messages"
 programs <"$pack/messages" >"$pack/programs"
 rm "$pack/messages"
@@ -43,7 +41,7 @@ while read -r name file; do
     strip -s -o "$pack/bin/$name" "$file"
 done <"$pack/programs"
 rm "$pack/programs"
-for name in smash-engine lib-test kernels step; do
+for name in smash-engine lib-test; do
     [ -x "$pack/bin/$name" ] || { echo "cargo made no $name" >&2; exit 1; }
 done
 

@@ -5,10 +5,10 @@ set -uo pipefail
 
 device=${GPU_CHECK_DEVICE:-cuda:0}
 tables=(python3 tools/gpu_tables.py)
-kernels=(--samples 15 --conv exact,fast,tiled,direct,tf32)
+kernels=(--rounds 15)
 v2=(--preset v2 --count 12 --rounds 7)
 small=(--preset small --count 12 --rounds 7)
-one=(--preset v2 --count 1 --rounds 1)
+one=(--preset v2 --count 1)
 pytorch=(--preset v2 --count 8 --rounds 5 --steps 5)
 short=(--preset small --epochs 1)
 run=(run --preset small)
@@ -16,10 +16,10 @@ long=(--preset v2 --epochs 100 --max-steps 1500)
 tests=(--skip data::) # they look for files where they were built
 selftest=()
 if [ -n "${GPU_CHECK_QUICK:-}" ]; then
-    kernels=(--quick --samples 1 --filter "d(1,1) g1")
-    v2=(--preset small --count 1 --rounds 1 --batch 2 --size 8)
+    kernels=(--quick --rounds 1 -k '*d(1,1) g1*')
+    one=(--preset small --count 1 --batch 2 --size 8)
+    v2=("${one[@]}" --rounds 1)
     small=("${v2[@]}")
-    one=("${v2[@]}")
     pytorch=("${v2[@]}" --steps 1)
     short=(--preset small --max-steps 2 --batch 2)
     run=(train "${short[@]}") # a search would take hours
@@ -34,17 +34,21 @@ self_test() { # file for the results, before which a tool
     "${@:2}" bin/smash-engine selftest --device "$device" --out "$WORK/$1" ${selftest[@]+"${selftest[@]}"}
 }
 
+step() { # JSON file, options
+    bin/smash-engine bench step "${@:2}" --device "$device" --save "$WORK/$1"
+}
+
 with_pytorch() { # network, JSON file
     local there='import sys, torch; sys.exit(sys.argv[1] != "cpu" and not torch.cuda.is_available())'
     python3 -c "$there" "$device" 2>/dev/null || { echo "PyTorch is not here, or finds no GPU"; exit 77; }
-    python3 tools/bench_pytorch.py "${pytorch[@]}" --network "$1" --device "$device" --engine bin/step \
+    python3 tools/bench_pytorch.py "${pytorch[@]}" --network "$1" --device "$device" --engine bin/smash-engine \
         --archs "$WORK/pytorch-archs" --json "$WORK/$2"
 }
 
-# ncu over the samples of one architecture, with the options given; clocks stay as they are.
+# ncu over one step of one architecture, with the options given; clocks stay as they are.
 profiled() {
     ncu --clock-control none --cache-control none --profile-from-start off "$@" \
-        bin/step "${one[@]}" --profile --device "$device" --archs "$WORK/one" --json "$WORK/profiled.json"
+        bin/smash-engine bench step "${one[@]}" --profile --device "$device" --archs "$WORK/one"
 }
 
 training() { # device, folder, command and settings
@@ -77,19 +81,17 @@ run-gpu) training "$device" run-gpu "${run[@]}" ;;
 run-cpu) training cpu run-cpu "${run[@]}" ;;
 compare) "${tables[@]}" compare "$WORK/run-gpu/metrics.jsonl" "$WORK/run-cpu/metrics.jsonl" ;;
 train-v2) training "$device" train-v2 train "${long[@]}" ;;
-kernels) bin/kernels "${kernels[@]}" --device "$device" --json "$WORK/kernels.json" ;;
-step) bin/step "${v2[@]}" --gaps --device "$device" --archs "$WORK/v2" --json "$WORK/step.json" ;;
-step-tf32) bin/step "${v2[@]}" --gaps --conv fast --device "$device" --archs "$WORK/v2" --json "$WORK/step-tf32.json" ;;
-step-small) bin/step "${small[@]}" --gaps --device "$device" --archs "$WORK/small" --json "$WORK/step-small.json" ;;
-resulting)
-    bin/step "${v2[@]}" --network resulting --device "$device" --archs "$WORK/v2" --json "$WORK/resulting.json"
-    ;;
+kernels) bin/smash-engine bench kernels "${kernels[@]}" --device "$device" --save "$WORK/kernels.json" ;;
+step) step step.json "${v2[@]}" --gaps --archs "$WORK/v2" ;;
+step-tf32) step step-tf32.json "${v2[@]}" --gaps --conv fast --archs "$WORK/v2" ;;
+step-small) step step-small.json "${small[@]}" --gaps --archs "$WORK/small" ;;
+resulting) step resulting.json "${v2[@]}" --network resulting --archs "$WORK/v2" ;;
 pytorch) with_pytorch smash pytorch.json ;;
 pytorch-resulting) with_pytorch resulting pytorch-resulting.json ;;
 launches)
     have ncu
     profiled --csv --log-file "$WORK/launches.csv" --metrics gpu__time_duration.sum &&
-        bin/step "${one[@]}" --rounds 5 --device "$device" --archs "$WORK/one" --json "$WORK/one.json" &&
+        step one.json "${one[@]}" --rounds 5 --score 0 --archs "$WORK/one" &&
         "${tables[@]}" launches "$WORK/launches.csv" "$WORK/one.json"
     ;;
 ncu)

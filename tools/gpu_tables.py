@@ -2,7 +2,7 @@
 """Tables for tools/gpu-check.sh, from files that the engine and ncu wrote.
 
     gpu_tables.py compare GPU CPU          metrics.jsonl of one run on both devices
-    gpu_tables.py launches CSV JSON        kernels by time: ncu's CSV, and the benchmark `step` without ncu
+    gpu_tables.py launches CSV JSON        kernels by time: ncu's CSV, and `bench step` without ncu
     gpu_tables.py slowest CSV N            names of the N kernels that take the most time
 """
 

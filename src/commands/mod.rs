@@ -1,5 +1,6 @@
 //! One file per command, each `run(..) -> Result<()>`.
 
+mod bench;
 mod data;
 mod device;
 mod eval;
@@ -19,6 +20,8 @@ mod training;
 
 use crate::cli::{Cli, Command};
 use crate::error::Result;
+use std::io::Write;
+use std::process::ExitCode;
 
 /// What a newcomer sees.
 const WELCOME: &str = "\
@@ -51,5 +54,14 @@ pub fn dispatch(cli: Cli) -> Result<()> {
         Command::Data(args) => data::run(global, &args),
         Command::Info => info::run(global),
         Command::Selftest(args) => selftest::run(&args, global),
+        Command::Bench(args) => bench::run(&args, global),
     }
+}
+
+/// How the program ends: an error goes to stderr and into the exit code.
+pub fn finish(result: Result<()>) -> ExitCode {
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    // Unlike `eprintln!`, this does not panic when nobody reads stderr.
+    let _ = writeln!(std::io::stderr(), "smash-engine: {error}");
+    ExitCode::from(error.exit_code())
 }

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Parameters count BN scale and shift. MACs are those of convolutions and classifier per image,
-//! taps on padding included; one MAC is two FLOPs.
+//! taps on padding included; one MAC is two FLOPs. What is left when those taps are skipped is counted too.
 
 use std::ops::Add;
 
@@ -37,26 +37,49 @@ pub struct Cost {
     pub params: u64,
     /// Multiply-accumulates of one image's forward pass.
     pub macs: u64,
+    /// Those of them whose tap lies inside the picture, not on its padding.
+    pub macs_inside: u64,
 }
 
 impl Add for Cost {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
-        Self { params: self.params + other.params, macs: self.macs + other.macs }
+        Self {
+            params: self.params + other.params,
+            macs: self.macs + other.macs,
+            macs_inside: self.macs_inside + other.macs_inside,
+        }
     }
 }
 
 impl Cost {
-    /// A convolution (or fully connected layer) of `weights` weights at `pixels` places.
-    fn conv(weights: u64, pixels: u64) -> Self {
-        Self { params: weights, macs: weights * pixels }
+    /// A 1x1 convolution (or fully connected layer) of `weights` weights at `pixels` places.
+    fn pointwise(weights: u64, pixels: u64) -> Self {
+        Self { params: weights, macs: weights * pixels, macs_inside: weights * pixels }
+    }
+
+    /// A convolution with so many pairs of channels over a picture of `size` rows and columns.
+    fn conv(pairs: u64, kernel: [usize; 2], dilation: [usize; 2], size: usize) -> Self {
+        let params = pairs * (kernel[0] * kernel[1]) as u64;
+        let macs_inside = pairs * taps_inside(kernel, dilation, [size; 2]);
+        Self { params, macs: params * (size * size) as u64, macs_inside }
     }
 
     /// BatchNorm's scale and shift.
     fn norm(channels: u64) -> Self {
-        Self { params: 2 * channels, macs: 0 }
+        Self { params: 2 * channels, ..Self::default() }
     }
+}
+
+/// Over all pixels of a picture, the taps of a "same" convolution that lie inside of it. Its border has
+/// as many rows less as a tap is away from the centre.
+pub fn taps_inside(kernel: [usize; 2], dilation: [usize; 2], size: [usize; 2]) -> u64 {
+    let along = |axis: usize| -> usize {
+        let away = |tap: usize| tap.abs_diff(kernel[axis] / 2) * dilation[axis];
+        (0..kernel[axis]).map(|tap| size[axis].saturating_sub(away(tap))).sum()
+    };
+    (along(0) * along(1)) as u64
 }
 
 /// A part of a network.
@@ -88,39 +111,40 @@ pub fn cost(arch: &Architecture, shape: &NetworkShape) -> Cost {
 /// The cost of each part, in the order in which they run; their sum is [`cost`].
 pub fn rows(arch: &Architecture, shape: &NetworkShape) -> Vec<(Part, Cost)> {
     let space = &arch.space;
-    let pixels = |block: usize| (shape.image_size as u64 >> block).pow(2);
+    let size = |block: usize| shape.image_size >> block;
+    let pixels = |block: usize| (size(block) as u64).pow(2);
     let enters: Vec<u64> =
         arch.blocks.iter().enumerate().map(|(b, block)| block.input_channels(b, space) as u64).collect();
-    let stem = (shape.stem_kernel as u64).pow(2) * shape.image_channels as u64 * enters[0];
-    let mut rows = vec![(Part::Stem, Cost::conv(stem, pixels(0)))];
+    let stem = Cost::conv(shape.image_channels as u64 * enters[0], [shape.stem_kernel; 2], [1, 1], size(0));
+    let mut rows = vec![(Part::Stem, stem)];
     for (b, block) in arch.blocks.iter().enumerate() {
         for (i, op) in block.ops.iter().enumerate() {
-            rows.push((Part::Op { block: b, op: i }, op_cost(op, block, space, pixels(b))));
+            rows.push((Part::Op { block: b, op: i }, op_cost(op, block, space, size(b))));
         }
         let leaves = block.output_channels(b, space) as u64;
         if b + 1 < BLOCKS {
-            let cost = Cost::norm(leaves) + Cost::conv(leaves * enters[b + 1], pixels(b));
+            let cost = Cost::norm(leaves) + Cost::pointwise(leaves * enters[b + 1], pixels(b));
             rows.push((Part::Transition { after: b }, cost));
         } else {
             let classes = shape.classes as u64;
-            let bias = Cost { params: classes, macs: 0 };
-            rows.push((Part::Head, Cost::norm(leaves) + Cost::conv(leaves * classes, 1) + bias));
+            let bias = Cost { params: classes, ..Cost::default() };
+            rows.push((Part::Head, Cost::norm(leaves) + Cost::pointwise(leaves * classes, 1) + bias));
         }
     }
     rows
 }
 
-fn op_cost(op: &Op, block: &Block, space: &Space, pixels: u64) -> Cost {
+fn op_cost(op: &Op, block: &Block, space: &Space, size: usize) -> Cost {
+    let pixels = (size as u64).pow(2);
     let n_in = op.input_channels(block, space) as u64;
     let n_b = op.bottleneck_channels(block, space) as u64;
     let gn = op.output_channels(space) as u64;
-    let pointwise = Cost::norm(n_in) + Cost::conv(n_in * n_b, pixels) + Cost::norm(n_b);
+    let pointwise = Cost::norm(n_in) + Cost::pointwise(n_in * n_b, pixels) + Cost::norm(n_b);
     op.body.iter().enumerate().fold(pointwise, |sum, (i, conv)| {
         let Some(conv) = conv else { return sum };
         // w0 and w2 open the two paths; w1 and w3 continue them.
         let input = if i % 2 == 0 { n_b } else { gn };
-        let taps = (conv.kernel[0] * conv.kernel[1]) as u64;
-        sum + Cost::conv(gn * (input / conv.groups as u64) * taps, pixels)
+        sum + Cost::conv(gn * (input / conv.groups as u64), conv.kernel, conv.dilation, size)
     })
 }
 
@@ -160,7 +184,31 @@ mod tests {
         let norms = 2 * (16 + 16) + 2 * 2 * (8 + 8) + 2 * 24 * 3;
         let params = stem + convs0 + 2 * convs1 + t0 + t1 + fc + 5 + norms;
         let macs = 64 * (stem + convs0 + t0) + 16 * (convs1 + t1) + 4 * convs1 + fc;
-        assert_eq!(cost(&arch, &SHAPE), Cost { params, macs });
+        let found = cost(&arch, &SHAPE);
+        assert_eq!((found.params, found.macs), (params, macs));
+        // A tap one pixel off the centre misses one row (or column) of the picture, one two pixels off two.
+        let three = |side: u64| 3 * side - 2;
+        let [three8, five8, seven8] = [three(8), 5 * 8 - 6, 7 * 8 - 12];
+        let inside0 = 3 * 16 * seven8 * seven8 + 64 * 16 * 16 + 8 * 8 * three8 * five8 + 8 * 2 * seven8 * three8;
+        let inside0 = inside0 + 8 * 16 * three8 * three8 + 64 * t0;
+        let inside1 = 16 * (8 * 8 + t1) + 8 * 8 * three(4) * three(4);
+        let inside2 = 4 * 8 * 8 + 8 * 8 * three(2) * three(2) + fc;
+        assert_eq!(found.macs_inside, inside0 + inside1 + inside2);
+    }
+
+    #[test]
+    fn taps_inside_the_picture_are_those_of_a_loop_over_it() {
+        for (kernel, dilation, size) in [([3, 7], [3, 1], [4, 5]), ([5, 3], [2, 9], [8, 6]), ([1, 1], [1, 1], [3, 3])] {
+            let inside = |axis: usize, pixel: usize, tap: usize| {
+                let at = (pixel + tap * dilation[axis]).checked_sub(kernel[axis] / 2 * dilation[axis]);
+                at.is_some_and(|at| at < size[axis])
+            };
+            let along = |axis: usize| {
+                let pixels = 0..size[axis];
+                pixels.map(|pixel| (0..kernel[axis]).filter(|&tap| inside(axis, pixel, tap)).count()).sum::<usize>()
+            };
+            assert_eq!(taps_inside(kernel, dilation, size), (along(0) * along(1)) as u64);
+        }
     }
 
     #[test]

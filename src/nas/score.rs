@@ -7,7 +7,7 @@ use crate::nas::arch::Architecture;
 use crate::nas::mainnet;
 use crate::nas::resulting::ResultingNetwork;
 use crate::nas::smash::SmashNetwork;
-use crate::nas::train::{Batch, Outcome, outcome};
+use crate::nas::train::{Batch, Outcome, outcome, phase};
 use crate::nas::weights::WeightSource;
 use crate::nn::norm::Mode;
 use crate::ops::batch_gather::{BatchGather, batch_gather};
@@ -66,9 +66,9 @@ fn evaluate<'a>(
     };
     for batch in batches {
         let pass = |tape: &mut Tape<'_>| {
-            let images = batch_gather(tape, batch.set, &batch.indices, &batch.placements, gather)?;
-            let logits = mainnet::forward(tape, arch, weights, images, Mode::Eval)?;
-            let loss = cross_entropy(tape, logits, &batch.labels)?;
+            let images = phase(c"gather", || batch_gather(tape, batch.set, &batch.indices, &batch.placements, gather))?;
+            let logits = phase(c"forward", || mainnet::forward(tape, arch, weights, images, Mode::Eval))?;
+            let loss = phase(c"loss", || cross_entropy(tape, logits, &batch.labels))?;
             tape.release(logits);
             Ok(loss)
         };

@@ -155,8 +155,8 @@ pub fn train_step(
     Ok(StepResult { values, images: batch.labels.len(), step: update.step, arch: arch.id() })
 }
 
-/// Does `work` as a part of a step that profilers show.
-fn phase<R>(name: &'static CStr, work: impl FnOnce() -> R) -> R {
+/// Does `work` as a part of a step or a score that profilers show.
+pub(super) fn phase<R>(name: &'static CStr, work: impl FnOnce() -> R) -> R {
     trace::within(trace::Level::Phase, name, work)
 }
 

@@ -53,7 +53,8 @@ impl Variant {
         if [Self::Fast, Self::Only(ConvVariant::Tf32)].contains(&self) { Precision::Tf32 } else { Precision::F32 }
     }
 
-    fn policy(self) -> ConvPolicy {
+    /// What a GPU is told for it.
+    pub fn policy(self) -> ConvPolicy {
         match self {
             Self::Automatic => ConvPolicy::Exact,
             Self::Fast => ConvPolicy::Fast,

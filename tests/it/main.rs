@@ -1,6 +1,7 @@
 //! Promises of the whole program.
 
 mod badfiles;
+mod bench;
 #[cfg(unix)] // a shell script stands in for nvcc
 mod build;
 mod cli;

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The modules from top to bottom: an arrow only ever points down this list.
-const LAYERS: [&str; 18] = [
+const LAYERS: [&str; 19] = [
     "main",
     "commands",
+    "bench",
     "report",
     "checkpoint",
     "config",
@@ -32,6 +33,7 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("main", "commands", "runs it"),
     ("commands", "cli", "each takes the arguments typed for it"),
     ("commands", "config", "resolves them"),
+    ("commands", "bench", "measures, prints and compares"),
     ("commands", "checkpoint", "saves and continues runs"),
     ("commands", "report", "prints progress and results"),
     ("commands", "nas", "trains, searches, shows, and checks that it trains"),
@@ -42,6 +44,18 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("commands", "data", "opens the data set"),
     ("commands", "ops::batch_gather::BatchGather", "says how its images become batches"),
     ("commands", "tensor::Shape", "and of what extent those are"),
+    ("bench", "report::peak_resident_bytes", "memory is a part of what it measures"),
+    ("bench", "checkpoint::write_atomic", "runs are saved whole or not at all"),
+    ("bench", "config::RunConfig", "steps are those that a preset trains"),
+    ("bench", "cli", "takes the arguments typed for it"),
+    ("bench", "nas", "draws architectures, takes steps"),
+    ("bench", "nn", "with optimisers"),
+    ("bench", "ops", "and times every op"),
+    ("bench", "testing", "whose results it compares within the same tolerances"),
+    ("bench", "tape", "on a tape"),
+    ("bench", "tensor", "with shapes"),
+    ("bench", "backend", "on every device, beside its limits"),
+    ("bench", "data", "on images made up"),
     ("report", "checkpoint::write_atomic", "results are written whole or not at all"),
     ("checkpoint", "nn", "names the ranges it saves"),
     ("checkpoint", "backend", "reads and writes memory regions"),

@@ -40,9 +40,20 @@ unsafe fn chains<S: Simd>(seed: f32) -> f32 {
 
 /// Peak f32 arithmetic in GFLOP/s over all threads (one multiply-add is two), best of 5.
 pub fn fma_gflops(cpu: &Cpu) -> f64 {
+    best_of_5(|| fma_sample(cpu))
+}
+
+/// Copy bandwidth in GB/s over all threads, bytes read plus bytes written, best of 5.
+pub fn copy_gbytes(cpu: &Cpu) -> f64 {
+    let mut copy = Copy::default();
+    best_of_5(|| copy.sample(cpu))
+}
+
+/// f32 arithmetic in GFLOP/s over all threads, measured once: 6 ms.
+pub fn fma_sample(cpu: &Cpu) -> f64 {
     let tasks = 8 * cpu.pool.threads();
     let flops = (2 * cpu.isa.lanes() * CHAINS * LENGTH * tasks) as f64;
-    best_of_5(flops, || {
+    rate(flops, || {
         // SAFETY: the instruction set of a `Cpu` was detected.
         cpu.pool.run(tasks, |i| unsafe {
             std::hint::black_box(chains_on(cpu.isa, i as f32 * 1e-3));
@@ -50,29 +61,44 @@ pub fn fma_gflops(cpu: &Cpu) -> f64 {
     })
 }
 
-/// Copy bandwidth in GB/s over all threads, bytes read plus bytes written, best of 5.
-pub fn copy_gbytes(cpu: &Cpu) -> f64 {
-    // 128 MiB per side: far beyond any cache share of two cores.
-    let len = 32 << 20;
-    let source = vec![1.0f32; len];
-    let mut target = vec![0.0f32; len];
-    let piece = len / 64;
-    best_of_5((2 * 4 * len) as f64, || {
-        let out = SharedSlice::new(&mut target);
-        cpu.pool.run(64, |i| {
-            // SAFETY: one piece per task.
-            unsafe { out.range(i * piece, piece) }.copy_from_slice(&source[i * piece..][..piece]);
-        });
-    })
+/// A large copy that can be measured again and again.
+#[derive(Debug)]
+pub struct Copy {
+    source: Vec<f32>,
+    target: Vec<f32>,
 }
 
-fn best_of_5(work: f64, mut run: impl FnMut()) -> f64 {
-    run(); // touches the pages, wakes the threads
-    (0..5)
-        .map(|_| {
-            let start = Instant::now();
-            run();
-            work / start.elapsed().as_secs_f64() / 1e9
+impl Default for Copy {
+    fn default() -> Self {
+        // 128 MiB per side: far beyond any cache share of two cores.
+        const LEN: usize = 32 << 20;
+        Self { source: vec![1.0; LEN], target: vec![0.0; LEN] }
+    }
+}
+
+impl Copy {
+    /// Bandwidth in GB/s over all threads, bytes read plus bytes written, measured once: 8 ms.
+    pub fn sample(&mut self, cpu: &Cpu) -> f64 {
+        const PIECES: usize = 64;
+        let (source, piece) = (&self.source, self.source.len() / PIECES);
+        let out = SharedSlice::new(&mut self.target);
+        rate((2 * 4 * PIECES * piece) as f64, || {
+            cpu.pool.run(PIECES, |i| {
+                // SAFETY: one piece per task.
+                unsafe { out.range(i * piece, piece) }.copy_from_slice(&source[i * piece..][..piece]);
+            });
         })
-        .fold(0.0, f64::max)
+    }
+}
+
+/// Billions per second.
+fn rate(work: f64, run: impl FnOnce()) -> f64 {
+    let start = Instant::now();
+    run();
+    work / start.elapsed().as_secs_f64() / 1e9
+}
+
+fn best_of_5(mut sample: impl FnMut() -> f64) -> f64 {
+    sample(); // touches the pages, wakes the threads
+    (0..5).map(|_| sample()).fold(0.0, f64::max)
 }

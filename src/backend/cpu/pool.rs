@@ -3,12 +3,17 @@
 //! A kernel splits its work into tasks whose number and extent depend only on shapes, never
 //! on the number of threads; threads take the next number from a counter. Who computes a
 //! task does not matter for its result, so results are the same for any thread count.
+//!
+//! While somebody watches ([`Pool::watch`]), the pool adds up the time in which its threads have no
+//! task: a worker between two jobs, and the caller while it waits for the last tasks of others. What the
+//! caller does alone, between jobs, is work. Nobody watching costs one load per job and thread.
 
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// How often a waiting thread looks before it sleeps: some 50 us, which bridge the gap to the next kernel of a
 /// step. To wake a sleeping thread takes as long, a thousand times a step.
@@ -31,7 +36,7 @@ struct Job {
     tasks: usize,
 }
 
-// SAFETY: the pointee is `Sync`, and `Pool::run` does not return before every worker has
+// SAFETY: the pointee is `Sync`, and `Pool::run` does not return before every worker that took it has
 // finished with it.
 unsafe impl Send for Job {}
 
@@ -40,8 +45,8 @@ struct State {
     job: Option<Job>,
     /// Increases with every job, so that a worker never takes one twice.
     generation: u64,
-    /// Workers still on the current job.
-    busy: usize,
+    /// Workers that have taken the current job and not finished.
+    inside: usize,
     /// A task panicked on a worker.
     panicked: bool,
     quit: bool,
@@ -55,15 +60,31 @@ struct Shared {
     next: AtomicUsize,
     /// A job runs; there is room for one.
     taken: AtomicBool,
-    /// `generation` and `busy` of the state, for threads that wait without the lock.
+    /// `generation` and `inside` of the state, for threads that wait without the lock.
     announced: AtomicU64,
-    running: AtomicUsize,
+    inside: AtomicUsize,
+    /// Somebody watches.
+    watched: AtomicBool,
+    /// Nanoseconds in which workers had tasks, and in which callers waited for workers.
+    busy: AtomicU64,
+    waited: AtomicU64,
 }
 
 impl Shared {
     /// The state; a panicking task never holds this lock, so poisoning carries no meaning.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Runs `work`, and adds its nanoseconds to `sum` while somebody watches. Relaxed: who reads the sum has
+    /// waited for the job, and the lock of the state lies in between.
+    fn counted<R>(&self, sum: &AtomicU64, work: impl FnOnce() -> R) -> R {
+        let start = self.watched.load(Ordering::Relaxed).then(Instant::now);
+        let result = work();
+        if let Some(start) = start {
+            sum.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        }
+        result
     }
 
     fn work(&self, job: Job) {
@@ -122,8 +143,8 @@ impl Pool {
         }
         let _turn = Turn(&self.shared.taken);
         let run: &(dyn Fn(usize) + Sync) = &run;
-        // SAFETY: only the lifetime is erased; `Finish` below waits for all workers before
-        // `run` goes out of scope, also when a task panics on this thread.
+        // SAFETY: only the lifetime is erased; `Finish` below takes the job back and waits for all workers
+        // that have it before `run` goes out of scope, also when a task panics on this thread.
         let run: *const (dyn Fn(usize) + Sync + 'static) = unsafe { std::mem::transmute(run) };
         let job = Job { run, tasks };
         self.shared.next.store(0, Ordering::Relaxed);
@@ -131,9 +152,7 @@ impl Pool {
             let mut state = self.shared.lock();
             state.job = Some(job);
             state.generation += 1;
-            state.busy = self.workers.len();
             state.panicked = false;
-            self.shared.running.store(state.busy, Ordering::Relaxed);
             self.shared.announced.store(state.generation, Ordering::Relaxed);
         }
         self.shared.start.notify_all();
@@ -141,6 +160,21 @@ impl Pool {
         self.shared.work(job);
         drop(finish);
         assert!(!self.shared.lock().panicked, "a task panicked on a worker thread");
+    }
+
+    /// Begins (at zero) or ends to add up idle time. No job may be running.
+    pub fn watch(&self, on: bool) {
+        self.shared.busy.store(0, Ordering::Relaxed);
+        self.shared.waited.store(0, Ordering::Relaxed);
+        self.shared.watched.store(on, Ordering::Relaxed);
+    }
+
+    /// Of threads times `wall`, the time since [`Pool::watch`], the share in which threads had no task.
+    pub fn idle_share(&self, wall: Duration) -> f64 {
+        let nanoseconds = |sum: &AtomicU64| sum.load(Ordering::Relaxed) as f64;
+        let wall = wall.as_nanos() as f64;
+        let workers = self.workers.len() as f64 * wall - nanoseconds(&self.shared.busy);
+        ((workers + nanoseconds(&self.shared.waited)) / (self.threads() as f64 * wall)).clamp(0.0, 1.0)
     }
 
     /// Splits `data` into pieces of `piece` elements (the last may be shorter) and calls
@@ -174,12 +208,15 @@ impl Drop for Finish<'_> {
         if std::thread::panicking() {
             self.0.next.store(usize::MAX / 2, Ordering::Relaxed);
         }
-        soon(|| self.0.running.load(Ordering::Relaxed) == 0);
-        let mut state = self.0.lock();
-        while state.busy > 0 {
-            state = self.0.done.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
-        }
-        state.job = None;
+        self.0.counted(&self.0.waited, || {
+            // A worker that has not woken by now finds no job; nobody waits for it.
+            self.0.lock().job = None;
+            soon(|| self.0.inside.load(Ordering::Relaxed) == 0);
+            let mut state = self.0.lock();
+            while state.inside > 0 {
+                state = self.0.done.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+            }
+        });
     }
 }
 
@@ -196,18 +233,21 @@ fn worker(shared: &Shared) {
                 match state.job {
                     Some(job) if state.generation != seen => {
                         seen = state.generation;
+                        state.inside += 1;
+                        shared.inside.store(state.inside, Ordering::Relaxed);
                         break job;
                     }
                     _ => state = shared.start.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner()),
                 }
             }
         };
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| shared.work(job)));
+        let work = std::panic::AssertUnwindSafe(|| shared.work(job));
+        let outcome = shared.counted(&shared.busy, || std::panic::catch_unwind(work));
         let mut state = shared.lock();
         state.panicked |= outcome.is_err();
-        state.busy -= 1;
-        shared.running.store(state.busy, Ordering::Relaxed);
-        if state.busy == 0 {
+        state.inside -= 1;
+        shared.inside.store(state.inside, Ordering::Relaxed);
+        if state.inside == 0 {
             shared.done.notify_one();
         }
     }
@@ -294,6 +334,33 @@ mod tests {
             }
         });
         assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1));
+    }
+
+    #[test]
+    fn idle_time_is_that_of_threads_without_a_task() {
+        let pool = Pool::new(2);
+        // Both threads have a task, and then only those for whom `busy` holds: of the caller, or a worker.
+        let idle = |busy: fn(bool) -> bool| {
+            let (barrier, caller) = (std::sync::Barrier::new(2), std::thread::current().id());
+            let start = Instant::now();
+            pool.run(2, |_| {
+                barrier.wait();
+                if busy(std::thread::current().id() == caller) {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+            });
+            pool.idle_share(start.elapsed())
+        };
+        pool.watch(true);
+        assert!(idle(|_| true) < 0.25, "both are busy");
+        pool.watch(true);
+        assert!(idle(|caller| !caller) > 0.25, "the caller waits for the worker");
+        pool.watch(true);
+        assert!(idle(|caller| caller) > 0.25, "the worker has nothing to do");
+        pool.watch(false);
+        idle(|_| true);
+        assert_eq!(pool.shared.busy.load(Ordering::Relaxed), 0, "nobody watches");
+        assert_eq!(Pool::new(1).idle_share(Duration::from_secs(1)), 0.0, "the caller alone is never idle");
     }
 
     #[test]

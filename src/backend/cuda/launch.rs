@@ -114,6 +114,17 @@ impl Drop for Module {
 /// `smash_emu_layout` of the emulator: the layout of a kernel's parameter struct in C++.
 type LayoutOf = unsafe extern "C" fn(*const c_char, *mut *const c_char) -> c_int;
 
+/// What the driver says about a kernel.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct KernelFacts {
+    /// `<op>_<pass>`.
+    pub name: String,
+    /// Registers of a thread; 0 on the emulator.
+    pub registers: i32,
+    /// Bytes of local memory of a thread: arrays, and registers that were spilled.
+    pub local_bytes: i32,
+}
+
 /// The kernels of this build.
 pub struct Kernels {
     device: String,
@@ -145,6 +156,26 @@ impl Kernels {
         self.check_params::<P>(function, &symbol)?;
         self.functions.insert((op, pass), function);
         Ok(function)
+    }
+
+    /// What the driver says about a kernel that was launched before.
+    ///
+    /// # Errors
+    /// [`Error::Run`] when it says nothing.
+    pub fn facts(&self, op: &'static str, pass: &'static str) -> Result<KernelFacts> {
+        let name = format!("{op}_{pass}");
+        let function =
+            self.functions.get(&(op, pass)).ok_or_else(|| Error::Run(format!("{name} was never launched")))?;
+        // SAFETY: the function belongs to a module that stays loaded as long as `self`.
+        let ask = |which| {
+            unsafe { result::function::get_function_attribute(*function, which) }
+                .map_err(|e| fault(&self.device, &format!("asking about {name}"), e))
+        };
+        Ok(KernelFacts {
+            registers: ask(sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_NUM_REGS)?,
+            local_bytes: ask(sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES)?,
+            name,
+        })
     }
 
     fn module(&mut self, op: &'static str) -> Result<sys::CUmodule> {

@@ -7,6 +7,7 @@
 //!
 //! Nothing here panics without a driver or a GPU: [`Cuda::open`] asks before it calls.
 
+pub mod ceiling;
 mod conv;
 mod correlate;
 mod driver;
@@ -28,7 +29,7 @@ pub use filter_gradient::{FilterGradient, FilterTarget, add_parts};
 pub use graph::Recording;
 pub use images::BUILT_WITH;
 pub(crate) use launch::params;
-pub use launch::{Address, Field, Grid, Params};
+pub use launch::{Address, Field, Grid, KernelFacts, Params};
 pub use staging::Fetch;
 pub use views::{MAX_VIEWS, Targets, Views};
 
@@ -63,6 +64,8 @@ pub struct Cuda {
     script: Option<Script>,
     /// Kernels queued so far.
     launches: u64,
+    /// While somebody watches: those of them that differ.
+    watched: Option<Vec<(&'static str, &'static str)>>,
     conv_policy: ConvPolicy,
     info: DeviceInfo,
     stream: Arc<CudaStream>,
@@ -95,6 +98,7 @@ impl Cuda {
             readback: Readback::new(&context).map_err(open)?,
             script: None,
             launches: 0,
+            watched: None,
             conv_policy: ConvPolicy::Exact,
             info,
             stream,
@@ -110,6 +114,20 @@ impl Cuda {
     /// Kernels queued so far, those of replayed graphs included.
     pub fn launches(&self) -> u64 {
         self.launches
+    }
+
+    /// Begins to note which kernels are launched.
+    pub fn watch_kernels(&mut self) {
+        self.watched = Some(Vec::new());
+    }
+
+    /// The kernels that were launched since [`Cuda::watch_kernels`], each once, and an end to it.
+    ///
+    /// # Errors
+    /// [`Error::Run`] when the GPU reports a fault.
+    pub fn watched_kernels(&mut self) -> Result<Vec<KernelFacts>> {
+        let watched = self.watched.take().unwrap_or_default();
+        watched.into_iter().map(|(op, pass)| self.kernels.facts(op, pass)).collect()
     }
 
     /// Which kernels convolutions take.
@@ -203,6 +221,11 @@ impl Cuda {
         let stream = self.stream()?;
         let function = self.kernels.function::<P>(op, pass)?;
         self.launches += 1;
+        if let Some(watched) = &mut self.watched
+            && !watched.contains(&(op, pass))
+        {
+            watched.push((op, pass));
+        }
         if let Some(script) = &mut self.script {
             script.note(function as usize, grid, launch::bytes(params));
             if script.is_replay() {
@@ -342,6 +365,15 @@ impl Cuda {
         let switched = unsafe { if on { sys::cuProfilerStart() } else { sys::cuProfilerStop() } };
         switched.result().map_err(|e| self.fault("switching the profiler", e))
     }
+}
+
+/// Waits for everything queued on the GPU that this thread has opened. A fault is reported by whoever asks next.
+///
+/// # Panics
+/// Without a driver: nobody can have opened a GPU.
+pub fn settle() {
+    // SAFETY: waiting needs no more than a driver that was initialised, as whoever opened a GPU has done.
+    let _ = unsafe { sys::cuCtxSynchronize() };
 }
 
 impl Drop for Cuda {

@@ -1,0 +1,335 @@
+//! `bench step`: whole training steps and scores over sampled architectures.
+//!
+//! The SMASH network takes another architecture every step, as in its training; a resulting network is made for each
+//! architecture and takes its steps, on a GPU as a replayed graph, as in its training. A sample is one step alone, from
+//! its first call until its loss is here, with new images each time. `in a row` is the time per step when two may be
+//! queued ahead, which is how training runs. A score is one pass of the HyperNet and some batches in evaluation mode.
+//!
+//! Rounds go over all architectures; a resulting network is visited in up to three stretches of rounds, because
+//! making it takes longer than a step.
+//!
+//! Where the time goes: on a CPU the phases of the very samples, and idle time of the pool's threads during them. On a
+//! GPU, which runs behind the program, steps of their own that wait for it at every boundary between phases; their
+//! sum is more than a step takes, and scores of one batch, for what is captured as a graph cannot be waited for.
+
+pub use super::step_rows::{StepRun, summary, table};
+
+use super::saved::{Content, Saved};
+use super::setting::{Named, Setting, architectures};
+use super::step_rows::{Measured, Spent};
+use super::trial::synchronize;
+use super::{Place, Yardstick, choose, step_rows};
+use crate::backend::{Context, Kind, Recording, cuda};
+use crate::cli::{Conv, StepArgs, Trained};
+use crate::data::{Augment, AugmentKind, Placement};
+use crate::error::Result;
+use crate::nas::arch::Architecture;
+use crate::nas::score::smash_score;
+use crate::nas::smash::SmashNetwork;
+use crate::nas::train::{Batch, Network, StepResult, Update, plan_evaluation, plan_step, train_step};
+use crate::rng::{Rng, Stream};
+use crate::trace::{Level, timed, within};
+use std::collections::VecDeque;
+use std::time::Instant;
+
+/// Steps that may be queued while the device works, as in training.
+const RUN_AHEAD: usize = 2;
+/// Stretches of rounds in which a resulting network takes its steps.
+const VISITS: usize = 3;
+
+/// A network in memory, and the steps it has taken.
+struct Runner<'a> {
+    setting: &'a Setting<'a>,
+    network: &'a dyn Network,
+    context: Context,
+    augment: Augment,
+    order: Rng,
+    step: u64,
+}
+
+impl<'a> Runner<'a> {
+    fn new<'b>(
+        setting: &'a Setting<'a>,
+        network: &'a dyn Network,
+        archs: impl Iterator<Item = &'b Architecture>,
+    ) -> Result<Self> {
+        let (kind, shape) = (setting.place.kind, setting.batch_shape());
+        let mut arena = Yardstick::plan(setting.place);
+        for arch in archs {
+            arena = arena.max(plan_step(kind, network, arch, shape)?);
+            arena = arena.max(plan_evaluation(kind, network, arch, shape)?);
+        }
+        let mut context = (setting.place.open)(arena)?;
+        choose(&mut context, setting.conv);
+        network.store().reserve(&mut context)?;
+        network.store().initialise(&mut context, 1, 0)?;
+        let augment = Augment::new(AugmentKind::CropFlip { pad: 4 }, Rng::new(1, Stream::Augment));
+        Ok(Self { setting, network, context, augment, order: Rng::new(1, Stream::Shuffle), step: 0 })
+    }
+
+    /// Bytes of step memory that a step takes.
+    fn planned(&self, arch: &Architecture) -> Result<u64> {
+        let planned = plan_step(self.setting.place.kind, self.network, arch, self.setting.batch_shape())?;
+        Ok((planned * size_of::<f32>()) as u64)
+    }
+
+    /// Another batch each time.
+    fn batch(&mut self) -> Batch<'a> {
+        let (set, batch) = (&self.setting.set, self.setting.args.batch);
+        let indices: Vec<u32> = (0..batch).map(|_| self.order.below(set.len()) as u32).collect();
+        let labels = indices.iter().map(|&i| set.label(i as usize)).collect();
+        Batch { set, labels, placements: self.augment.draw(batch), indices }
+    }
+
+    fn queue(&mut self, arch: &Architecture, recording: Option<&mut Recording>) -> Result<StepResult> {
+        let batch = within(Level::Phase, c"data", || self.batch());
+        self.step += 1;
+        let update = Update { optimizer: self.setting.optimizer, lr: self.setting.lr, step: self.step };
+        train_step(&mut self.context, recording, self.network, arch, &self.setting.gather, &batch, update)
+    }
+
+    /// A step alone: milliseconds until it was queued, and until its loss was here.
+    fn alone(&mut self, arch: &Architecture, recording: Option<&mut Recording>) -> Result<[f64; 2]> {
+        synchronize(&mut self.context)?;
+        let start = Instant::now();
+        let result = self.queue(arch, recording)?;
+        let queueing = start.elapsed().as_secs_f64() * 1e3;
+        result.wait(&mut self.context)?;
+        synchronize(&mut self.context)?;
+        Ok([queueing, start.elapsed().as_secs_f64() * 1e3])
+    }
+
+    /// Tells a CUDA profiler to begin or end.
+    fn record(&mut self, on: bool) -> Result<()> {
+        self.context.as_cuda().map_or(Ok(()), |cuda| cuda.profile(on))
+    }
+
+    /// Kernels queued so far; none on a CPU.
+    fn launches(&mut self) -> Option<u64> {
+        self.context.as_cuda().map(|cuda| cuda.launches())
+    }
+
+    /// Does `work`, which returns its milliseconds, and adds up where they go.
+    fn split<R>(&mut self, spent: &mut Spent, work: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
+        let settle = (self.setting.place.kind == Kind::Cuda).then_some(cuda::settle as fn());
+        self.context.compute(|_, cpu| cpu.pool.watch(true), |_| Ok(()))?;
+        let start = Instant::now();
+        let (result, phases) = timed(settle, || work(self));
+        let (wall, mut idle) = (start.elapsed(), None);
+        self.context.compute(
+            |_, cpu| {
+                idle = Some(cpu.pool.idle_share(wall));
+                cpu.pool.watch(false);
+            },
+            |_| Ok(()),
+        )?;
+        spent.add(&phases, wall, idle);
+        result
+    }
+
+    fn sample(
+        &mut self,
+        arch: &Architecture,
+        recording: Option<&mut Recording>,
+        measured: &mut Measured,
+    ) -> Result<()> {
+        let before = self.launches();
+        let [queueing, total] = match self.setting.place.kind {
+            Kind::Cpu => self.split(&mut measured.spent, |runner| runner.alone(arch, recording))?,
+            Kind::Cuda => {
+                let times = self.alone(arch, recording)?;
+                // Without the recording: boundaries inside a graph cannot be waited for.
+                measured.kernels = self.launches().zip(before).map(|(after, before)| after - before);
+                self.split(&mut measured.spent, |runner| runner.alone(arch, None))?;
+                times
+            }
+        };
+        measured.queueing.push(queueing);
+        measured.alone.push(total);
+        Ok(())
+    }
+
+    /// Milliseconds per step of steps in a row.
+    fn row(&mut self, archs: &[&Architecture], mut recording: Option<&mut Recording>) -> Result<f64> {
+        synchronize(&mut self.context)?;
+        let start = Instant::now();
+        let mut under_way = VecDeque::new();
+        for arch in archs {
+            under_way.push_back(self.queue(arch, recording.as_deref_mut())?);
+            if under_way.len() > RUN_AHEAD
+                && let Some(result) = under_way.pop_front()
+            {
+                result.wait(&mut self.context)?;
+            }
+        }
+        for result in under_way {
+            result.wait(&mut self.context)?;
+        }
+        synchronize(&mut self.context)?;
+        Ok(start.elapsed().as_secs_f64() * 1e3 / archs.len() as f64)
+    }
+
+    /// The step as a replayed graph.
+    fn graph(&mut self, arch: &Architecture, measured: &mut Measured) -> Result<()> {
+        let mut recording = Recording::default();
+        for i in 0..self.setting.warm_up() + self.setting.args.rounds {
+            let [_, total] = self.alone(arch, Some(&mut recording))?;
+            if i >= self.setting.warm_up() {
+                measured.graph.push(total);
+            }
+        }
+        Ok(())
+    }
+
+    /// A score on so many batches: milliseconds until its error was here.
+    fn score(&mut self, network: &SmashNetwork, arch: &Architecture, batches: usize) -> Result<f64> {
+        let setting = self.setting;
+        synchronize(&mut self.context)?;
+        let start = Instant::now();
+        let centred = |batch: Batch<'a>| Batch { placements: vec![Placement::default(); batch.indices.len()], ..batch };
+        let batches: Vec<Batch<'a>> =
+            within(Level::Phase, c"data", || (0..batches).map(|_| centred(self.batch())).collect());
+        smash_score(&mut self.context, network, arch, &setting.gather, batches.into_iter())?;
+        synchronize(&mut self.context)?;
+        Ok(start.elapsed().as_secs_f64() * 1e3)
+    }
+
+    fn sample_score(&mut self, network: &SmashNetwork, arch: &Architecture, measured: &mut Measured) -> Result<()> {
+        let (spent, batches) = (&mut measured.score_spent, self.setting.args.score);
+        let total = match self.setting.place.kind {
+            Kind::Cpu => self.split(spent, |runner| runner.score(network, arch, batches))?,
+            Kind::Cuda => {
+                let total = self.score(network, arch, batches)?;
+                self.split(spent, |runner| runner.score(network, arch, 1))?;
+                total
+            }
+        };
+        measured.score.push(total);
+        Ok(())
+    }
+}
+
+/// Samples of all architectures, and milliseconds per step of steps in a row.
+pub(super) struct Samples {
+    pub archs: Vec<Measured>,
+    pub row: Vec<f64>,
+    /// Values, gradients and moments of the largest network's parameters.
+    pub parameter_bytes: u64,
+}
+
+impl Samples {
+    fn new(archs: usize) -> Self {
+        Self { archs: (0..archs).map(|_| Measured::default()).collect(), row: Vec::new(), parameter_bytes: 0 }
+    }
+
+    /// Notes what the network takes.
+    fn note(&mut self, network: &dyn Network) {
+        // Values, gradients and two moments, of which momentum uses one.
+        self.parameter_bytes = self.parameter_bytes.max(4 * 4 * network.store().len() as u64);
+    }
+}
+
+/// Another architecture every step.
+fn smash(setting: &Setting<'_>, archs: &[Named], yardstick: &mut Yardstick) -> Result<Samples> {
+    let (args, network) = (setting.args, setting.smash_network());
+    let mut runner = Runner::new(setting, &network, archs.iter().map(|named| &named.arch))?;
+    for named in archs.iter().cycle().take(setting.warm_up().max(archs.len())) {
+        runner.alone(&named.arch, None)?;
+    }
+    let mut samples = Samples::new(archs.len());
+    samples.note(&network);
+    let all: Vec<&Architecture> = archs.iter().map(|named| &named.arch).collect();
+    for (arch, measured) in all.iter().zip(&mut samples.archs) {
+        measured.arena_bytes = runner.planned(arch)?;
+    }
+    for round in 0..args.rounds {
+        (setting.place.say)(&format!("round {} of {}", round + 1, args.rounds));
+        yardstick.sample(&mut runner.context)?;
+        for (arch, measured) in all.iter().zip(&mut samples.archs) {
+            runner.sample(arch, None, measured)?;
+            if args.score > 0 {
+                runner.sample_score(&network, arch, measured)?;
+            }
+        }
+        samples.row.push(runner.row(&all, None)?);
+    }
+    yardstick.sample(&mut runner.context)?;
+    if args.gaps && setting.place.kind == Kind::Cuda {
+        for (arch, measured) in all.iter().zip(&mut samples.archs) {
+            runner.graph(arch, measured)?;
+        }
+    }
+    Ok(samples)
+}
+
+/// One network after the other, in several visits.
+fn resulting(setting: &Setting<'_>, archs: &[Named], yardstick: &mut Yardstick) -> Result<Samples> {
+    let rounds = setting.args.rounds;
+    let mut samples = Samples::new(archs.len());
+    let visits = VISITS.min(rounds);
+    for visit in 0..visits {
+        let steps = (visit + 1) * rounds / visits - visit * rounds / visits;
+        for (i, Named { arch, .. }) in archs.iter().enumerate() {
+            (setting.place.say)(&format!("visit {} of {visits}, network {} of {}", visit + 1, i + 1, archs.len()));
+            let network = setting.resulting_network(arch);
+            samples.note(&network);
+            let mut runner = Runner::new(setting, &network, std::iter::once(arch))?;
+            samples.archs[i].arena_bytes = runner.planned(arch)?;
+            yardstick.sample(&mut runner.context)?;
+            let mut recording = Recording::default();
+            for _ in 0..setting.warm_up() {
+                runner.alone(arch, Some(&mut recording))?;
+            }
+            for _ in 0..steps {
+                runner.sample(arch, Some(&mut recording), &mut samples.archs[i])?;
+            }
+            samples.row.push(runner.row(&vec![arch; steps], Some(&mut recording))?);
+            yardstick.sample(&mut runner.context)?;
+        }
+    }
+    Ok(samples)
+}
+
+/// Measures.
+///
+/// # Errors
+/// [`crate::Error::Data`] for a file that is no architecture of the space; whatever the device reports.
+pub fn run(args: &StepArgs, conv: Conv, place: &Place<'_>) -> Result<Saved> {
+    let (archs, setting) = (architectures(args)?, Setting::new(args, conv, place)?);
+    // Copies would count as memory of the run.
+    let mut yardstick = Yardstick::default();
+    let samples = match args.network {
+        Trained::Smash => smash(&setting, &archs, &mut yardstick)?,
+        Trained::Resulting => resulting(&setting, &archs, &mut yardstick)?,
+    };
+    let run = step_rows::run(&setting, &archs, &samples, &yardstick.ceilings)?;
+    Ok(Saved::new(place.device.clone(), yardstick.ceilings, Content::Step(Box::new(run))))
+}
+
+/// One step of each architecture, for a profiler; returns how many.
+///
+/// # Errors
+/// As [`run`].
+pub fn profile(args: &StepArgs, conv: Conv, place: &Place<'_>) -> Result<usize> {
+    let (archs, setting) = (architectures(args)?, Setting::new(args, conv, place)?);
+    let all: Vec<&Architecture> = archs.iter().map(|named| &named.arch).collect();
+    let steps = |network: &dyn Network, archs: &[&Architecture]| -> Result<()> {
+        let mut runner = Runner::new(&setting, network, archs.iter().copied())?;
+        // Graphs would hide their kernels from some profilers: none is made.
+        for arch in archs.iter().cycle().take(setting.warm_up().max(archs.len())) {
+            runner.alone(arch, None)?;
+        }
+        runner.record(true)?;
+        archs.iter().try_for_each(|arch| runner.alone(arch, None).map(drop))?;
+        runner.record(false)
+    };
+    match args.network {
+        Trained::Smash => steps(&setting.smash_network(), &all)?,
+        Trained::Resulting => {
+            for arch in &all {
+                steps(&setting.resulting_network(arch), std::slice::from_ref(arch))?;
+            }
+        }
+    }
+    Ok(all.len())
+}
