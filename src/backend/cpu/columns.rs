@@ -129,7 +129,7 @@ fn next_channels<S: Simd>(left: usize, vectors: usize) -> usize {
 }
 
 /// One tap over one stretch, for a tile of input channels.
-struct Operands {
+pub struct Operands {
     /// First element of each channel.
     x: [*const f32; MOST_CHANNELS],
     /// `[len][lanes]`.

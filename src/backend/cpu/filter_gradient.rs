@@ -163,8 +163,6 @@ pub struct Task<'a> {
 pub struct Run {
     /// Index of the tap.
     pub tap: usize,
-    /// Row of the taps.
-    pub r: usize,
     /// First output after the start of the stretch, and outputs.
     pub skip: usize,
     /// Number of outputs.
@@ -228,7 +226,6 @@ impl<'a> Task<'a> {
             let last = columns.end.min((row_len - shift.max(0)).max(0) as usize);
             ((0..rows).contains(&input_row) && first < last).then(|| Run {
                 tap,
-                r,
                 skip: first - columns.start,
                 len: last - first,
                 input: (input_row * row_len + first as isize + shift) as usize,

@@ -22,6 +22,9 @@ pub struct Visit {
 }
 
 /// Calls the micro-kernel of `mr` rows and `vectors` vectors.
+///
+/// # Safety
+/// The instruction set is available; `tile` describes valid input, weights, sums and outputs.
 #[inline(always)]
 pub unsafe fn tile_on<S: Tiles>(mr: usize, vectors: usize, tile: &Tile<'_>) {
     macro_rules! kernels {
