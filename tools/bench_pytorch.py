@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures training steps of this engine and of eager PyTorch on the same architectures, in one run.
 
-    python3 tools/bench_pytorch.py --engine path/to/step --json pytorch.json
+    python3 tools/bench_pytorch.py --engine 'smash-engine bench step' --json pytorch.json
     python3 tools/bench_pytorch.py --device cuda:0 --preset v2 --network smash
 
 The engine draws the architectures and writes them as files. Then both take turns, a few architectures
@@ -40,7 +40,7 @@ import tempfile
 import time
 from pathlib import Path
 
-DEFAULT_ENGINE = "cargo bench --quiet --bench step --"
+DEFAULT_ENGINE = "cargo run --release --quiet -- bench step"
 PEER = Path(__file__).with_name("pytorch_peer.py")
 # PyTorch as a user may set it up.
 SETTINGS = {
@@ -63,19 +63,14 @@ def peak_of(process):
 
 def run_engine(command, options):
     """Runs a benchmark of the engine; its JSON, and the peak of its memory."""
-    with tempfile.TemporaryDirectory() as folder:
-        file, errors = Path(folder) / "engine.json", Path(folder) / "errors.txt"
-        words = [str(word) for word in [*command, *options]]
-        # `smash-engine bench --format json` writes to stdout what the benches of cargo write to a file.
-        to_stdout = "--format" in command
-        with file.open("wb" if to_stdout else "xb") as out, errors.open("wb") as err:
-            process = subprocess.Popen(
-                words + ([] if to_stdout else ["--json", str(file)]),
-                stdout=out if to_stdout else subprocess.DEVNULL, stderr=err)
-            peak = peak_of(process)
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        words = [str(word) for word in [*command, *options, "--format", "json"]]
+        process = subprocess.Popen(words, stdout=out, stderr=err)
+        peak = peak_of(process)
+        out.seek(0), err.seek(0)
         if process.returncode:
-            raise SystemExit(f"{shlex.join(words)} failed:\n{errors.read_text()}")
-        return json.loads(file.read_text()), peak
+            raise SystemExit(f"{shlex.join(words)} failed:\n{err.read().decode(errors='replace')}")
+        return json.loads(out.read()), peak
 
 
 class PyTorch:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures single convolutions of this engine and of PyTorch, pass by pass, in one run.
 
-    python3 tools/bench_pytorch_convs.py --engine path/to/kernels --json convs.json
+    python3 tools/bench_pytorch_convs.py --engine 'smash-engine bench kernels' --json convs.json
 
 The engine's benchmark `kernels` says which shapes there are: those of its JSON with the op `conv2d`
 or `pointwise`. Round after round it and PyTorch, each a process of its own, measure all of them, with 1
@@ -29,12 +29,12 @@ from bench_pytorch import (
     SETTINGS, PyTorch, clock, engine_command, machine, markdown, run_engine, shown, spread, warn_of_load,
 )
 
-DEFAULT_ENGINE = "cargo bench --quiet --bench kernels --"
+DEFAULT_ENGINE = "cargo run --release --quiet -- bench kernels"
 OPS = ["conv2d", "pointwise"]
 LAYOUTS = ["default", "channels-last"]
 WHO = ["engine", *LAYOUTS]
-CONV2D = re.compile(r"(?:hypernet )?(\d+)->(\d+) (\d+)x(\d+)(?: d\((\d+),(\d+)\) g(\d+))? (\d+)x(\d+) n(\d+)")
-POINTWISE = re.compile(r"(\d+) x (\d+)->(\d+) (\d+)x(\d+) n(\d+)")
+CONV2D = re.compile(r"(\d+)->(\d+) (\d+)x(\d+)(?: d\((\d+),(\d+)\) g(\d+))? (\d+)x(\d+) n(\d+)")
+POINTWISE = re.compile(r"(\d+)x(\d+)->(\d+) (\d+)x(\d+) n(\d+)")
 
 
 def shape_of(case):
@@ -53,9 +53,9 @@ def measure(args, threads):
     for number in range(args.rounds):
         print(f"{clock()} threads {threads}: round {number + 1} of {args.rounds}", file=sys.stderr)
         for op in OPS:
-            options = ["--device", "cpu", "--threads", threads, "--samples", args.samples, "--filter", op]
+            options = ["--device", "cpu", "--threads", threads, "--rounds", args.samples, "-k", op]
             report, _ = run_engine(args.engine, options)
-            peaks.append(report["limits"]["fma_gflops"])
+            peaks.append(max(report["ceilings"]["fma_gflops"]))
             for found in report["cases"]:
                 if found["op"] == op:
                     facts = {key: found[key] for key in ["op", "pass", "shape", "flop"]}

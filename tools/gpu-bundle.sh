@@ -48,7 +48,7 @@ done
 # What the programs and scripts read there: sources for the profiler (and for the tests, should they run
 # on the emulator), networks for PyTorch.
 mkdir -p "$pack/tools"
-cp tools/gpu-check.sh tools/gpu-steps.sh tools/gpu_tables.py tools/bench_pytorch.py tools/golden_archs.py tools/golden_networks.py "$pack/tools/"
+cp tools/gpu-check.sh tools/gpu-steps.sh tools/gpu_tables.py tools/bench_pytorch.py tools/pytorch_peer.py tools/golden_archs.py tools/golden_networks.py "$pack/tools/"
 cp -r kernels "$pack/"
 {
     echo "commit $(git describe --always --dirty --abbrev=12)"

@@ -41,7 +41,7 @@ step() { # JSON file, options
 with_pytorch() { # network, JSON file
     local there='import sys, torch; sys.exit(sys.argv[1] != "cpu" and not torch.cuda.is_available())'
     python3 -c "$there" "$device" 2>/dev/null || { echo "PyTorch is not here, or finds no GPU"; exit 77; }
-    python3 tools/bench_pytorch.py "${pytorch[@]}" --network "$1" --device "$device" --engine bin/smash-engine \
+    python3 tools/bench_pytorch.py "${pytorch[@]}" --network "$1" --device "$device" --engine "bin/smash-engine bench step" \
         --archs "$WORK/pytorch-archs" --json "$WORK/$2"
 }
 
