@@ -1,5 +1,5 @@
 //! sums[c][tap][k] += sum over positions of gy[k] * x[c] shifted by the tap, with k in the lanes: the weight
-//! gradient of 16 and more output channels per group.
+//! gradient where output channels fill the lanes.
 //!
 //! A short stretch of gy is transposed to [position][k]; then each tile of input channels times vectors of k is
 //! accumulated in registers, with one broadcast per channel and position. x is read where it lies, an element
@@ -63,9 +63,9 @@ pub unsafe fn columns<S: Columns>(task: &Task<'_>, scratch: &mut [f32], sums: &m
 unsafe fn transpose<S: Simd>(task: &Task<'_>, row: usize, columns: Range<usize>, out: &mut [f32]) {
     let (lanes, outputs, plane) = (task.lanes, task.job.filter.out_len, task.job.planes.plane());
     let start = row * task.job.planes.row_len + columns.start;
-    for k in (0..outputs).step_by(S::LANES) {
-        let first = task.gy(k).as_ptr().wrapping_add(start);
-        let rows = S::LANES.min(outputs - k);
+    for k in (0..lanes).step_by(S::LANES) {
+        let first = task.gy_planes().as_ptr().wrapping_add(k * plane + start);
+        let rows = S::LANES.min(outputs.saturating_sub(k));
         for p in (0..columns.len()).step_by(S::LANES) {
             // SAFETY: lanes outside of the stretch are masked; out holds `stretch`, a multiple of 16, positions.
             unsafe {

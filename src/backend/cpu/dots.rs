@@ -1,5 +1,5 @@
 //! sums[c][tap][k] += sum over positions of gy[k] * x[c] shifted by the tap, with positions in the lanes: the
-//! weight gradient of few output channels per group.
+//! weight gradient of few output channels per group, and where they would leave many lanes idle.
 //!
 //! A tile of KR x CR sums takes KR + CR loads for KR * CR multiply-adds. Each sum is a vector, kept in scratch
 //! memory from stretch to stretch and added across its lanes once, at the end of the task: after every
@@ -125,20 +125,19 @@ unsafe fn dot_tile_of<S: Simd, const KR: usize, const CR: usize>(tile: &DotTile<
     unsafe {
         let slot = |i: usize, j: usize| tile.sums.add(j * tile.channel_len + i * S::LANES);
         let mut acc: [[S::V; CR]; KR] = std::array::from_fn(|i| std::array::from_fn(|j| S::load(slot(i, j))));
-        let floor = S::splat(if relu { 0.0 } else { f32::NEG_INFINITY });
         let full = tile.run.len / S::LANES * S::LANES;
         let mut p = 0;
         while p < full {
             let x: [S::V; CR] = std::array::from_fn(|j| S::load(x[j].add(p)));
             let gy: [S::V; KR] = std::array::from_fn(|i| S::load(gy[i].add(p)));
-            acc = step::<S, KR, CR>(acc, gy, x, relu, floor);
+            acc = step::<S, KR, CR>(acc, gy, x, relu);
             p += S::LANES;
         }
         if p < tile.run.len {
             let mask = S::mask(0, (tile.run.len - p) as isize);
             let x: [S::V; CR] = std::array::from_fn(|j| S::load_masked(x[j].add(p), mask));
             let gy: [S::V; KR] = std::array::from_fn(|i| S::load_masked(gy[i].add(p), mask));
-            acc = step::<S, KR, CR>(acc, gy, x, relu, floor);
+            acc = step::<S, KR, CR>(acc, gy, x, relu);
         }
         for (i, row) in acc.iter().enumerate() {
             for (j, &sum) in row.iter().enumerate() {
@@ -155,12 +154,11 @@ unsafe fn step<S: Simd, const KR: usize, const CR: usize>(
     gy: [S::V; KR],
     mut x: [S::V; CR],
     relu: bool,
-    floor: S::V,
 ) -> [[S::V; CR]; KR] {
     // SAFETY: registers only.
     unsafe {
         if relu {
-            x = x.map(|x| S::max(x, floor));
+            x = x.map(|x| S::max(x, S::splat(0.0)));
         }
         for i in 0..KR {
             for j in 0..CR {

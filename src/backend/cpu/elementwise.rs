@@ -65,6 +65,7 @@ pub fn update<const O: usize, const I: usize>(
     f: impl Fn([f32; O], [f32; I]) -> [f32; O] + Sync + Copy,
 ) {
     let len = out[0].len();
+    assert!(out.iter().all(|x| x.len() == len) && inputs.iter().all(|x| x.len() == len));
     let out = out.map(SharedSlice::new);
     cpu.pool.run(len.div_ceil(PIECE), |piece| {
         let (start, len) = (piece * PIECE, PIECE.min(len - piece * PIECE));

@@ -111,7 +111,7 @@ impl<'a> PackedFilter<'a> {
     }
 
     /// Workspace in f32 for packing `filter` for `direction` on any instruction set:
-    /// blocks have at least 4 rows, so at most one row in four is filling.
+    /// at most one row in four is filling (`block_rows`).
     pub fn workspace(filter: Filter, direction: Direction) -> usize {
         let (rows, depth) = Self::extent(filter, direction);
         filter.groups * (rows + rows.div_ceil(4)) * depth * filter.taps()
@@ -124,7 +124,7 @@ impl<'a> PackedFilter<'a> {
         }
     }
 
-    /// Packs `scale * weights[window]` into `workspace`, in blocks of at most `tile_rows` rows.
+    /// Packs `scale * weights[window]` into `workspace`, in blocks of rows that fit the instruction set.
     pub fn pack(
         cpu: &Cpu,
         filter: Filter,

@@ -135,11 +135,12 @@ impl Packed {
 pub struct Ahead<'a> {
     planes: &'a Planes<'a>,
     block: Packed,
-    /// Cache lines of a row, of all rows, those on their way, and those that one tile fetches.
+    /// Cache lines of a row, those of it that one tile fetches, and all lines.
     row_lines: usize,
-    lines: usize,
-    next: usize,
     per_tile: usize,
+    lines: usize,
+    /// Line that comes next.
+    next: usize,
 }
 
 impl<'a> Ahead<'a> {
@@ -147,9 +148,10 @@ impl<'a> Ahead<'a> {
     pub fn new(planes: &'a Planes<'a>, block: Option<Packed>, current: &Packed, tiles: usize) -> Self {
         let some = block.is_some();
         let block = block.unwrap_or_else(|| current.clone());
-        let row_lines = block.columns.len().div_ceil(16);
-        let lines = if some { block.channels.len() * block.rows * row_lines } else { 0 };
-        Self { planes, block, row_lines, lines, next: 0, per_tile: lines.div_ceil(tiles) }
+        let (rows, row_lines) = (block.channels.len() * block.rows, block.columns.len().div_ceil(16));
+        // A tile fetches of one row; where there are fewer tiles than rows, the last rows are not fetched.
+        let per_tile = row_lines.div_ceil((tiles / rows).max(1));
+        Self { planes, block, row_lines, per_tile, lines: if some { rows * row_lines } else { 0 }, next: 0 }
     }
 
     /// The lines to fetch during the next tile of `taps` steps: the first, and elements from step to step; none when
@@ -163,7 +165,7 @@ impl<'a> Ahead<'a> {
         let count = self.per_tile.min(self.row_lines - line);
         self.next += count;
         let source = self.block.source(self.planes, row / self.block.rows, row % self.block.rows);
-        Some((source[line * 16..].as_ptr(), count * 16 / taps))
+        Some((source[line * 16..].as_ptr(), (count * 16).div_ceil(taps)))
     }
 }
 
@@ -184,5 +186,40 @@ unsafe fn copy<S: Simd>(source: &[f32], relu: bool, out: &mut [f32]) {
             S::store_masked(out.as_mut_ptr().add(i), mask, S::max(x, S::splat(0.0)));
         }
         i += S::LANES;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn a_block_is_fetched_whole_when_there_is_a_tile_for_each_row() {
+        let (rows, row_len) = (9, 1600);
+        let data = vec![0.0f32; 6 * rows * row_len];
+        let channels: Vec<&[f32]> = data.chunks(rows * row_len).collect();
+        let planes = Planes { rows, row_len, pixel: 50, dilation: [2, 1], channels: &channels, relu: false };
+        for (start, taps, tiles) in [(0, 9 * 4, 24), (4, 7, 100), (4, 150, 31), (8, 1, 18)] {
+            let area = Area { group: 0, rows: start..start + 1, columns: 800..1600 };
+            let packed = Packed::new(&planes, [3, 3], &area, 1..6);
+            let line = |p: *const f32| p as usize / 64;
+            let mut fetched = BTreeSet::new();
+            let mut ahead = Ahead::new(&planes, Some(packed.clone()), &packed, tiles);
+            for _ in 0..tiles {
+                let Some((first, step)) = ahead.next(taps) else { break };
+                fetched.extend((0..taps).map(|tap| line(first.wrapping_add(tap * step))));
+            }
+            for (c, i) in (0..5).flat_map(|c| (0..packed.rows).map(move |i| (c, i))) {
+                let source = packed.source(&planes, c, i);
+                let missing = source.iter().filter(|&x| !fetched.contains(&line(x))).count();
+                // With fewer steps than lines some are jumped over.
+                let jumped =
+                    if taps * 16 * (tiles / (5 * packed.rows)).max(1) < source.len() { source.len() } else { 16 };
+                assert!(missing <= jumped, "channel {c} row {i}: {missing} elements, {taps} taps, {tiles} tiles");
+            }
+        }
+        let current = Packed::new(&planes, [3, 3], &Area { group: 0, rows: 0..9, columns: 0..800 }, 0..6);
+        assert_eq!(Ahead::new(&planes, None, &current, 10).next(9), None);
     }
 }

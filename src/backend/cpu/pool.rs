@@ -76,6 +76,21 @@ impl Shared {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// Waits for a job after number `seen`, which becomes its number; no job when it was over before this thread
+    /// woke, nothing at the end of the pool.
+    fn next_job(&self, seen: &mut u64) -> Option<Option<Job>> {
+        let mut state = self.lock();
+        while !state.quit && state.generation == *seen {
+            state = self.start.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+        }
+        *seen = state.generation;
+        if state.job.is_some() {
+            state.inside += 1;
+            self.inside.store(state.inside, Ordering::Relaxed);
+        }
+        (!state.quit).then_some(state.job)
+    }
+
     /// Runs `work`, and adds its nanoseconds to `sum` while somebody watches. Relaxed: who reads the sum has
     /// waited for the job, and the lock of the state lies in between.
     fn counted<R>(&self, sum: &AtomicU64, work: impl FnOnce() -> R) -> R {
@@ -224,23 +239,9 @@ fn worker(shared: &Shared) {
     let mut seen = 0;
     loop {
         soon(|| shared.announced.load(Ordering::Relaxed) != seen);
-        let job = {
-            let mut state = shared.lock();
-            loop {
-                if state.quit {
-                    return;
-                }
-                match state.job {
-                    Some(job) if state.generation != seen => {
-                        seen = state.generation;
-                        state.inside += 1;
-                        shared.inside.store(state.inside, Ordering::Relaxed);
-                        break job;
-                    }
-                    _ => state = shared.start.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner()),
-                }
-            }
-        };
+        let Some(job) = shared.next_job(&mut seen) else { return };
+        // Too late for that one: the next is likely to follow at once.
+        let Some(job) = job else { continue };
         let work = std::panic::AssertUnwindSafe(|| shared.work(job));
         let outcome = shared.counted(&shared.busy, || std::panic::catch_unwind(work));
         let mut state = shared.lock();

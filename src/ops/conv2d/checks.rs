@@ -15,6 +15,7 @@ checks!(
     every_number_of_output_channels_up_to_two_tiles,
     many_channels_fill_several_vectors_of_the_weight_gradient,
     rows_longer_than_a_tile_and_a_stretch,
+    several_blocks_of_channels_over_several_rows_and_segments,
     a_centre_window_of_a_larger_filter_and_gradient_into_it_alone,
     relu_and_leaky_relu_on_the_output,
     the_second_path_adds_to_the_first,
@@ -162,6 +163,11 @@ fn rows_longer_than_a_tile_and_a_stretch() -> Vec<Case> {
         Geometry { c: 2, k: 3, size: [2, 60], n: 1, kernel: [3, 7], ..PLAIN }.case(),
         Geometry { c: 1, k: 2, size: [2, 17], n: 50, ..PLAIN }.case(),
     ]
+}
+
+fn several_blocks_of_channels_over_several_rows_and_segments() -> Vec<Case> {
+    // Taps that reach 150 elements leave room for 8 channels in a block, a row of 850 elements has two segments.
+    vec![Geometry { c: 9, k: 1, size: [4, 17], n: 50, dilation: [2, 3], ..PLAIN }.case()]
 }
 
 fn a_centre_window_of_a_larger_filter_and_gradient_into_it_alone() -> Vec<Case> {

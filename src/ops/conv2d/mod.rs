@@ -64,6 +64,9 @@ pub fn conv2d(tape: &mut Tape<'_>, x: Var, w: Var, scale: Option<Var>, config: C
     if shape.c != filter.inputs() {
         return Err(Error::shape(OP, format!("{} input channels", filter.inputs()), shape));
     }
+    if config.dilation.contains(&0) || filter.kernel.iter().any(|extent| extent.is_multiple_of(2)) {
+        return Err(Error::shape(OP, "odd kernels and dilations of 1 and more", format!("{config:?}")));
+    }
     check_filter(tape, OP, w, scale, filter)?;
     let y_shape = shape.with_channels(filter.outputs());
     let needs_grad = [Some(x), Some(w), scale].into_iter().flatten().any(|v| tape.needs_grad(v));

@@ -19,4 +19,9 @@ fn operands_that_do_not_fit_are_named() {
     let x = tape.input(Shape::new(3, 3, 3, 1), &[0.0; 27], false).unwrap();
     let error = conv2d(&mut tape, x, w, None, config).unwrap_err().to_string();
     assert!(error.starts_with("conv2d: expected at least 270 weights"), "{error}");
+    for (kernel, dilation) in [([3, 3], [0, 1]), ([3, 2], [1, 1])] {
+        let wrong = Conv2d { filter: Filter::whole(10, 3, kernel, 1), dilation, ..config };
+        let error = conv2d(&mut tape, x, w, None, wrong).unwrap_err().to_string();
+        assert!(error.starts_with("conv2d: expected odd kernels and dilations of 1 and more"), "{error}");
+    }
 }
