@@ -127,7 +127,9 @@ impl RunConfig {
         let (space, epochs, search, retrain_epochs, retrain_batch) = match preset {
             Preset::V1 => (Space::v1(), 300, paper, 30, 50),
             Preset::V2 => (Space::v2(), 100, paper, 300, 50),
-            Preset::Small => (Space::small(), 5, SearchConfig { random: 150, perturb: 50, markov: 50, ..paper }, 3, 50),
+            Preset::Small => {
+                (Space::small(), 5, SearchConfig { random: 400, perturb: 100, markov: 100, ..paper }, 3, 50)
+            }
         };
         Self {
             preset: preset.name().into(),

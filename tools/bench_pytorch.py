@@ -116,7 +116,7 @@ def draw(args, preset, folder):
 
 def engine_options(args, preset, network, folder):
     options = ["--device", args.device, "--preset", preset, "--network", network, "--archs", folder]
-    options += ["--seed", args.seed]
+    options += ["--seed", args.seed, "--score", 0]
     return options + (["--threads", args.threads] if args.device == "cpu" else ["--conv", args.conv])
 
 
