@@ -2,7 +2,9 @@
 
 mod bench;
 
-pub use bench::{BenchArgs, BenchCommand, BenchOutput, CompareArgs, Conv, Format, KernelsArgs, StepArgs, Trained};
+pub use bench::{
+    BenchArgs, BenchCommand, BenchOutput, CompareArgs, Conv, Format, KernelsArgs, MOST_SCORED, StepArgs, Trained,
+};
 
 use crate::nas::resulting::NormKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};

@@ -8,7 +8,7 @@
 //! the measured multiply-adds. `bytes` counts what the pass must read and write, once. What bounds a row is the
 //! larger of flop_inside / (multiply-adds per second) and bytes / (copied bytes per second).
 
-use super::saved::{Ceilings, Content, Saved};
+use super::saved::{Bound, Ceilings, Content, Samples, Saved};
 use super::spec::{self, Spec};
 use super::stats::{median, quantile, spread};
 use super::table::{Cell, Table};
@@ -64,8 +64,7 @@ pub struct Row {
     pub percent_of_fma: Option<f64>,
     pub gbytes: f64,
     pub percent_of_copy: Option<f64>,
-    /// `compute`, `memory`, or `launch` where a GPU waits for the program.
-    pub bound: String,
+    pub bound: Bound,
     /// Largest error of an element in all rounds, as a part of the largest element; what it may be; none where it
     /// is no number.
     pub error: Option<f64>,
@@ -76,8 +75,8 @@ pub struct Row {
 
 impl KernelsRun {
     /// See [`Saved::samples`].
-    pub fn samples(&self) -> Vec<(String, &[f64])> {
-        self.cases.iter().map(|row| (row.name(), &row.samples_ms[..])).collect()
+    pub fn samples(&self) -> Vec<Samples<'_>> {
+        self.cases.iter().map(Row::samples).collect()
     }
 
     /// What makes two runs incomparable.
@@ -87,7 +86,7 @@ impl KernelsRun {
 
     /// Rows whose results were wrong.
     pub fn wrong(&self) -> Vec<String> {
-        self.cases.iter().filter(|row| row.verdict != "ok").map(Row::name).collect()
+        self.cases.iter().filter(|row| row.is_wrong()).map(Row::name).collect()
     }
 }
 
@@ -95,6 +94,31 @@ impl Row {
     fn name(&self) -> String {
         let conv = self.conv.as_ref().map_or(String::new(), |conv| format!(" {conv}"));
         format!("{} {} {}{conv}", self.op, self.pass, self.shape)
+    }
+
+    fn samples(&self) -> Samples<'_> {
+        Samples { name: self.name(), ms: &self.samples_ms, bound: self.bound, wrong: self.is_wrong() }
+    }
+
+    fn is_wrong(&self) -> bool {
+        self.verdict != "ok"
+    }
+}
+
+/// A row that would be timed.
+#[derive(Clone, Debug, Serialize)]
+pub struct Listed {
+    pub op: &'static str,
+    pub pass: &'static str,
+    pub shape: String,
+    pub conv: Option<&'static str>,
+}
+
+impl Listed {
+    /// One line.
+    pub fn line(&self) -> String {
+        let conv = self.conv.map_or(String::new(), |conv| format!("  [{conv}]"));
+        format!("{} {} {}{conv}\n", self.op, self.pass, self.shape)
     }
 }
 
@@ -137,7 +161,8 @@ fn jobs(args: &KernelsArgs, kind: Kind) -> Result<Vec<Job>> {
             for conv in variants(spec.op(), kind, args) {
                 let (op, shape, work) = (spec.op(), shape.clone(), work.clone());
                 let (expected, trials, facts) = (Vec::new(), Vec::new(), Vec::new());
-                jobs.push(Job { op, shape, work, conv, launches: 1, expected, trials, facts, worst: None });
+                let launches = args.launches.unwrap_or(1);
+                jobs.push(Job { op, shape, work, conv, launches, expected, trials, facts, worst: None });
             }
         }
     }
@@ -159,21 +184,19 @@ fn variants(op: &str, kind: Kind, args: &KernelsArgs) -> Vec<Option<Conv>> {
     asked.iter().filter(|&&conv| all.contains(&variant(conv))).map(|&conv| Some(conv)).collect()
 }
 
-/// One line for each row that would be timed.
+/// The rows that would be timed.
 ///
 /// # Errors
 /// As [`run`].
-pub fn list(args: &KernelsArgs, kind: Kind) -> Result<String> {
-    let line = |job: &Job| {
-        let conv = job.conv.map_or(String::new(), |conv| format!("  [{}]", conv.name()));
-        format!("{} {} {}{conv}\n", job.op, job.work.pass(), job.shape)
-    };
-    Ok(jobs(args, kind)?.iter().map(line).collect())
+pub fn list(args: &KernelsArgs, kind: Kind) -> Result<Vec<Listed>> {
+    let listed =
+        |job: Job| Listed { op: job.op, pass: job.work.pass(), shape: job.shape, conv: job.conv.map(Conv::name) };
+    Ok(jobs(args, kind)?.into_iter().map(listed).collect())
 }
 
 /// Opens the device with the memory that all rows need, launched as often as they say.
 fn open(place: &Place<'_>, jobs: &[Job], numbers: &Numbers, cold: bool) -> Result<Context> {
-    let mut context = (place.open)(plan(place, jobs, numbers, cold)?)?;
+    let mut context = place.open(plan(place, jobs, numbers, cold)?)?;
     let (mut state, mut parameters) = (0, 0);
     for job in jobs {
         let [statistics, updated] = job.work.regions();
@@ -248,11 +271,11 @@ impl Job {
         let least = [ceilings.fma().map(|fma| flop_inside / fma), ceilings.copy().map(|copy| bytes / copy)];
         let late = kernels.is_some() && median(&queueing_ms) > 0.8 * ms;
         let bound = if late {
-            "launch"
+            Bound::Launch
         } else if least[0] > least[1] {
-            "compute"
+            Bound::Compute
         } else {
-            "memory"
+            Bound::Memory
         };
         let (compared, size) = self.worst.unwrap_or((Compared::holds("nothing was compared", false), 1.0));
         Row {
@@ -275,7 +298,7 @@ impl Job {
             percent_of_fma: percent(gflops, ceilings.fma()),
             gbytes,
             percent_of_copy: percent(gbytes, ceilings.copy()),
-            bound: bound.into(),
+            bound,
             error: Some(compared.error / size).filter(|error| error.is_finite()),
             tolerance: compared.tolerance / size,
             verdict: if compared.ok() { "ok" } else { "WRONG" }.into(),
@@ -291,6 +314,7 @@ fn prepare(args: &KernelsArgs, place: &Place<'_>, jobs: &mut [Job], numbers: &Nu
     }
     let planned = plan(place, jobs, numbers, args.cold)?;
     if planned > context.arena().capacity() {
+        place.has_room(planned)?;
         context.restart(Arena::with_capacity(planned))?;
     }
     Ok(context)
@@ -332,11 +356,8 @@ pub fn run(args: &KernelsArgs, place: &Place<'_>) -> Result<Saved> {
 /// # Errors
 /// As [`run`].
 pub fn profile(args: &KernelsArgs, place: &Place<'_>) -> Result<usize> {
-    let mut jobs = jobs(args, place.kind)?;
+    let jobs = jobs(args, place.kind)?;
     let numbers = Numbers::new(jobs.iter().map(|job| &*job.work));
-    for job in &mut jobs {
-        job.launches = args.launches.unwrap_or(1);
-    }
     let mut context = open(place, &jobs, &numbers, args.cold)?;
     for job in &jobs {
         job.run(&mut context, &numbers, job.how(args.cold))?;
@@ -381,7 +402,7 @@ fn cells(row: &Row, gpu: bool) -> Vec<Cell> {
         Cell::number(row.percent_of_copy, 0),
         Cell::number(computes(row.gflops), 1),
         Cell::number(row.percent_of_fma.and_then(computes), 0),
-        row.bound.as_str().into(),
+        row.bound.name().into(),
         row.error.map_or("no number".into(), |error| format!("{error:.0e}").into()),
         format!("{:.0e}", row.tolerance).into(),
         row.verdict.as_str().into(),

@@ -28,7 +28,7 @@ use crate::backend::cpu::ceiling as cpu;
 use crate::backend::cuda::ceiling as cuda;
 use crate::backend::{Context, Kind};
 use crate::cli::Conv;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::testing::Variant;
 use saved::Ceilings;
 use serde_json::Value;
@@ -43,9 +43,33 @@ pub struct Place<'a> {
     /// All about it, for the saved run.
     pub device: Value,
     /// Opens it with room for so many f32 of step memory.
-    pub open: &'a dyn Fn(usize) -> Result<Context>,
+    pub opens: &'a dyn Fn(usize) -> Result<Context>,
+    /// Bytes that are free, where the device itself would not refuse more: a system may promise memory that it does
+    /// not have, and end the program that takes it.
+    pub free: Option<u64>,
     /// Hears of progress.
     pub say: &'a dyn Fn(&str),
+}
+
+impl Place<'_> {
+    /// Opens the device with so many f32 of step memory.
+    fn open(&self, len: usize) -> Result<Context> {
+        self.has_room(len)?;
+        (self.opens)(len)
+    }
+
+    /// Is there so much step memory?
+    fn has_room(&self, len: usize) -> Result<()> {
+        let bytes = (len as u64).saturating_mul(size_of::<f32>() as u64);
+        match self.free {
+            Some(free) if bytes > free => Err(Error::Run(format!(
+                "this takes {} MiB of step memory, and {} MiB are free; take fewer or smaller images, fewer launches",
+                bytes >> 20,
+                free >> 20
+            ))),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Measures the limits of a device again and again.

@@ -17,8 +17,9 @@ use crate::rng::{Rng, Stream};
 use crate::tensor::Shape;
 use std::path::PathBuf;
 
-/// Images of the made-up data set.
+/// Images of the made-up data set, and bytes that it may have: fewer of large ones.
 const IMAGES: usize = 1000;
+const BYTES: usize = 64 << 20;
 
 /// An architecture, and the file it is in if it has one.
 pub(super) struct Named {
@@ -45,8 +46,9 @@ impl<'a> Setting<'a> {
         let image = ImageShape { channels: 3, height: args.size, width: args.size };
         let classes = 10;
         let mut rng = Rng::new(args.seed, Stream::Init);
-        let pixels = (0..IMAGES * image.pixels()).map(|_| rng.below(256) as u8).collect();
-        let labels = (0..IMAGES).map(|_| rng.below(classes) as u16).collect();
+        let images = IMAGES.min(BYTES / image.pixels());
+        let pixels = (0..images * image.pixels()).map(|_| rng.below(256) as u8).collect();
+        let labels = (0..images).map(|_| rng.below(classes) as u16).collect();
         let (optimizer, lr) = match args.network {
             Trained::Smash => (config.smash.optimizer, 1e-4),
             Trained::Resulting => (config.retrain.optimizer, 1e-3),

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Letters are those of `ops/README.md`. A convolution may also say `stored`, the extents [K, C/G, R, S] of the
-//! filter of which it uses a window; `slope`, that of the leaky ReLU on its output; `scaled`, that its filter
+//! filter of which it uses a window; `slope`, 0 to 1, that of the leaky ReLU on its output; `scaled`, that its filter
 //! has a factor; and `gradients`: "both", or "weight" where nothing wants that of x.
 
 use crate::error::{Error, Result};
@@ -218,6 +218,9 @@ impl Spec {
             return Err(format!("an operand of more than {LONGEST} numbers is more than this program wants to hold"));
         }
         match *self {
+            Self::Conv2d { slope: Some(slope), .. } if !(0.0..=1.0).contains(&slope) => {
+                Err(format!("slope {slope} is not between 0 and 1"))
+            }
             Self::Conv2d { c, k, kernel, groups, stored, .. } => {
                 if !c.is_multiple_of(groups) || !k.is_multiple_of(groups) {
                     return Err(format!("groups {groups} does not divide {c} and {k} channels"));
@@ -328,6 +331,8 @@ mod tests {
             (r#"[{"op": "sgd", "parameters": 1, "speed": 2}]"#, "unknown field `speed`"),
             (r#"[{"op": "sgd", "parameters": 0}]"#, "shape 0, sgd: no extent may be 0"),
             (&conv(r#""kernel": [3, 2]"#), "even"),
+            (&conv(r#""kernel": [3, 3], "slope": -0.1"#), "slope -0.1 is not between 0 and 1"),
+            (&conv(r#""kernel": [3, 3], "slope": 1e30"#), "is not between 0 and 1"),
             (&conv(r#""kernel": [3, 3], "groups": 3"#), "groups 3 does not divide 4 and 6"),
             (&conv(r#""kernel": [3, 3], "stored": [6, 4, 3, 1]"#), "no centre window [6, 4, 3, 3]"),
             (r#"[{"op": "add", "c": 1000000, "size": [1000, 1000], "n": 50}]"#, "more than this program wants to hold"),

@@ -22,7 +22,8 @@ pub fn spread(samples: &[f64]) -> f64 {
 }
 
 /// Probability, if both come from the same distribution, of ranks at least as far apart as those of `a` and `b`
-/// (two-sided). Exact where no value occurs twice; equal ones count half for either side. 1 of none.
+/// (two-sided). Exact where no value occurs twice; equal ones count half for either side, halves rounded towards more
+/// likely. 1 of none.
 ///
 /// With U pairs in which a is above b, the number of arrangements with each U has the Gaussian binomial
 /// coefficient as generating function, prod (1 - q^(m + i)) / (1 - q^i) over i = 1..n; its lower half is enough.
@@ -43,7 +44,7 @@ pub fn rank_test(a: &[f64], b: &[f64]) -> f64 {
     };
     let u: f64 = a.iter().map(|&x| above(x)).sum();
     let (n, m) = (a.len(), b.len());
-    let lower = u.min((n * m) as f64 - u).floor() as usize;
+    let lower = u.min((n * m) as f64 - u).ceil() as usize;
     let mut ways = vec![0.0f64; lower + 1];
     ways[0] = 1.0;
     for i in 1..=n {
@@ -56,6 +57,11 @@ pub fn rank_test(a: &[f64], b: &[f64]) -> f64 {
     }
     let all: f64 = (1..=n).map(|i| (m + i) as f64 / i as f64).product();
     (2.0 * ways.iter().sum::<f64>() / all).min(1.0)
+}
+
+/// The lowest probability that [`rank_test`] has for so many samples: that of two sides without an overlap.
+pub fn rarest(n: usize, m: usize) -> f64 {
+    (1..=n).fold(2.0, |p: f64, i| p * i as f64 / (m + i) as f64).min(1.0)
 }
 
 /// At most 256 of the samples, evenly spread: beyond 500 on either side the number of arrangements overflows.
@@ -116,6 +122,17 @@ mod tests {
             rank_test(&a, &b)
         };
         assert!(with_u(127) <= 0.05 && with_u(128) > 0.05, "{} {}", with_u(127), with_u(128));
+    }
+
+    #[test]
+    fn sides_without_an_overlap_are_the_rarest_and_ties_make_chance_likelier() {
+        let from = |start: usize, len: usize| (start..start + len).map(|x| x as f64).collect::<Vec<_>>();
+        for (n, m) in [(1, 1), (5, 5), (7, 11)] {
+            let p = rank_test(&from(0, n), &from(n, m));
+            assert!((rarest(n, m) / p - 1.0).abs() < 1e-12, "{n} {m}");
+        }
+        // U is 1/2, which is no number of pairs.
+        assert_eq!(rank_test(&[1.0, 2.0], &[2.0, 3.0]), rank_test(&[1.0, 3.0], &[2.0, 4.0]));
     }
 
     #[test]

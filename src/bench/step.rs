@@ -20,9 +20,9 @@ use super::step_rows::{Measured, Spent};
 use super::trial::synchronize;
 use super::{Place, Yardstick, choose, step_rows};
 use crate::backend::{Context, Kind, Recording, cuda};
-use crate::cli::{Conv, StepArgs, Trained};
+use crate::cli::{Conv, MOST_SCORED, StepArgs, Trained};
 use crate::data::{Augment, AugmentKind, Placement};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::nas::arch::Architecture;
 use crate::nas::score::smash_score;
 use crate::nas::smash::SmashNetwork;
@@ -59,7 +59,7 @@ impl<'a> Runner<'a> {
             arena = arena.max(plan_step(kind, network, arch, shape)?);
             arena = arena.max(plan_evaluation(kind, network, arch, shape)?);
         }
-        let mut context = (setting.place.open)(arena)?;
+        let mut context = setting.place.open(arena)?;
         choose(&mut context, setting.conv);
         network.store().reserve(&mut context)?;
         network.store().initialise(&mut context, 1, 0)?;
@@ -293,8 +293,13 @@ fn resulting(setting: &Setting<'_>, archs: &[Named], yardstick: &mut Yardstick) 
 /// Measures.
 ///
 /// # Errors
-/// [`crate::Error::Data`] for a file that is no architecture of the space; whatever the device reports.
+/// [`Error::Config`] for a score of too many images, [`Error::Data`] for a file that is no architecture of the space;
+/// whatever the device reports.
 pub fn run(args: &StepArgs, conv: Conv, place: &Place<'_>) -> Result<Saved> {
+    if args.score.checked_mul(args.batch).is_none_or(|images| images > MOST_SCORED) {
+        let message = format!("{} batches of {} are more than {MOST_SCORED} images", args.score, args.batch);
+        return Err(Error::config("--score", message));
+    }
     let (archs, setting) = (architectures(args)?, Setting::new(args, conv, place)?);
     // Copies would count as memory of the run.
     let mut yardstick = Yardstick::default();

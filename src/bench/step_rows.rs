@@ -4,7 +4,7 @@
 //! not counted. They are given twice: with the taps that fall on padding (`flop_per_step`, `gflops`), and without
 //! (`flop_inside_per_step`, `gflops_inside`), which is what has to be computed.
 
-use super::saved::Ceilings;
+use super::saved::{Bound, Ceilings, Samples as Timed};
 use super::setting::{Named, Setting};
 use super::stats::{median, quantile};
 use super::step::Samples;
@@ -194,11 +194,27 @@ impl Speed {
 
 impl StepRun {
     /// See [`super::saved::Saved::samples`].
-    pub fn samples(&self) -> Vec<(String, &[f64])> {
-        let steps = self.archs.iter().map(|row| (format!("step {}", row.id), &row.speed.samples_ms[..]));
-        let score = |row: &'_ ArchRow| format!("score {}", row.id);
-        let scores = self.archs.iter().filter_map(|row| Some((score(row), &row.score.as_ref()?.samples_ms[..])));
-        steps.chain(scores).chain([("steps in a row".to_string(), &self.row_ms_per_step[..])]).collect()
+    pub fn samples(&self) -> Vec<Timed<'_>> {
+        // Multiply-adds are what the time of a network goes into.
+        fn timed(name: String, ms: &[f64]) -> Timed<'_> {
+            Timed { name, ms, bound: Bound::Compute, wrong: false }
+        }
+        let names: Vec<String> = (0..self.archs.len()).map(|i| self.arch_name(i)).collect();
+        let archs = || self.archs.iter().zip(&names);
+        let steps = archs().map(|(row, name)| timed(format!("step {name}"), &row.speed.samples_ms));
+        let scores = archs().filter_map(|(row, name)| {
+            row.score.as_ref().map(|score| timed(format!("score {name}"), &score.samples_ms))
+        });
+        steps.chain(scores).chain([timed("steps in a row".into(), &self.row_ms_per_step)]).collect()
+    }
+
+    /// The id of an architecture, numbered when others before have the same.
+    fn arch_name(&self, i: usize) -> String {
+        let id = &self.archs[i].id;
+        match self.archs[..i].iter().filter(|row| row.id == *id).count() {
+            0 => id.clone(),
+            before => format!("{id} ({})", before + 1),
+        }
     }
 
     /// What makes two runs incomparable.

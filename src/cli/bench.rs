@@ -4,6 +4,9 @@ use super::Preset;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
+/// Images that `bench step --score` looks at, at most.
+pub const MOST_SCORED: usize = 100_000;
+
 /// Arguments of `bench`.
 #[derive(Clone, Debug, Args)]
 pub struct BenchArgs {
@@ -19,6 +22,11 @@ pub enum BenchCommand {
     /// Whole training steps and scores of sampled architectures, and where their time goes
     Step(StepArgs),
     /// Is run B faster or slower than run A, row by row?
+    ///
+    /// Every row that both runs have gets a verdict. SLOWER, FASTER: the medians differ by more than --min-effect, more
+    /// than the noise and more than the machine itself changed by, and the samples lie apart. UNCLEAR: they differ,
+    /// but not by all of that, or noise would hide a difference. SAME: all others. What makes the comparison
+    /// doubtful - other machines or settings, rows of one run only, wrong results - is said on stderr.
     Compare(CompareArgs),
 }
 
@@ -32,14 +40,14 @@ pub struct KernelsArgs {
     /// Only rows whose "op pass shape" matches, with * and ? as in file names; without them, contains this
     #[arg(short = 'k', long = "only", value_name = "GLOB")]
     pub only: Option<String>,
-    /// Print the rows and time nothing
+    /// Print the rows and time nothing; as JSON with --json
     #[arg(long)]
     pub list: bool,
     /// Samples of each row, one per round over all rows
     #[arg(long, value_name = "N", default_value_t = 11, value_parser = at_least_one)]
     pub rounds: usize,
-    /// Launches per sample [default: on a CPU as many as take half a millisecond, on a GPU 16]
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    /// Launches per sample, at most 4096 [default: on a CPU as many as take half a millisecond, on a GPU 16]
+    #[arg(long, value_name = "N", value_parser = launches)]
     pub launches: Option<usize>,
     /// Kernels of convolutions on a GPU [default: all]
     #[arg(long, value_enum, value_name = "KERNELS", value_delimiter = ',')]
@@ -85,7 +93,7 @@ pub struct StepArgs {
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = picture_size)]
     pub size: usize,
     /// Batches of a score with the SMASH network; 0 scores nothing
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = batches)]
     pub score: usize,
     /// Kernels of convolutions on a GPU [default: exact, fast with --tf32]
     #[arg(long, value_enum, value_name = "KERNELS")]
@@ -106,10 +114,10 @@ pub struct BenchOutput {
     /// Save the run: as bench/NAME.json (SMASH_BENCH_DIR instead of bench), or where a path says
     #[arg(long, value_name = "NAME")]
     pub save: Option<String>,
-    /// Compare with this saved run
+    /// Compare with this saved run; with --format csv only the comparison is printed
     #[arg(long, value_name = "NAME")]
     pub baseline: Option<String>,
-    /// Exit code 4 when any row is SLOWER than in the baseline by more than this
+    /// Exit code 4 when any row is SLOWER than in the baseline by more than this, or WRONG in either run
     #[arg(long, value_name = "5%", value_parser = percent, requires = "baseline")]
     pub fail_on: Option<f64>,
     /// For nsys or perf: warm up, then run everything once, unmeasured; a CUDA profiler records that part only
@@ -120,14 +128,14 @@ pub struct BenchOutput {
 /// Arguments of `bench compare`.
 #[derive(Clone, Debug, Args)]
 pub struct CompareArgs {
-    /// Saved run to compare with
+    /// Saved run to compare with: its name, or the path of its file
     pub a: String,
-    /// Saved run that is compared
+    /// Saved run that is compared, likewise
     pub b: String,
-    /// Smallest effect that is worth a verdict
+    /// Smallest effect that is worth a verdict; for rows of less than 20 us at least 15 %
     #[arg(long, value_name = "5%", value_parser = percent, default_value = "5%")]
     pub min_effect: f64,
-    /// Exit code 4 when any row is SLOWER by more than this
+    /// Exit code 4 when any row is SLOWER by more than this, or WRONG in either run
     #[arg(long, value_name = "5%", value_parser = percent)]
     pub fail_on: Option<f64>,
     /// Form of the results on stdout
@@ -203,6 +211,20 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     }
 }
 
+fn launches(text: &str) -> Result<usize, String> {
+    match at_least_one(text)? {
+        launches if launches > 4096 => Err("is more than 4096".into()),
+        launches => Ok(launches),
+    }
+}
+
+fn batches(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(batches) if batches > MOST_SCORED => Err(format!("is more than {MOST_SCORED}")),
+        other => other.map_err(|_| "is no whole number".into()),
+    }
+}
+
 fn picture_size(text: &str) -> Result<usize, String> {
     match text.parse::<usize>() {
         // Two transitions halve the picture.
@@ -211,10 +233,12 @@ fn picture_size(text: &str) -> Result<usize, String> {
     }
 }
 
-/// `5%` or `5` as a part of one.
+/// `5%` or `5` as a part of one. A number below 1 without the sign may be meant as a part: it is refused.
 fn percent(text: &str) -> Result<f64, String> {
-    match text.strip_suffix('%').unwrap_or(text).trim().parse::<f64>() {
-        Ok(percent) if (0.0..=1000.0).contains(&percent) => Ok(percent / 100.0),
-        _ => Err("is no percentage such as 5%".into()),
+    let (number, least) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, f64::MIN_POSITIVE));
+    match number.trim().parse::<f64>() {
+        Ok(percent) if (least..=1000.0).contains(&percent) => Ok(percent / 100.0),
+        Ok(percent) if percent > 0.0 && percent < 1.0 => Err(format!("may be {text}% or {}%", 100.0 * percent)),
+        _ => Err("is no percentage such as 5%, above 0 and up to 1000".into()),
     }
 }

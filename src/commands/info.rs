@@ -138,6 +138,11 @@ fn isa_names() -> Vec<&'static str> {
     Isa::available().iter().map(|isa| isa.name()).collect()
 }
 
+/// Bytes that programs may still take, where the system tells.
+pub(super) fn free_memory() -> Option<u64> {
+    Memory::of_this_machine().available
+}
+
 const GIB: f64 = (1u64 << 30) as f64;
 
 impl Memory {

@@ -71,16 +71,16 @@ impl Row {
         Self { what: what.into(), error: if so { 0.0 } else { f64::INFINITY }, tolerance: 0.0 }
     }
 
-    /// Is the error within the tolerance? That of a NaN never is.
+    /// Is the error within the tolerance? One that is no finite number never is.
     pub fn ok(&self) -> bool {
-        abs_diff_eq!(self.error, 0.0, epsilon = self.tolerance)
+        self.error.is_finite() && abs_diff_eq!(self.error, 0.0, epsilon = self.tolerance)
     }
 
     /// The error as a part of the tolerance.
     pub fn share(&self) -> f64 {
         match self.ok() {
             true if self.tolerance == 0.0 => 0.0,
-            false if self.tolerance == 0.0 || self.error.is_nan() => f64::INFINITY,
+            false if self.tolerance == 0.0 || !self.error.is_finite() => f64::INFINITY,
             _ => self.error / self.tolerance,
         }
     }
@@ -103,6 +103,8 @@ mod tests {
             assert!(!close(wrong).ok(), "{wrong:?}");
             assert!(close(wrong).share() > 1.0, "{wrong:?}");
         }
+        let endless = Row::close("x", &[0.0, 2.0], &[f64::INFINITY, 2.0], Precision::F32, 1);
+        assert!(!endless.ok() && endless.share() > 1.0, "a tolerance without end");
         assert!(Row::close("x", &[1.0, 2.002], &[1.0, 2.0], Precision::Tf32, 1).ok());
         assert!(!Row::close("x", &[1.0, 2.02], &[1.0, 2.0], Precision::Tf32, 1).ok());
     }

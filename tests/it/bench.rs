@@ -5,20 +5,20 @@ use serde_json::{Value, json};
 use std::process::Output;
 
 /// Rows of the smallest kind.
-const QUICK: &str = "bench kernels --quick --device cpu --threads 1";
+pub const QUICK: &str = "bench kernels --quick --device cpu --threads 1";
 /// The passes of a convolution, and of one op that only moves memory.
-const FEW: &str = "-k *64->64*g4*";
+pub const FEW: &str = "-k *64->64*g4*";
 
-const STEP: &str = "bench step --preset small --device cpu --threads 2 --count 2 --batch 4 --size 8 --score 1";
+pub const STEP: &str = "bench step --preset small --device cpu --threads 2 --count 2 --batch 4 --size 8 --score 1";
 
 fn saved(scene: &Scene, name: &str) -> Value {
     serde_json::from_slice(&std::fs::read(scene.path(name)).unwrap()).unwrap()
 }
 
 /// Saves a run as `bench/a.json`, and what becomes of it under another name.
-fn with_other(scene: &Scene, name: &str, change: impl Fn(&mut Value)) {
+pub fn with_other(scene: &Scene, name: &str, change: impl Fn(&mut Value)) {
     if !scene.path("bench/a.json").exists() {
-        scene.stdout(&format!("{QUICK} {FEW} --rounds 5 --save a"));
+        scene.stdout(&format!("{QUICK} {FEW} --rounds 7 --save a"));
     }
     let mut run = saved(scene, "bench/a.json");
     change(&mut run);
@@ -26,7 +26,7 @@ fn with_other(scene: &Scene, name: &str, change: impl Fn(&mut Value)) {
 }
 
 /// Gives every row the samples that `sample` makes of a number of the round.
-fn set_samples(run: &mut Value, sample: impl Fn(usize) -> f64) {
+pub fn set_samples(run: &mut Value, sample: impl Fn(usize) -> f64) {
     for case in run["cases"].as_array_mut().unwrap() {
         case["samples_ms"] = (0..11).map(&sample).collect();
     }
@@ -35,15 +35,15 @@ fn set_samples(run: &mut Value, sample: impl Fn(usize) -> f64) {
 }
 
 /// Times near 1 ms, all different.
-fn steady(round: usize) -> f64 {
+pub fn steady(round: usize) -> f64 {
     1.0 + 0.001 * (round * 7 % 11) as f64
 }
 
-fn verdicts(comparison: &Value) -> Vec<&str> {
+pub fn verdicts(comparison: &Value) -> Vec<&str> {
     comparison["rows"].as_array().unwrap().iter().map(|row| row["verdict"].as_str().unwrap()).collect()
 }
 
-fn code(output: &Output) -> Option<i32> {
+pub fn code(output: &Output) -> Option<i32> {
     output.status.code()
 }
 
@@ -161,102 +161,39 @@ fn the_same_rows_come_as_table_json_csv_and_markdown() {
 }
 
 #[test]
-fn a_run_is_the_same_as_itself_and_slower_samples_are_slower() {
+fn what_cannot_be_saved_or_compared_is_known_before_anything_is_measured() {
     let scene = Scene::new();
+    std::fs::create_dir(scene.path("folder")).unwrap();
+    std::fs::write(scene.path("file"), "").unwrap();
+    let refused = |arguments: &[&str], status: i32, reason: &str| {
+        let mut command = scene.command(QUICK);
+        let message = complaint(&command.args(arguments).arg("-q").output().unwrap(), status);
+        assert!(message.contains(reason), "{arguments:?}: {message}");
+    };
+    refused(&["--save", ""], 2, "--save: needs a name");
+    refused(&["--save", "./folder"], 2, "folder is a folder");
+    refused(&["--save", "new/"], 2, "new/ is a folder");
+    refused(&["--save", "file/run.json"], 2, "cannot make the folder file");
+    with_other(&scene, "kernels", |_| {});
+    refused(&["--baseline", "kernels", "--rounds", "4", "--fail-on", "5%"], 2, "take --rounds 5 or more");
+    let message = scene.complaint(&format!("{STEP} --baseline kernels"), 3);
+    assert!(message.contains("kernels.json: is a run of `bench kernels`, this is `bench step`"), "{message}");
+    assert!(!scene.path("new").exists());
+    scene.stdout(&format!("{QUICK} {FEW} --rounds 1 --save new/run"));
+    assert_eq!(std::fs::read_dir(scene.path("new")).unwrap().count(), 1, "nothing is left of the attempt");
+}
+
+#[test]
+fn one_table_of_csv_and_a_list_in_json() {
+    let scene = Scene::new();
+    let listed = scene.json(&format!("{QUICK} {FEW} --list"));
+    let passes: Vec<&str> = listed.as_array().unwrap().iter().map(|row| row["pass"].as_str().unwrap()).collect();
+    assert_eq!(passes, ["forward", "backward_data", "backward_weight"]);
+    assert_eq!(listed, scene.json(&format!("{QUICK} {FEW} --list --format json")));
     with_other(&scene, "before", |run| set_samples(run, steady));
-    with_other(&scene, "after", |run| set_samples(run, |round| 1.2 * steady(round)));
-    with_other(&scene, "noisy", |run| set_samples(run, |round| steady(round) * if round > 5 { 2.0 } else { 1.0 }));
-    let compare = |pair: &str| scene.json(&format!("bench compare {pair}"));
-    assert_eq!(verdicts(&compare("a a --min-effect 1000%")), ["SAME"; 3], "a run, and its own noise");
-    assert_eq!(verdicts(&compare("before before")), ["SAME"; 3]);
-    let slower = compare("before after");
-    assert_eq!(verdicts(&slower), ["SLOWER"; 3]);
-    assert!((slower["rows"][0]["effect"].as_f64().unwrap() - 1.2).abs() < 1e-9);
-    assert_eq!(verdicts(&compare("after before")), ["FASTER"; 3]);
-    assert_eq!(verdicts(&compare("before after --min-effect 25%")), ["SAME"; 3]);
-    assert_eq!(verdicts(&compare("before noisy")), ["UNCLEAR"; 3]);
-    assert_eq!(code(&scene.output("bench compare before after --fail-on 10%")), Some(4));
-    assert_eq!(code(&scene.output("bench compare before after --fail-on 25%")), Some(0));
-    assert_eq!(code(&scene.output("bench compare after before --fail-on 5%")), Some(0));
-    let message = text(&scene.output("bench compare before after --fail-on 10").stderr);
-    assert!(message.contains("3 of 3 rows are slower by more than 10 %") && message.contains("20.0 %"), "{message}");
-    // A path says the same as a name, and so does a row that only one of them has.
-    assert_eq!(compare("bench/before.json after"), slower);
-    with_other(&scene, "fewer", |run| {
-        set_samples(run, steady);
-        run["cases"].as_array_mut().unwrap().pop();
-    });
-    let fewer = compare("before fewer");
-    assert_eq!((verdicts(&fewer).len(), fewer["only_a"].as_array().unwrap().len()), (2, 1));
-}
-
-#[test]
-fn other_machines_and_settings_are_warned_of() {
-    let scene = Scene::new();
-    with_other(&scene, "b", |run| run["machine"]["processor"] = "a faster one".into());
-    with_other(&scene, "c", |run| run["device"]["threads"] = 64.into());
-    with_other(&scene, "d", |run| run["cold"] = true.into());
-    for (other, warning) in
-        [("b", "the machines differ"), ("c", "threads 1 and 64"), ("d", "settings differ: quick, warm")]
-    {
-        let output = scene.output(&format!("bench compare a {other}"));
-        let said = text(&output.stderr);
-        assert!(
-            code(&output) == Some(0) && said.starts_with("smash-engine: warning: ") && said.contains(warning),
-            "{said}"
-        );
-    }
-    assert_eq!(text(&scene.output("bench compare a a").stderr), "");
-}
-
-#[test]
-fn a_baseline_is_compared_with_and_a_regression_is_exit_4() {
-    let scene = Scene::new();
-    // A baseline that nothing can reach, on a machine as fast as this one may be.
-    with_other(&scene, "fast", |run| {
-        set_samples(run, |round| 1e-7 * steady(round));
-        run["ceilings"] = json!({ "fma_gflops": [], "copy_gbytes": [] });
-    });
-    let line = format!("{QUICK} {FEW} --rounds 5 --baseline fast");
-    let output = scene.output(&format!("{line} --fail-on 5% -q"));
-    let (results, message) = (text(&output.stdout), text(&output.stderr));
-    assert_eq!((code(&output), message.lines().count()), (Some(4), 1), "{message}");
-    assert!(results.contains("3 SLOWER") && message.contains("3 of 3 rows are slower by more than 5 %"), "{message}");
-    let run = scene.json(&line);
-    assert_eq!(verdicts(&run["comparison"]), ["SLOWER"; 3]);
-    let output = scene.output(&format!("{QUICK} --baseline slow -q"));
-    let message = complaint(&output, 3);
-    assert!(message.contains("no saved run \"slow\"; beside it there are a, fast"), "{message}");
-    assert_eq!(text(&output.stdout), "", "known before anything is measured");
-}
-
-#[test]
-fn what_is_no_saved_run_is_refused_with_the_reason() {
-    let scene = Scene::new();
-    with_other(&scene, "a", |_| {});
-    type Change = fn(&mut Value);
-    let changes: [(&str, Change); 7] = [
-        ("\"format\"", |run| drop(run.as_object_mut().unwrap().remove("format"))),
-        ("its format is \"smash-engine bench 9\"", |run| run["format"] = "smash-engine bench 9".into()),
-        ("missing field `machine`", |run| drop(run.as_object_mut().unwrap().remove("machine"))),
-        ("no results", |run| run["cases"] = json!([])),
-        ("are no times", |run| run["cases"][1]["samples_ms"] = json!([])),
-        ("are no times", |run| run["cases"][0]["samples_ms"][2] = json!(-1.0)),
-        ("unknown variant `speed`", |run| run["benchmark"] = "speed".into()),
-    ];
-    for (reason, change) in changes {
-        with_other(&scene, "broken", change);
-        for line in ["bench compare a broken", "bench compare broken a"] {
-            let message = complaint(&scene.output(line), 3);
-            assert!(message.contains("broken.json: is no saved benchmark: ") && message.contains(reason), "{message}");
-        }
-    }
-    let bytes = std::fs::read(scene.path("bench/a.json")).unwrap();
-    std::fs::write(scene.path("bench/broken.json"), &bytes[..bytes.len() / 2]).unwrap();
-    complaint(&scene.output("bench compare a broken"), 3);
-    scene.stdout(&format!("{STEP} --rounds 1 --save step"));
-    let message = complaint(&scene.output("bench compare a step"), 2);
-    assert!(message.contains("a is a run of `bench kernels`, step one of `bench step`"), "{message}");
+    let rows = csv(&scene.stdout(&format!("{QUICK} {FEW} --rounds 5 --baseline before --format csv")));
+    assert_eq!((rows.len(), rows[0][0].as_str()), (1 + 3, "verdict"));
+    assert!(rows.iter().all(|row| row.len() == rows[0].len()), "{rows:?}");
 }
 
 #[test]
@@ -274,6 +211,12 @@ fn flags_that_say_nothing_are_refused() {
         "bench compare a",
         "bench compare a a --fail-on much",
         "bench compare a a --min-effect -3",
+        "bench compare a a --min-effect 0%",
+        "bench compare a a --fail-on 0.05",
+        "bench kernels --launches 4097",
+        "bench step --score 18446744073709551615",
+        "bench step --score 100001",
+        "bench step --score 2001 --batch 50 -q",
     ] {
         let output = scene.output(line);
         assert_eq!((code(&output), text(&output.stdout).as_str()), (Some(2), ""), "{line}");
@@ -310,10 +253,39 @@ fn a_step_says_where_its_time_goes() {
     let again = scene.json(&format!("{STEP} --archs archs --seed 9 --network resulting --rounds 1"));
     let ids = |run: &Value| run["archs"].as_array().unwrap().iter().map(|arch| arch["id"].clone()).collect::<Vec<_>>();
     assert_eq!((ids(&run), &again["archs"][0]["score"]), (ids(&again), &Value::Null));
-    let same = scene.json("bench compare runs/step.json runs/step.json --min-effect 1000%");
-    assert_eq!(verdicts(&same), ["SAME"; 5], "two steps, two scores, steps in a row");
+    let same = scene.output("bench compare runs/step.json runs/step.json --json");
+    let verdicts = verdicts(&serde_json::from_slice(&same.stdout).unwrap()).join(" ");
+    assert_eq!(verdicts, "SAME SAME SAME SAME SAME", "two steps, two scores, steps in a row");
+    assert!(text(&same.stderr).contains("5 of 5 rows have too few samples"), "five of each, for five rows");
     std::fs::write(scene.path("archs/002.json"), "{}").unwrap();
     assert!(scene.complaint(&format!("{STEP} --archs archs"), 3).contains("002.json"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn more_memory_than_there_is_is_refused() {
+    let scene = Scene::new();
+    let shapes = r#"[{"op": "activation", "c": 64, "size": [1024, 1024], "n": 1}]"#;
+    std::fs::write(scene.path("shapes.json"), shapes).unwrap();
+    for line in [
+        "bench step --count 1 --batch 1048576 --size 1024 --score 0",
+        "bench kernels --shapes shapes.json --launches 4096 -k forward",
+    ] {
+        let message = scene.complaint(&format!("{line} --device cpu"), 1);
+        assert!(message.contains("MiB of step memory"), "{message}");
+    }
+}
+
+#[test]
+fn two_architectures_that_are_the_same_are_two_rows() {
+    let scene = Scene::new();
+    scene.stdout(&format!("{STEP} --rounds 1 --archs archs"));
+    std::fs::copy(scene.path("archs/000.json"), scene.path("archs/001.json")).unwrap();
+    scene.stdout(&format!("{STEP} --rounds 1 --archs archs --save twins"));
+    let output = scene.output("bench compare twins twins --json");
+    let rows: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let name = |i: usize| rows["rows"][i]["row"].as_str().unwrap();
+    assert_eq!(name(1), format!("{} (2)", name(0)));
 }
 
 #[test]

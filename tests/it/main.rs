@@ -2,6 +2,7 @@
 
 mod badfiles;
 mod bench;
+mod bench_compare;
 #[cfg(unix)] // a shell script stands in for nvcc
 mod build;
 mod cli;
