@@ -3,7 +3,7 @@
 //! ```text
 //! commands -> nas (the method) -> nn (parameters, layers) -> ops -> tape -> tensor -> backend
 //!    |          ^
-//!    +- data ---+   images as u8        error, rng, trace: used by all
+//!    +- data ---+   images as u8        error, machine, rng, trace: used by all
 //! ```
 //!
 //! Start with [`nas`] for what is computed, [`tape`] for how gradients flow, [`backend`] for what
@@ -17,6 +17,7 @@ pub mod commands;
 pub mod config;
 pub mod data;
 pub mod error;
+pub mod machine;
 pub mod nas;
 pub mod nn;
 pub mod ops;

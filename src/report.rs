@@ -102,11 +102,29 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     write_atomic(path, text.as_bytes())
 }
 
-/// Peak resident memory of this process in bytes, as the kernel counts it; `None` elsewhere.
-pub fn peak_resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
+/// How the cells of a column stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Align {
+    /// Words.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+/// `rows` in columns as wide as their widest cell, two spaces apart, each row ending in a newline.
+pub fn table<Row: AsRef<[String]>>(aligns: &[Align], rows: &[Row]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row.as_ref()[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..aligns.len()).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.as_ref().iter().zip(&widths).zip(aligns).map(|((cell, &width), align)| match align {
+            Align::Left => format!("{cell:<width$}"),
+            Align::Right => format!("{cell:>width$}"),
+        });
+        text += cells.collect::<Vec<_>>().join("  ").trim_end();
+        text.push('\n');
+    }
+    text
 }
 
 /// Where progress goes: a bar on a terminal, plain lines elsewhere, nothing when quiet.
@@ -244,6 +262,14 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "1\n3\n");
         let error = JsonLines::open(&path, Some(100)).unwrap_err();
         assert_eq!(error.exit_code(), 5);
+    }
+
+    #[test]
+    fn tables_align_words_left_and_numbers_right() {
+        let rows = [["file", "bytes", "verdict"], ["a", "10,008", "ok"], ["images", "7", ""]];
+        let rows = rows.map(|row| row.map(str::to_string));
+        let text = table(&[Align::Left, Align::Right, Align::Left], &rows);
+        assert_eq!(text, "file     bytes  verdict\na       10,008  ok\nimages       7\n");
     }
 
     #[test]

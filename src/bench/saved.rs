@@ -8,6 +8,7 @@ use super::stats::{median, quantile};
 use super::step::StepRun;
 use crate::checkpoint::write_atomic;
 use crate::error::{Error, Result};
+use crate::machine;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -168,11 +169,9 @@ fn highest(samples: &[f64]) -> Option<f64> {
 
 impl Machine {
     fn here() -> Self {
-        let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let name = text.lines().find_map(|line| line.strip_prefix("model name")?.trim_start().strip_prefix(':'));
         Self {
-            processor: name.map(|name| name.trim().to_string()),
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            processor: machine::processor(),
+            cores: machine::cores(),
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         }
     }

@@ -1,5 +1,6 @@
 //! Results as rows and columns: text for people, Markdown for reports, CSV for programs.
 
+use crate::report::{Align, table};
 use std::fmt::Write;
 
 /// A cell.
@@ -58,19 +59,8 @@ pub struct Table {
 impl Table {
     /// Columns as wide as their widest cell; numbers to the right.
     pub fn text(&self) -> String {
-        let shown = self.shown();
-        let width = |i: usize| shown.iter().map(|row| row[i].chars().count()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
-        let mut text = String::new();
-        for row in &shown {
-            let cells = row.iter().zip(&widths).enumerate().map(|(i, (cell, &width))| match self.is_number(i) {
-                true => format!("{cell:>width$}"),
-                false => format!("{cell:<width$}"),
-            });
-            text += cells.collect::<Vec<_>>().join("  ").trim_end();
-            text.push('\n');
-        }
-        text
+        let align = |i: usize| if self.is_number(i) { Align::Right } else { Align::Left };
+        table(&(0..self.columns.len()).map(align).collect::<Vec<_>>(), &self.shown())
     }
 
     /// A table in Markdown.

@@ -4,7 +4,6 @@
 //! SLOWER than `--fail-on` allows exit code 4; both come after everything was printed and saved.
 
 use super::device::{Chosen, choose};
-use super::info::free_memory;
 use super::output::{print, print_json};
 use crate::backend::Kind;
 use crate::bench::compare::{Comparison, FEWEST, MINIMUM, compare};
@@ -13,6 +12,7 @@ use crate::bench::table::Table;
 use crate::bench::{Place, kernels, step};
 use crate::cli::{BenchArgs, BenchCommand, BenchOutput, CompareArgs, Conv, Format, GlobalArgs, KernelsArgs, StepArgs};
 use crate::error::{Error, Result};
+use crate::machine::free_memory;
 use serde_json::{Value, json};
 use std::io::Write;
 

@@ -1,9 +1,10 @@
 //! `data verify FOLDER` and `data stats DATA`: what a data set is before anything is trained on it.
 
-use super::output::{Align, grouped, print, print_json, table};
+use super::output::{grouped, print, print_json};
 use crate::cli::{DataArgs, DataCommand, GlobalArgs};
 use crate::data::{self, ChannelStats, DataSpec, Dataset, FileReport, Images, Verdict};
 use crate::error::{Error, Result};
+use crate::report::{Align, table};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -65,7 +66,7 @@ fn report_table(reports: &[FileReport]) -> String {
         ]
     };
     let rows: Vec<_> = std::iter::once(header).chain(reports.iter().map(row)).collect();
-    table([Align::Left, Align::Right, Align::Right, Align::Left, Align::Left], &rows)
+    table(&[Align::Left, Align::Right, Align::Right, Align::Left, Align::Left], &rows)
 }
 
 fn report_json(report: &FileReport) -> Value {
@@ -115,14 +116,14 @@ impl Summary {
         };
         let header = ["split", "images", "C x H x W"].map(str::to_string);
         let splits = [header, images("train", &set.train), images("test", &set.test)];
-        text += &table([Align::Left, Align::Right, Align::Left], &splits);
+        text += &table(&[Align::Left, Align::Right, Align::Left], &splits);
 
         text += "\nof the training pixels, scaled to 0..1:\n";
         let mut rows = vec![["channel", "mean", "std"].map(str::to_string)];
         for (c, (mean, std)) in self.channels.mean.iter().zip(&self.channels.std).enumerate() {
             rows.push([c.to_string(), format!("{mean:.4}"), format!("{std:.4}")]);
         }
-        text += &table([Align::Right; 3], &rows);
+        text += &table(&[Align::Right; 3], &rows);
 
         text.push('\n');
         let mut rows = vec![["class", "name", "train", "test"].map(str::to_string)];
@@ -130,7 +131,7 @@ impl Summary {
             let count = |counts: &[u32]| grouped(counts[class].into());
             rows.push([class.to_string(), name.clone(), count(&self.train), count(&self.test)]);
         }
-        text + &table([Align::Right, Align::Left, Align::Right, Align::Right], &rows)
+        text + &table(&[Align::Right, Align::Left, Align::Right, Align::Right], &rows)
     }
 
     fn json(&self, set: &Dataset) -> Value {

@@ -5,6 +5,7 @@ use crate::backend::cuda::{self, ConvPolicy, DeviceInfo};
 use crate::backend::{Context, Cpu, Cuda, Kind};
 use crate::cli::GlobalArgs;
 use crate::error::{Error, Result};
+use crate::machine;
 use serde_json::{Value, json};
 
 /// A device that is there.
@@ -50,7 +51,7 @@ pub fn choose(global: &GlobalArgs) -> Result<Chosen> {
 }
 
 fn cpu(global: &GlobalArgs) -> Result<Place> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = machine::cores();
     let threads = global.threads.unwrap_or(cores);
     if threads == 0 || threads > 1024 {
         return Err(Error::config("--threads", format!("{threads} is not between 1 and 1024")));

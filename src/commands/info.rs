@@ -4,7 +4,7 @@
 //! on all, and copy bandwidth. A kernel's speed means something only beside them.
 
 use super::device::{Chosen, choose};
-use super::output::{Align, grouped, print, print_json, table};
+use super::output::{grouped, print, print_json};
 use crate::backend::Cpu;
 use crate::backend::cpu::Isa;
 use crate::backend::cpu::ceiling::{copy_gbytes, fma_gflops};
@@ -12,6 +12,8 @@ use crate::backend::cuda;
 use crate::cli::GlobalArgs;
 use crate::data::{self, DataSpec};
 use crate::error::Result;
+use crate::machine;
+use crate::report::{Align, table};
 use serde_json::{Value, json};
 
 /// Measures and prints.
@@ -54,19 +56,19 @@ impl Info {
     /// # Errors
     /// As [`data::open`] of the embedded set.
     pub fn gather(device: Chosen) -> Result<Self> {
-        let cpu = device.cpu().unwrap_or_else(|| Cpu::new(cores()));
+        let cpu = device.cpu().unwrap_or_else(|| Cpu::new(machine::cores()));
         let one = Cpu::with_isa(1, cpu.isa());
         let set = data::open(&DataSpec::Embedded)?;
         Ok(Self {
             device,
             gpu: cuda::probe(0).map_err(|e| e.to_string()),
-            processor: field_of("/proc/cpuinfo", "model name"),
-            cores: cores(),
+            processor: machine::processor(),
+            cores: machine::cores(),
             threads: cpu.pool.threads(),
             isa: cpu.isa(),
             gflops: [fma_gflops(&one), fma_gflops(&cpu)],
             copy: copy_gbytes(&cpu),
-            memory: Memory::of_this_machine(),
+            memory: Memory { total: machine::total_memory(), available: machine::free_memory() },
             embedded: (set.name, [set.train.len(), set.test.len()]),
         })
     }
@@ -94,7 +96,7 @@ impl Info {
             ("data: embedded", format!("{name} inside this program, {images}")),
             ("data: your own", "--data FOLDER with IDX or CIFAR files; check it with `data verify FOLDER`".into()),
         ];
-        table([Align::Left; 2], &rows.map(|(name, value)| [name.to_string(), value]))
+        table(&[Align::Left; 2], &rows.map(|(name, value)| [name.to_string(), value]))
     }
 
     fn json(&self) -> Value {
@@ -116,10 +118,6 @@ impl Info {
     }
 }
 
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
 fn describe_gpu(gpu: &cuda::DeviceInfo) -> String {
     format!(
         "{} is {}, compute capability {}.{}, {} multiprocessors, {} MiB, driver for CUDA {}.{}",
@@ -138,26 +136,4 @@ fn isa_names() -> Vec<&'static str> {
     Isa::available().iter().map(|isa| isa.name()).collect()
 }
 
-/// Bytes that programs may still take, where the system tells.
-pub(super) fn free_memory() -> Option<u64> {
-    Memory::of_this_machine().available
-}
-
 const GIB: f64 = (1u64 << 30) as f64;
-
-impl Memory {
-    fn of_this_machine() -> Self {
-        let bytes = |name: &str| {
-            let field = field_of("/proc/meminfo", name)?;
-            field.strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
-        };
-        Self { total: bytes("MemTotal"), available: bytes("MemAvailable") }
-    }
-}
-
-/// The value of the first line `name : value` of a file of Linux's /proc; none elsewhere.
-fn field_of(path: &str, name: &str) -> Option<String> {
-    let text = std::fs::read_to_string(path).ok()?;
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix(':'))?;
-    Some(value.trim().to_string())
-}

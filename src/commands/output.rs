@@ -36,31 +36,6 @@ pub fn print_result(global: &GlobalArgs, json: &serde_json::Value, text: &str) -
     if global.json { print_json(json) } else { print(text) }
 }
 
-/// How the cells of a column stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Align {
-    /// Words.
-    Left,
-    /// Numbers.
-    Right,
-}
-
-/// `rows` in columns as wide as their widest cell, two spaces apart, each row ending in a newline.
-pub fn table<const N: usize>(aligns: [Align; N], rows: &[[String; N]]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; N] = std::array::from_fn(width);
-    let mut text = String::new();
-    for row in rows {
-        let cells = row.iter().zip(widths).zip(aligns).map(|((cell, width), align)| match align {
-            Align::Left => format!("{cell:<width$}"),
-            Align::Right => format!("{cell:>width$}"),
-        });
-        text += cells.collect::<Vec<_>>().join("  ").trim_end();
-        text.push('\n');
-    }
-    text
-}
-
 /// A count with its thousands apart: `47,040,016`.
 pub fn grouped(count: u64) -> String {
     let digits = count.to_string();
@@ -77,14 +52,6 @@ pub fn grouped(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn tables_align_words_left_and_numbers_right() {
-        let rows = [["file", "bytes", "verdict"], ["a", "10,008", "ok"], ["images", "7", ""]];
-        let rows = rows.map(|row| row.map(str::to_string));
-        let text = table([Align::Left, Align::Right, Align::Left], &rows);
-        assert_eq!(text, "file     bytes  verdict\na       10,008  ok\nimages       7\n");
-    }
 
     #[test]
     fn thousands_are_apart() {

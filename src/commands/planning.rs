@@ -4,10 +4,11 @@
 use crate::commands::job::Job;
 use crate::commands::training::Training;
 use crate::error::Result;
+use crate::machine::peak_resident_bytes;
 use crate::nas::arch::{Architecture, PlacedOp};
 use crate::nas::sample::{SampleLimits, sample};
 use crate::nas::train::{plan_evaluation, plan_step};
-use crate::report::{count, peak_resident_bytes};
+use crate::report::count;
 use crate::rng::{Rng, Stream};
 
 /// Steps whose architectures are drawn ahead: a hundred epochs of CIFAR take 3 s.

@@ -7,10 +7,11 @@
 
 use super::device::{Chosen, choose};
 use super::info::Info;
-use super::output::{Align, print_result, table};
+use super::output::print_result;
 use crate::checkpoint::write_atomic;
 use crate::cli::{GlobalArgs, SelftestArgs};
 use crate::error::{Error, Result};
+use crate::report::{Align, table};
 use crate::testing::{Check, Lab, Measured, Variant};
 use crate::{nas, ops};
 use serde_json::{Value, json};
@@ -152,7 +153,7 @@ impl Report<'_> {
         format!(
             "{}\n{}{verdict}; each ran twice, with equal bits unless it says otherwise\n",
             self.device.describe(),
-            table(aligns, &rows)
+            table(&aligns, &rows)
         )
     }
 

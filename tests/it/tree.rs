@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The modules from top to bottom: an arrow only ever points down this list.
-const LAYERS: [&str; 19] = [
+const LAYERS: [&str; 20] = [
     "main",
     "commands",
     "bench",
@@ -20,6 +20,7 @@ const LAYERS: [&str; 19] = [
     "tensor",
     "backend",
     "data",
+    "machine",
     "rng",
     "trace",
     "error",
@@ -42,9 +43,11 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("commands", "nn", "counts and saves parameters"),
     ("commands", "backend", "opens the device"),
     ("commands", "data", "opens the data set"),
+    ("commands", "machine", "says what a run computes on"),
     ("commands", "ops::batch_gather::BatchGather", "says how its images become batches"),
     ("commands", "tensor::Shape", "and of what extent those are"),
-    ("bench", "report::peak_resident_bytes", "memory is a part of what it measures"),
+    ("bench", "machine", "says where it measured, and how much memory that took"),
+    ("bench", "report::table", "prints columns"),
     ("bench", "checkpoint::write_atomic", "runs are saved whole or not at all"),
     ("bench", "config::RunConfig", "steps are those that a preset trains"),
     ("bench", "cli", "takes the arguments typed for it"),
