@@ -43,7 +43,7 @@ pub(super) struct Setting<'a> {
 impl<'a> Setting<'a> {
     pub fn new(args: &'a StepArgs, conv: Conv, place: &'a Place<'a>) -> Result<Self> {
         let config = RunConfig::preset(args.preset);
-        let image = ImageShape { channels: 3, height: args.size, width: args.size };
+        let image = ImageShape::picture(3, args.size, args.size);
         let classes = 10;
         let mut rng = Rng::new(args.seed, Stream::Init);
         let images = IMAGES.min(BYTES / image.pixels());

@@ -10,17 +10,28 @@ use crate::rng::{Rng, RngState};
 /// Where to look at one image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Placement {
+    /// Which of the stored rotations of a volume; 0 for a picture.
+    pub view: u16,
+    /// Slices a volume is rolled by; 0 for a picture.
+    pub dz: i32,
     /// Rows the window lies below the image, `-pad..=pad`.
     pub dy: i32,
     /// Columns the window lies to the right of the image, `-pad..=pad`.
     pub dx: i32,
     /// Mirror the window left to right.
     pub flip: bool,
+    /// Mirror a volume top to bottom.
+    pub flip_rows: bool,
 }
 
 impl Placement {
+    /// A window of a picture.
+    pub const fn window(dy: i32, dx: i32, flip: bool) -> Self {
+        Self { view: 0, dz: 0, dy, dx, flip, flip_rows: false }
+    }
+
     /// The image as it is; what evaluation uses.
-    pub const CENTRED: Self = Self { dy: 0, dx: 0, flip: false };
+    pub const CENTRED: Self = Self::window(0, 0, false);
 }
 
 /// How training images are varied.
@@ -68,7 +79,7 @@ pub fn centred(n: usize) -> Vec<Placement> {
 fn crop_flip(rng: &mut Rng, pad: u32) -> Placement {
     let mut offset = || rng.below(2 * pad as usize + 1) as i32 - pad as i32;
     let (dy, dx) = (offset(), offset());
-    Placement { dy, dx, flip: rng.chance(0.5) }
+    Placement::window(dy, dx, rng.chance(0.5))
 }
 
 #[cfg(test)]
@@ -113,6 +124,6 @@ mod tests {
         let before = none.state();
         assert_eq!(none.draw(3), centred(3));
         assert_eq!(none.state(), before);
-        assert_eq!(centred(1), [Placement { dy: 0, dx: 0, flip: false }]);
+        assert_eq!(centred(1), [Placement::window(0, 0, false)]);
     }
 }

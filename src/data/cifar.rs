@@ -13,7 +13,7 @@ use crate::data::images::{ImageShape, Images, Part};
 use crate::data::{Dataset, names};
 use crate::error::{Error, Result};
 
-const SHAPE: ImageShape = ImageShape { channels: 3, height: 32, width: 32 };
+const SHAPE: ImageShape = ImageShape::picture(3, 32, 32);
 const PIXELS: usize = SHAPE.pixels();
 
 /// What tells the two sets apart.
@@ -78,6 +78,8 @@ pub(super) fn open(dir: &Path, layout: &Layout) -> Result<Dataset> {
         train: Images::join(parts, PIXELS),
         test: Images::join(test, PIXELS),
         shape: SHAPE,
+        views: 1,
+        folds: Vec::new(),
         class_names: names::read_or(&dir.join(layout.names_file), layout.names)?,
     })
 }

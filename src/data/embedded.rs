@@ -55,7 +55,7 @@ mod tests {
     fn the_embedded_set_is_stratified_and_named() {
         let set = crate::data::open(&DataSpec::parse("embedded")).unwrap();
         assert_eq!(set.name, "fashion-mnist-12k");
-        assert_eq!(set.shape, ImageShape { channels: 1, height: 28, width: 28 });
+        assert_eq!(set.shape, ImageShape::picture(1, 28, 28));
         assert_eq!(class_counts(set.train.labels(), 10), [1000; 10]);
         assert_eq!(class_counts(set.test.labels(), 10), [200; 10]);
         assert_eq!((set.class_names[0].as_str(), set.class_names[9].as_str()), ("T-shirt/top", "Ankle boot"));

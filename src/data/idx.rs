@@ -128,12 +128,14 @@ pub(super) fn assemble(
     let set = recognise(&official::hex(&Sha256::digest(&train_labels.bytes[..])));
     let class_names =
         if set.is_some_and(|set| set.name.starts_with("fashion")) { names::FASHION } else { names::DIGITS };
-    let shape = ImageShape { channels: 1, height: height as usize, width: width as usize };
+    let shape = ImageShape::picture(1, height as usize, width as usize);
     Ok(Dataset {
         name: set.map_or("idx", |set| set.name).to_owned(),
         train: label(train_images, train_labels)?,
         test: label(test_images, test_labels)?,
         shape,
+        views: 1,
+        folds: Vec::new(),
         class_names: names::owned(&class_names),
     })
 }

@@ -8,11 +8,13 @@ use crate::data::bytes::Bytes;
 use crate::error::{Error, Result};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Shape of one image.
+/// Shape of one image: a picture, or a volume of voxels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageShape {
-    /// 1 (grey) or 3 (red, green, blue).
+    /// 1 (grey, or voxels) or 3 (red, green, blue).
     pub channels: usize,
+    /// Slices of a volume; 1 for a picture.
+    pub depth: usize,
     /// Rows.
     pub height: usize,
     /// Columns.
@@ -20,9 +22,14 @@ pub struct ImageShape {
 }
 
 impl ImageShape {
-    /// Bytes (and pixels) of one image: channels · height · width.
+    /// The shape of a picture.
+    pub const fn picture(channels: usize, height: usize, width: usize) -> Self {
+        Self { channels, depth: 1, height, width }
+    }
+
+    /// Pixels (or voxels) of one image: channels · depth · height · width.
     pub const fn pixels(self) -> usize {
-        self.channels * self.height * self.width
+        self.channels * self.depth * self.height * self.width
     }
 }
 
@@ -166,7 +173,7 @@ mod tests {
 
     #[test]
     fn pixels_that_do_not_match_the_labels_are_a_shape_error() {
-        let shape = ImageShape { channels: 3, height: 2, width: 2 };
+        let shape = ImageShape::picture(3, 2, 2);
         assert!(Images::from_pixels(vec![0; 24], vec![1, 2], shape).is_ok());
         let error = Images::from_pixels(vec![0; 23], vec![1, 2], shape).unwrap_err();
         assert!(error.to_string().contains("2 images of 12 bytes, got 23"), "{error}");

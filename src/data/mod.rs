@@ -73,6 +73,10 @@ pub struct Dataset {
     pub test: Images,
     /// Shape of every image of both sets.
     pub shape: ImageShape,
+    /// Stored rotations of each volume; 1 for pictures.
+    pub views: usize,
+    /// Parts of the training images that the set's own protocol trains on one at a time (STL-10); usually none.
+    pub folds: Vec<Vec<u32>>,
     /// Name of each class; every label is below its length.
     pub class_names: Vec<String>,
 }

@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn statistics_match_a_two_pass_computation_per_channel() {
-        let shape = ImageShape { channels: 3, height: 2, width: 3 };
+        let shape = ImageShape::picture(3, 2, 3);
         let mut rng = Rng::new(4, Stream::Init);
         let pixels: Vec<u8> = (0..7 * 18).map(|i| (rng.below(86) + 85 * (i / 6 % 3)) as u8).collect();
         let stats = channel_stats(&Images::from_pixels(pixels.clone(), vec![0; 7], shape).unwrap(), shape);
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_constant_channel_can_be_divided_by() {
-        let shape = ImageShape { channels: 1, height: 2, width: 2 };
+        let shape = ImageShape::picture(1, 2, 2);
         let stats = channel_stats(&Images::from_pixels(vec![51; 8], vec![0; 2], shape).unwrap(), shape);
         assert_eq!((stats.mean[0], stats.std[0]), (0.2, 1.0));
     }

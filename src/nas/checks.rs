@@ -149,7 +149,7 @@ impl Job {
     fn batch(&self, step: usize) -> Batch<'_> {
         let indices: Vec<u32> = (0..BATCH).map(|i| ((step * BATCH + i) % self.images.len()) as u32).collect();
         let shift = |i: u32| (i % 3) as i32 - 1;
-        let placements = indices.iter().map(|&i| Placement { dy: shift(i), dx: shift(i / 3), flip: i % 2 == 1 });
+        let placements = indices.iter().map(|&i| Placement::window(shift(i), shift(i / 3), i % 2 == 1));
         let labels = indices.iter().map(|&i| self.images.label(i as usize)).collect();
         Batch { set: &self.images, placements: placements.collect(), labels, indices }
     }
@@ -192,7 +192,7 @@ impl Job {
 /// Four images of each class: its pattern under noise.
 fn draw_images() -> Result<Images> {
     let (channels, height, width) = (SHAPE.image_channels, SHAPE.image_size, SHAPE.image_size);
-    let shape = ImageShape { channels, height, width };
+    let shape = ImageShape::picture(channels, height, width);
     let mut rng = Rng::new(5, Stream::Augment);
     let mut draw = |low: usize, range: usize| (0..shape.pixels()).map(|_| low + rng.below(range)).collect::<Vec<_>>();
     let patterns: Vec<Vec<usize>> = (0..SHAPE.classes).map(|_| draw(0, 200)).collect();

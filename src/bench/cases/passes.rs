@@ -150,11 +150,11 @@ fn batchnorm_case(views: usize, view: Shape) -> Result<Case> {
 fn batch_gather_case(channels: usize, [h, w]: [usize; 2], n: usize) -> Result<Case> {
     let gather =
         BatchGather { image: [channels, h, w], size: [h, w], mean: vec![0.5; channels], std: vec![0.25; channels] };
-    let shape = ImageShape { channels, height: h, width: w };
+    let shape = ImageShape::picture(channels, h, w);
     let pixel = |i: usize| ((i * 7919) >> 3) as u8;
     let set = Images::from_pixels((0..IMAGES * shape.pixels()).map(pixel).collect(), vec![0; IMAGES], shape)?;
     let images: Vec<u32> = (0..n).map(|i| (i * 19 % IMAGES) as u32).collect();
-    let placements = vec![Placement { dy: 2, dx: -3, flip: true }; n];
+    let placements = vec![Placement::window(2, -3, true); n];
     let chosen = images.clone();
     let reference = move |_: &Seen<'_>, _: Of, at: usize| {
         let [c, p, q, n] = place(Shape::new(channels, h, w, n), at);

@@ -34,7 +34,7 @@ fn plain_gzipped_and_dotted_files_read_alike() {
         write_idx(&dir, [&names[0], &names[1], &names[2], &names[3]]);
         let set = open_spec(&DataSpec::Folder(dir)).unwrap();
         assert_eq!((set.train.len(), set.test.len()), (23, 11));
-        assert_eq!(set.shape, ImageShape { channels: 1, height: 5, width: 4 });
+        assert_eq!(set.shape, ImageShape::picture(1, 5, 4));
         for (i, p) in [(0, 0), (22, 19), (7, 3)] {
             assert_eq!((set.train.image(i)[p], set.train.label(i)), (pixel(i, p), (i % 10) as u16));
         }

@@ -26,7 +26,7 @@ pub(super) fn config(image: [usize; 3], size: [usize; 2]) -> BatchGather {
 /// Images of some pixels.
 pub(super) fn set(config: &BatchGather, pixels: Vec<u8>) -> Result<Images> {
     let [channels, height, width] = config.image;
-    let shape = ImageShape { channels, height, width };
+    let shape = ImageShape::picture(channels, height, width);
     let labels = vec![0; pixels.len() / shape.pixels()];
     Images::from_pixels(pixels, labels, shape)
 }
@@ -95,7 +95,7 @@ fn check(config: BatchGather, placements: Vec<Placement>) -> Check {
 }
 
 fn at(dy: i32, dx: i32, flip: bool) -> Placement {
-    Placement { dy, dx, flip }
+    Placement::window(dy, dx, flip)
 }
 
 /// Shifts in all directions, beyond the image too, plain and mirrored.
