@@ -17,17 +17,25 @@ use crate::error::Result;
 pub mod augment;
 mod bytes;
 mod cifar;
+mod cifar_python;
 pub mod embedded;
 mod files;
 mod folder;
 mod idx;
+mod imagenet32;
 mod images;
 pub mod loader;
 mod names;
+mod npy;
+mod npz;
+mod numpy;
 mod official;
+mod pickle;
 pub mod split;
 pub mod stats;
 mod tar;
+#[cfg(test)]
+mod testarrays;
 #[cfg(test)]
 mod testdata;
 pub mod verify;
