@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use crate::data::files::Files;
-use crate::data::{Dataset, Options, cifar, cifar_python, idx, imagenet32};
+use crate::data::{Dataset, Options, arrays, cifar, cifar_python, idx, imagenet32};
 use crate::error::{Error, Result};
 
 /// How images are laid out in files.
@@ -25,7 +25,7 @@ pub(super) struct Format {
 }
 
 /// All that can be read.
-pub(super) const FORMATS: [Format; 6] = [
+pub(super) const FORMATS: [Format; 7] = [
     Format {
         name: "IDX",
         looked_for: "MNIST or Fashion-MNIST (train-images-idx3-ubyte[.gz] and its three companions)",
@@ -67,6 +67,13 @@ pub(super) const FORMATS: [Format; 6] = [
         holds: imagenet32::holds,
         limit: imagenet32::limit,
         open: |files, _| imagenet32::open(files),
+    },
+    Format {
+        name: "numpy arrays",
+        looked_for: "one .npz file with arrays x and y",
+        holds: arrays::holds,
+        limit: arrays::limit,
+        open: |files, _| arrays::open(files),
     },
 ];
 

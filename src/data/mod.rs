@@ -14,6 +14,7 @@ use std::path::PathBuf;
 
 use crate::error::Result;
 
+mod arrays;
 pub mod augment;
 mod bytes;
 mod cifar;
