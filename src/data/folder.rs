@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use crate::data::files::Files;
-use crate::data::{Dataset, Options, arrays, cifar, cifar_python, idx, imagenet32};
+use crate::data::{Dataset, Options, arrays, cifar, cifar_python, idx, imagenet32, pictures};
 use crate::error::{Error, Result};
 
 /// How images are laid out in files.
@@ -25,7 +25,7 @@ pub(super) struct Format {
 }
 
 /// All that can be read.
-pub(super) const FORMATS: [Format; 7] = [
+pub(super) const FORMATS: [Format; 8] = [
     Format {
         name: "IDX",
         looked_for: "MNIST or Fashion-MNIST (train-images-idx3-ubyte[.gz] and its three companions)",
@@ -74,6 +74,13 @@ pub(super) const FORMATS: [Format; 7] = [
         holds: arrays::holds,
         limit: arrays::limit,
         open: |files, _| arrays::open(files),
+    },
+    Format {
+        name: "pictures",
+        looked_for: "a folder of PNG or JPEG files for each class (also inside train and test)",
+        holds: pictures::holds,
+        limit: pictures::limit,
+        open: |files, options| pictures::open(files, options.image_size),
     },
 ];
 
