@@ -5,7 +5,7 @@ use crate::backend::cuda::MAX_VIEWS;
 use crate::cli::{GlobalArgs, RunArgs};
 use crate::commands::device::{Chosen, choose};
 use crate::commands::profiling;
-use crate::config::RunConfig;
+use crate::config::{Input, RunConfig};
 use crate::data::augment::centred;
 use crate::data::{AugmentKind, DataSpec, Dataset, Images, channel_stats, sequential_batches, validation_split};
 use crate::error::{Error, Result};
@@ -17,9 +17,6 @@ use crate::tensor::Shape;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-/// Pixels of padding a random crop moves in.
-const CROP_PAD: u32 = 4;
 
 /// A run being worked on.
 pub struct Job {
@@ -37,6 +34,8 @@ pub struct Job {
     pub gather: BatchGather,
     /// What surrounds an architecture.
     pub shape: NetworkShape,
+    /// How training images are varied.
+    pub augment: AugmentKind,
     /// Flags of every command.
     pub global: GlobalArgs,
     /// What it computes on.
@@ -71,7 +70,7 @@ impl Job {
             let message = "is for profilers of CUDA, and this runs on the CPU; add --device cuda:N";
             return Err(Error::config("--profile-steps", message));
         }
-        let (config, dir) = resolve(args, directory)?;
+        let (mut config, dir) = resolve(args, directory)?;
         let most = config.space.max_banks();
         if device.cuda().is_some() && most > MAX_VIEWS {
             let message = format!(
@@ -81,9 +80,9 @@ impl Job {
             return Err(Error::config("space", message));
         }
         let dataset = crate::data::open(&DataSpec::parse(&config.data.source))?;
-        let (train, validation) =
-            validation_split(dataset.train.labels(), config.data.validation, config.seed, config.data.split.into())?;
-        let (gather, shape) = geometry(&config, &dataset)?;
+        let input = config.settle(&dataset)?;
+        let (train, validation) = split(&config, &dataset)?;
+        let (gather, shape) = geometry(&input, &dataset);
         if config.smash.batch.max(config.retrain.batch) > train.len() {
             return Err(Error::config("batch", format!("is larger than the {} training images", train.len())));
         }
@@ -100,6 +99,7 @@ impl Job {
             validation,
             gather,
             shape,
+            augment: input.augment,
             global: global.clone(),
             device,
             profiled,
@@ -179,11 +179,6 @@ impl Job {
         if self.style != Style::Quiet {
             say(text);
         }
-    }
-
-    /// How training images are varied.
-    pub fn augment(&self) -> AugmentKind {
-        if self.config.data.augment { AugmentKind::CropFlip { pad: CROP_PAD } } else { AugmentKind::None }
     }
 
     /// Shape of a batch of `n` images on the network's input.
@@ -273,14 +268,27 @@ pub fn refuse_differences(path: &Path, differences: &[String]) -> Result<()> {
     Err(Error::checkpoint(path, message))
 }
 
+/// Images to learn from, and to validate on: of the whole training set, or of one fold of it.
+fn split(config: &RunConfig, dataset: &Dataset) -> Result<(Vec<u32>, Vec<u32>)> {
+    let images: Vec<u32> = match config.data.fold {
+        None => (0..dataset.train.len() as u32).collect(),
+        Some(fold) => dataset.folds.get(fold).cloned().ok_or_else(|| {
+            let message = match dataset.folds.len() {
+                0 => format!("{} has no folds; leave it out", dataset.name),
+                folds => format!("{fold} is not one of 0 to {}", folds - 1),
+            };
+            Error::config("data.fold", message)
+        })?,
+    };
+    let labels: Vec<u16> = images.iter().map(|&i| dataset.train.label(i as usize)).collect();
+    let (train, validation) = validation_split(&labels, config.data.validation, config.seed, config.data.split.into())?;
+    let among = |chosen: Vec<u32>| chosen.into_iter().map(|i| images[i as usize]).collect();
+    Ok((among(train), among(validation)))
+}
+
 /// Batches' geometry and what surrounds an architecture.
-fn geometry(config: &RunConfig, dataset: &Dataset) -> Result<(BatchGather, NetworkShape)> {
-    let image = dataset.shape;
-    let size = config.data.size;
-    if image.height > size || image.width > size {
-        let message = format!("{size} is smaller than the images ({} x {})", image.height, image.width);
-        return Err(Error::config("data.size", message));
-    }
+fn geometry(input: &Input, dataset: &Dataset) -> (BatchGather, NetworkShape) {
+    let (image, size) = (dataset.shape, input.size);
     let statistics = channel_stats(&dataset.train, image);
     let single = |values: &[f64]| values.iter().map(|&x| x as f32).collect();
     let gather = BatchGather {
@@ -293,9 +301,9 @@ fn geometry(config: &RunConfig, dataset: &Dataset) -> Result<(BatchGather, Netwo
         image_channels: image.channels,
         image_size: size,
         classes: dataset.class_names.len(),
-        stem_kernel: config.stem_kernel,
+        stem_kernel: input.stem_kernel,
     };
-    Ok((gather, shape))
+    (gather, shape)
 }
 
 /// Settings of a run that --overwrite is deleting.
