@@ -70,7 +70,9 @@ impl Job {
             let message = "is for profilers of CUDA, and this runs on the CPU; add --device cuda:N";
             return Err(Error::config("--profile-steps", message));
         }
-        let (mut config, dir) = resolve(args, directory)?;
+        let dir = directory_of(args)?;
+        let before = if directory == Directory::Existing { Some(settings_of(&dir)?) } else { None };
+        let mut config = before.as_ref().map_or_else(|| RunConfig::resolve(args), |before| before.with_flags(args))?;
         let most = config.space.max_banks();
         if device.cuda().is_some() && most > MAX_VIEWS {
             let message = format!(
@@ -81,6 +83,9 @@ impl Job {
         }
         let dataset = crate::data::open(&DataSpec::parse(&config.data.source))?;
         let input = config.settle(&dataset)?;
+        if let Some(before) = before {
+            refuse_other_stages(&dir, &config, &before)?;
+        }
         let (train, validation) = split(&config, &dataset)?;
         let (gather, shape) = geometry(&input, &dataset);
         if config.smash.batch.max(config.retrain.batch) > train.len() {
@@ -233,29 +238,27 @@ pub fn directory_of(args: &RunArgs) -> Result<PathBuf> {
     }
 }
 
-/// Settings and directory of a command.
-fn resolve(args: &RunArgs, directory: Directory) -> Result<(RunConfig, PathBuf)> {
-    let dir = directory_of(args)?;
-    if directory == Directory::New {
-        return Ok((RunConfig::resolve(args)?, dir));
-    }
+/// The settings of the run in `dir`.
+fn settings_of(dir: &Path) -> Result<RunConfig> {
     let path = dir.join("config.toml");
     if !path.is_file() {
         let message = format!("{} holds no run; `smash-engine train --out DIR` makes one", dir.display());
         return Err(Error::config("--out", message));
     }
-    let before = RunConfig::load(&path)?;
-    let now = before.with_flags(args)?;
+    RunConfig::load(&path)
+}
+
+/// A later stage may have its own settings, but not change those of what was done before.
+fn refuse_other_stages(dir: &Path, now: &RunConfig, before: &RunConfig) -> Result<()> {
     let settled: Vec<String> = now
-        .differences(&before)
+        .differences(before)
         .into_iter()
         // Another norm would leave the networks trained here before without their settings.
         .filter(|line| {
             line.starts_with("retrain.norm") || !line.starts_with("search.") && !line.starts_with("retrain.")
         })
         .collect();
-    refuse_differences(&dir, &settled)?;
-    Ok((now, dir))
+    refuse_differences(dir, &settled)
 }
 
 /// An error that names the settings in which a checkpoint or run at `path` differs, if any do.
