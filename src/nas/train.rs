@@ -63,9 +63,9 @@ impl Outcome {
         100.0 * self.errors as f64 / self.images.max(1) as f64
     }
 
-    /// Error in percent when five guesses are allowed, as is usual with 1,000 classes.
-    pub fn top5_percent(&self) -> f64 {
-        100.0 * self.top5_errors as f64 / self.images.max(1) as f64
+    /// Error in percent when five guesses are allowed; none for few classes, where nobody asks for it.
+    pub fn top5_percent(&self, classes: usize) -> Option<f64> {
+        (classes >= 100).then(|| 100.0 * self.top5_errors as f64 / self.images.max(1) as f64)
     }
 }
 
