@@ -24,7 +24,7 @@ mod idx;
 mod images;
 pub mod loader;
 mod names;
-mod official;
+pub mod official;
 pub mod split;
 pub mod stats;
 mod tar;
