@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::data::files::Files;
 use crate::data::official::{self, File};
-use crate::data::{Dataset, Options, cifar, idx};
+use crate::data::{Dataset, Options, cifar, idx, stl};
 use crate::error::{Error, Result};
 
 /// How images are laid out in files.
@@ -36,7 +36,7 @@ pub(super) enum Published {
 }
 
 /// All that can be read.
-pub(super) const FORMATS: [Format; 3] = [
+pub(super) const FORMATS: [Format; 4] = [
     Format {
         name: "IDX",
         looked_for: "MNIST or Fashion-MNIST (train-images-idx3-ubyte[.gz] and its three companions)",
@@ -60,6 +60,14 @@ pub(super) const FORMATS: [Format; 3] = [
         limit: |name| cifar::CIFAR_100.limit(name),
         open: |files, _| cifar::open(files, &cifar::CIFAR_100),
         published: Published::Files(official::CIFAR_100.releases[0].files),
+    },
+    Format {
+        name: "STL-10",
+        looked_for: "STL-10 (train_X.bin, train_y.bin, test_X.bin and test_y.bin)",
+        holds: |files| stl::MEMBERS.iter().any(|name| files.has(name)),
+        limit: stl::limit,
+        open: |files, _| stl::open(files),
+        published: Published::Files(official::STL_10.releases[0].files),
     },
 ];
 
@@ -164,6 +172,7 @@ mod tests {
             ("cifar-10-batches-bin/test_batch.bin", "CIFAR-10", "cifar-10-batches-bin"),
             ("test.bin", "CIFAR-100", ""),
             ("cifar-100-binary/train.bin", "CIFAR-100", "cifar-100-binary"),
+            ("test_y.bin", "STL-10", ""),
         ] {
             let dir = tempfile::tempdir().unwrap();
             touch(dir.path(), name);
