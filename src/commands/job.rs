@@ -188,7 +188,7 @@ impl Job {
 
     /// Shape of a batch of `n` images on the network's input.
     pub fn batch_shape(&self, n: usize) -> Shape {
-        Shape::new(self.shape.image_channels, self.shape.image_size, self.shape.image_size, n)
+        self.shape.batch(n)
     }
 
     /// Shape of the largest evaluation batch, of validation or test images.
@@ -289,12 +289,7 @@ fn geometry(config: &RunConfig, dataset: &Dataset) -> Result<(BatchGather, Netwo
         mean: single(&statistics.mean),
         std: single(&statistics.std),
     };
-    let shape = NetworkShape {
-        image_channels: image.channels,
-        image_size: size,
-        classes: dataset.class_names.len(),
-        stem_kernel: config.stem_kernel,
-    };
+    let shape = NetworkShape::pictures(image.channels, size, dataset.class_names.len(), config.stem_kernel);
     Ok((gather, shape))
 }
 

@@ -35,12 +35,12 @@ fn network_shape(args: &ShowArgs) -> Result<NetworkShape> {
         // Two transitions halve the picture.
         return Err(Error::config("--image-size", format!("{image_size} is not a multiple of 4")));
     }
-    Ok(NetworkShape {
-        image_channels: between("--image-channels", args.image_channels, 4096)?,
+    Ok(NetworkShape::pictures(
+        between("--image-channels", args.image_channels, 4096)?,
         image_size,
-        classes: between("--classes", args.classes, 1 << 20)?,
-        stem_kernel: between("--stem-kernel", args.stem_kernel, 11)?,
-    })
+        between("--classes", args.classes, 1 << 20)?,
+        between("--stem-kernel", args.stem_kernel, 11)?,
+    ))
 }
 
 fn as_json(arch: &Architecture, shape: &NetworkShape) -> Result<Value> {
@@ -52,7 +52,7 @@ fn as_json(arch: &Architecture, shape: &NetworkShape) -> Result<Value> {
     let plain = serde_json::to_value(arch).map_err(|e| Error::Run(format!("cannot write the architecture: {e}")))?;
     Ok(json!({
         "id": arch.id(),
-        "image": { "channels": shape.image_channels, "size": shape.image_size },
+        "image": { "channels": shape.image_channels, "depth": shape.image_depth, "size": shape.image_size },
         "classes": shape.classes,
         "layers": arch.layers(),
         "slices": arch.slices(),
