@@ -22,12 +22,14 @@ mod idx;
 mod images;
 pub mod loader;
 mod names;
+mod off;
 mod official;
 pub mod split;
 pub mod stats;
 #[cfg(test)]
 mod testdata;
 pub mod verify;
+mod voxels;
 
 pub use augment::{Augment, AugmentKind, Placement};
 pub use images::{ImageShape, Images};
