@@ -25,7 +25,7 @@ const PACKED: [&[u8]; 4] = [
 pub fn open() -> Result<Dataset> {
     let unpack = |i: usize| {
         let name = format!("(embedded) {}", MEMBERS[i].file_name());
-        idx::read_packed(Path::new(&name), MEMBERS[i].kind, PACKED[i])
+        idx::read(Path::new(&name), MEMBERS[i].kind, PACKED[i].to_vec().into())
     };
     let files = [unpack(0)?, unpack(1)?, unpack(2)?, unpack(3)?];
     idx::assemble(files, |_| Some(&official::FASHION_12K))

@@ -13,7 +13,8 @@ use sha2::Sha256;
 use sha2::digest::Digest;
 
 use crate::data::bytes::open_regular;
-use crate::data::folder::{self, Format};
+use crate::data::files::Files;
+use crate::data::folder;
 use crate::data::idx;
 pub use crate::data::official::DigestKind;
 use crate::data::official::{self, Set, hex};
@@ -66,10 +67,10 @@ pub struct FileReport {
 /// differences are not errors but verdicts.
 pub fn verify(folder: &Path) -> Result<Vec<FileReport>> {
     let found = folder::detect(folder)?;
-    match found.format {
-        Format::Idx => verify_idx(&found.dir),
-        Format::Cifar10 => verify_cifar(&found.dir, &official::CIFAR_10),
-        Format::Cifar100 => verify_cifar(&found.dir, &official::CIFAR_100),
+    match found.format.name {
+        "IDX" => verify_idx(&found.files),
+        "CIFAR-10" => verify_cifar(&found.files.root(), &official::CIFAR_10),
+        _ => verify_cifar(&found.files.root(), &official::CIFAR_100),
     }
 }
 
@@ -82,15 +83,15 @@ fn verify_cifar(dir: &Path, set: &'static Set) -> Result<Vec<FileReport>> {
     set.files.iter().map(report).collect()
 }
 
-fn verify_idx(dir: &Path) -> Result<Vec<FileReport>> {
+fn verify_idx(files: &Files) -> Result<Vec<FileReport>> {
     let mut found = Vec::new();
     for member in idx::MEMBERS {
-        let path = member.find(dir);
+        let path = member.find(files).map(|name| files.path(&name));
         let measured = path.as_deref().map(measure_idx).transpose()?;
-        found.push((path.unwrap_or_else(|| dir.join(member.file_name() + ".gz")), measured));
+        found.push((path.unwrap_or_else(|| files.path(&(member.file_name() + ".gz"))), measured));
     }
     let digests: Vec<&str> = found.iter().filter_map(|(_, m)| m.as_ref()?.digest.as_deref()).collect();
-    let set = official::idx_set(dir, &digests);
+    let set = official::idx_set(&files.root(), &digests);
     let reports = found
         .into_iter()
         .enumerate()
