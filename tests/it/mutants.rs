@@ -83,7 +83,7 @@ const MISTAKES: &[Mistake] = &[
     plant("adam.cu", "adam:twenty steps", "(m.at[j] / c1)", "m.at[j]"), // bias correction
     plant("add.cu", "add:only one", "y.at[j] += b.at[j]", "y.at[j] += b.at[0]"), // one of each vector
     plant("add.cu", "add:channels", "aligned16(p.a, p.b, p.y)", "true"), // vectors at any address
-    plant("avg_pool.cu", "avg_pool:halves", "(p.add ? gx[window[j]] : 0.f) + g", "g"),
+    plant("avg_pool.cu", "avg_pool:halves", "(p.add ? gx[w.at[j]] : 0.f) + g", "g"),
     plant("batch_gather.cu", "batch_gather:of the size", "window[2] ? p.columns - 1 - q : q", "q"), // mirrored
     plant("batch_gather.cu", "batch_gather:of the size", "h < p.image_rows", "h <= p.image_rows"),
     plant("batchnorm.cu", "batchnorm:training moves", "max(p.plane - 1, 1)", "p.plane"),
