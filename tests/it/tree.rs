@@ -48,6 +48,7 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("commands", "tensor::Shape", "and of what extent those are"),
     ("bench", "machine", "says where it measured, and how much memory that took"),
     ("bench", "report::table", "prints columns"),
+    ("bench", "report::Align", "whose columns are aligned"),
     ("bench", "checkpoint::write_atomic", "runs are saved whole or not at all"),
     ("bench", "config::RunConfig", "steps are those that a preset trains"),
     ("bench", "cli", "takes the arguments typed for it"),
