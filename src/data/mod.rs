@@ -30,6 +30,7 @@ mod names;
 mod npy;
 mod npz;
 mod numpy;
+mod off;
 pub mod official;
 mod pickle;
 pub mod split;
@@ -41,6 +42,7 @@ mod testarrays;
 #[cfg(test)]
 mod testdata;
 pub mod verify;
+mod voxels;
 mod zip;
 
 pub use augment::{Augment, AugmentKind, Placement};

@@ -86,7 +86,7 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("ops", "tape", "every op records itself"),
     ("ops", "tensor", "and checks shapes"),
     ("ops", "backend", "and calls kernels"),
-    ("ops", "data::Images", "batch_gather collects images where they lie"),
+    ("ops", "data::Images", "batch_gather and volume_gather collect images where they lie"),
     ("ops", "data::ImageShape", "is checked on images made up"),
     ("ops", "data::augment::Placement", "and is told where to look at each"),
     ("tape", "tensor", "values are tensors"),
