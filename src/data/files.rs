@@ -248,3 +248,6 @@ pub(super) fn check(bytes: &[u8]) -> Result<()> {
     let files = Files::archive(Path::new("archive"), bytes.to_vec().into())?;
     files.names().try_for_each(|name| files.bytes(name, 1 << 30).map(drop))
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,8 @@
 use std::path::Path;
 
 use crate::data::files::Files;
-use crate::data::{Dataset, Options, arrays, cifar, cifar_python, idx, imagenet32, pictures};
+use crate::data::official::{self, File};
+use crate::data::{Dataset, Options, arrays, cifar, cifar_python, idx, imagenet32, pictures, stl};
 use crate::error::{Error, Result};
 
 /// How images are laid out in files.
@@ -22,16 +23,27 @@ pub(super) struct Format {
     limit: fn(&str) -> Option<u64>,
     /// Reads the whole of it.
     pub open: fn(&Files, Options) -> Result<Dataset>,
+    /// What its files are compared with.
+    pub published: Published,
+}
+
+/// Digests published for a format.
+pub(super) enum Published {
+    /// Of these files; none for sets of the user's own.
+    Files(&'static [File]),
+    /// Of IDX files, which are of one of several sets.
+    Idx,
 }
 
 /// All that can be read.
-pub(super) const FORMATS: [Format; 8] = [
+pub(super) const FORMATS: [Format; 9] = [
     Format {
         name: "IDX",
         looked_for: "MNIST or Fashion-MNIST (train-images-idx3-ubyte[.gz] and its three companions)",
         holds: |files| idx::MEMBERS.iter().any(|member| member.find(files).is_some()),
         limit: idx::limit,
         open: |files, _| idx::open(files),
+        published: Published::Idx,
     },
     Format {
         name: "CIFAR-10",
@@ -39,6 +51,7 @@ pub(super) const FORMATS: [Format; 8] = [
         holds: |files| cifar::CIFAR_10.members().any(|name| files.has(name)),
         limit: |name| cifar::CIFAR_10.limit(name),
         open: |files, _| cifar::open(files, &cifar::CIFAR_10),
+        published: Published::Files(official::CIFAR_10.releases[0].files),
     },
     Format {
         name: "CIFAR-100",
@@ -46,6 +59,15 @@ pub(super) const FORMATS: [Format; 8] = [
         holds: |files| cifar::CIFAR_100.members().any(|name| files.has(name)),
         limit: |name| cifar::CIFAR_100.limit(name),
         open: |files, _| cifar::open(files, &cifar::CIFAR_100),
+        published: Published::Files(official::CIFAR_100.releases[0].files),
+    },
+    Format {
+        name: "STL-10",
+        looked_for: "STL-10 (train_X.bin, train_y.bin, test_X.bin and test_y.bin)",
+        holds: |files| stl::MEMBERS.iter().any(|name| files.has(name)),
+        limit: stl::limit,
+        open: |files, _| stl::open(files),
+        published: Published::Files(official::STL_10.releases[0].files),
     },
     Format {
         name: "CIFAR-10, Python version",
@@ -53,6 +75,7 @@ pub(super) const FORMATS: [Format; 8] = [
         holds: |files| cifar_python::CIFAR_10.members().any(|name| files.has(name)),
         limit: |name| cifar_python::CIFAR_10.limit(name),
         open: |files, _| cifar_python::open(files, &cifar_python::CIFAR_10),
+        published: Published::Files(official::CIFAR_10.releases[1].files),
     },
     Format {
         name: "CIFAR-100, Python version",
@@ -60,6 +83,7 @@ pub(super) const FORMATS: [Format; 8] = [
         holds: |files| cifar_python::CIFAR_100.members().any(|name| files.has(name)),
         limit: |name| cifar_python::CIFAR_100.limit(name),
         open: |files, _| cifar_python::open(files, &cifar_python::CIFAR_100),
+        published: Published::Files(official::CIFAR_100.releases[1].files),
     },
     Format {
         name: "ImageNet at 32x32",
@@ -67,6 +91,7 @@ pub(super) const FORMATS: [Format; 8] = [
         holds: imagenet32::holds,
         limit: imagenet32::limit,
         open: |files, _| imagenet32::open(files),
+        published: Published::Files(&[]),
     },
     Format {
         name: "numpy arrays",
@@ -74,6 +99,7 @@ pub(super) const FORMATS: [Format; 8] = [
         holds: arrays::holds,
         limit: arrays::limit,
         open: |files, _| arrays::open(files),
+        published: Published::Files(&[]),
     },
     Format {
         name: "pictures",
@@ -81,6 +107,7 @@ pub(super) const FORMATS: [Format; 8] = [
         holds: pictures::holds,
         limit: pictures::limit,
         open: |files, options| pictures::open(files, options.image_size),
+        published: Published::Files(&[]),
     },
 ];
 
@@ -121,7 +148,7 @@ fn is_archive(name: &str) -> bool {
 }
 
 /// Finds the one data set among `files`, if there is any.
-fn search(files: &Files) -> Result<Option<Found>> {
+pub(super) fn search(files: &Files) -> Result<Option<Found>> {
     let mut found: Vec<Found> = Vec::new();
     for format in &FORMATS {
         if (format.holds)(files) {
@@ -173,6 +200,7 @@ mod tests {
             ("cifar-10-batches-bin/test_batch.bin", "CIFAR-10", "cifar-10-batches-bin"),
             ("test.bin", "CIFAR-100", ""),
             ("cifar-100-binary/train.bin", "CIFAR-100", "cifar-100-binary"),
+            ("test_y.bin", "STL-10", ""),
             ("cifar-10-batches-py/data_batch_2", "CIFAR-10, Python version", "cifar-10-batches-py"),
             ("test", "CIFAR-100, Python version", ""),
             ("val_data", "ImageNet at 32x32", ""),

@@ -66,7 +66,7 @@ pub(super) fn open(files: &Files) -> Result<Dataset> {
         from_zero(files, train.iter_mut().chain([&mut test]).map(|part| &mut part.labels).collect())?;
     }
     Ok(Dataset {
-        name: "imagenet-32".to_owned(),
+        name: "imagenet32".to_owned(),
         train: Images::join(train, SHAPE.pixels()),
         test: Images::join(vec![test], SHAPE.pixels()),
         shape: SHAPE,
@@ -179,7 +179,7 @@ mod tests {
 
     fn check(path: &Path) {
         let set = open_spec(&DataSpec::Folder(path.into())).unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!((set.name.as_str(), set.train.len(), set.test.len()), ("imagenet-32", 20, 3));
+        assert_eq!((set.name.as_str(), set.train.len(), set.test.len()), ("imagenet32", 20, 3));
         assert_eq!((set.shape, set.class_names.len(), set.class_names[999].as_str()), (SHAPE, 1000, "999"));
         assert_eq!((set.train.label(0), set.train.label(18), set.train.label(19)), (0, 9, 999));
         assert_eq!(set.test.labels(), [0, 1, 2]);
@@ -264,7 +264,9 @@ mod tests {
         write(dir.path(), &val);
         std::fs::remove_file(dir.path().join("train_data_batch_7.npz")).unwrap();
         assert!(refusal(open_spec(&DataSpec::Folder(dir.path().into()))).contains("train_data_batch_7: is missing"));
-        for (labels, why) in [([0, 5], "label 0 for image 0, at byte 128, which is not in 1 to 1000"), ([1, 1001], "label 1001")] {
+        for (labels, why) in
+            [([0, 5], "label 0 for image 0, at byte 128, which is not in 1 to 1000"), ([1, 1001], "label 1001")]
+        {
             std::fs::write(dir.path().join("train_data_batch_7.npz"), npz(9, &labels, &[3072], false)).unwrap();
             let message = refusal(open_spec(&DataSpec::Folder(dir.path().into())));
             assert!(message.contains("train_data_batch_7.npz/labels.npy: array \"labels\" holds"), "{message}");

@@ -7,7 +7,7 @@
 //! ([`loader`]) and from where ([`augment`]). 28x28 sets stay 28x28 here.
 //!
 //! `files.rs` lists the files of a folder or archive, `folder.rs` tells the format from their names, and one file
-//! per format (`idx.rs`, `cifar.rs`) reads it strictly: every bad input is an [`Error::Data`](crate::Error::Data)
+//! per format (`idx.rs`, `cifar.rs`, `stl.rs`) reads it strictly: every bad input is an [`Error::Data`](crate::Error::Data)
 //! that names file, byte and remedy.
 
 use std::path::PathBuf;
@@ -31,18 +31,21 @@ mod names;
 mod npy;
 mod npz;
 mod numpy;
-mod official;
+mod off;
+pub mod official;
 mod pickle;
 mod pictures;
 mod resize;
 pub mod split;
 pub mod stats;
+mod stl;
 mod tar;
 #[cfg(test)]
 mod testarrays;
 #[cfg(test)]
 mod testdata;
 pub mod verify;
+mod voxels;
 mod zip;
 
 pub use augment::{Augment, AugmentKind, Placement};
@@ -80,7 +83,7 @@ impl std::fmt::Display for DataSpec {
 /// A labelled training set and a test set of equal image shape.
 #[derive(Debug)]
 pub struct Dataset {
-    /// `fashion-mnist-12k`, `fashion-mnist`, `mnist`, `cifar-10`, `cifar-100`, or `idx` for IDX
+    /// `fashion-mnist-12k`, `fashion-mnist`, `mnist`, `cifar-10`, `cifar-100`, `stl-10`, or `idx` for IDX
     /// files that are none of these.
     pub name: String,
     /// Images to train and validate on.

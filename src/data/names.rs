@@ -1,4 +1,4 @@
-//! Names of classes, for reports. The CIFAR lists are those of the data sets' own text files, which
+//! Names of classes, for reports. The CIFAR and STL-10 lists are those of the data sets' own text files, which
 //! take precedence when they lie beside the images.
 
 use std::path::Path;
@@ -16,6 +16,10 @@ pub(super) const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "
 /// CIFAR-10, in label order.
 pub(super) const CIFAR_10: [&str; 10] =
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
+
+/// STL-10, in label order.
+pub(super) const STL_10: [&str; 10] =
+    ["airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck"];
 
 /// Fine labels of CIFAR-100, alphabetical and so in label order.
 #[rustfmt::skip]
@@ -68,8 +72,8 @@ mod tests {
     use crate::data::testdata::refusal;
 
     #[test]
-    fn cifar_names_are_in_alphabetical_and_so_in_label_order() {
-        assert!(CIFAR_10.is_sorted());
+    fn names_are_in_alphabetical_and_so_in_label_order() {
+        assert!(CIFAR_10.is_sorted() && STL_10.is_sorted());
         assert!(CIFAR_100.windows(2).all(|pair| pair[0] < pair[1]));
     }
 

@@ -73,6 +73,21 @@ pub(super) fn cifar_records(first: usize, count: usize, fine: bool) -> Vec<u8> {
     bytes
 }
 
+/// The files of STL-10 with this many images: `train_X.bin`, `train_y.bin`, `test_X.bin`, `test_y.bin` and
+/// `fold_indices.txt`, whose fold f of n is the fifth of the images that ends with image n (f + 1) / 10, in a circle.
+pub(super) fn stl(train: usize, test: usize) -> Vec<(&'static str, Vec<u8>)> {
+    let images = |count: usize| (0..count).flat_map(|i| (0..27_648).map(move |p| pixel(i, p))).collect();
+    let labels = |count: usize| (0..count).map(|i| 1 + (i % 10) as u8).collect();
+    let line = |f: usize| {
+        let end = train * (f + 1) / 10;
+        let numbers = (end + train - train / 5..end + train).map(|i| (i % train).to_string());
+        numbers.collect::<Vec<_>>().join(" ") + "\n"
+    };
+    let folds: String = (0..10).map(line).collect();
+    let names = ["train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin", "fold_indices.txt"];
+    names.into_iter().zip([images(train), labels(train), images(test), labels(test), folds.into_bytes()]).collect()
+}
+
 /// A tar of these members, in the ustar format.
 pub(super) fn tar<N: AsRef<str>, B: AsRef<[u8]>>(members: &[(N, B)]) -> Vec<u8> {
     let mut bytes = Vec::new();
