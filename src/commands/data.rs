@@ -17,6 +17,7 @@ pub fn run(global: &GlobalArgs, args: &DataArgs) -> Result<()> {
     match &args.command {
         DataCommand::Verify { folder } => verify(global, folder),
         DataCommand::Stats { data } => stats(global, &DataSpec::parse(data)),
+        DataCommand::Fetch(args) => super::fetch::run(global, args),
     }
 }
 

@@ -17,12 +17,15 @@ pub mod augment;
 mod bytes;
 mod cifar;
 pub mod embedded;
+pub mod fetch;
 mod folder;
+mod http;
 mod idx;
 mod images;
 pub mod loader;
 mod names;
 mod official;
+pub mod sources;
 pub mod split;
 pub mod stats;
 #[cfg(test)]

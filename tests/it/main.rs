@@ -10,6 +10,7 @@ mod cli;
 mod cuda;
 #[cfg(target_os = "linux")] // the emulator is an ELF library
 mod emulator;
+mod fetch;
 mod golden;
 #[cfg(unix)] // signals, kill and bash
 mod interrupt;
