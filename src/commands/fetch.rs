@@ -4,8 +4,8 @@
 
 use super::output::{grouped, print_result};
 use crate::cli::{FetchArgs, GlobalArgs};
-use crate::data::fetch::{Event, Outcome, Patience, fetch};
-use crate::data::sources::{SOURCES, Source};
+use crate::data::fetch::{Event, Outcome, Patience, RemoteFile, fetch};
+use crate::data::official::{Download, SETS, Set};
 use crate::error::{Error, Result};
 use crate::report::{Align, Progress, Style, say, table};
 use serde_json::json;
@@ -17,31 +17,37 @@ use std::path::{Path, PathBuf};
 /// [`Error::Config`] for an unknown set or address; [`Error::Data`] when what was found is not the
 /// official file; [`Error::Run`] when the network fails; [`Error::Io`].
 pub fn run(global: &GlobalArgs, args: &FetchArgs) -> Result<()> {
-    let source = Source::find(&args.name).ok_or_else(|| unknown(&args.name))?;
-    let base = args.from.as_deref().unwrap_or(source.url);
-    if !base.starts_with("http://") && !base.starts_with("https://") {
+    let (set, downloads) = find(&args.name)?;
+    if let Some(base) = args.from.as_ref().filter(|base| !base.starts_with("http://") && !base.starts_with("https://"))
+    {
         let message = format!("{base:?} is no address; name a folder of a server, as https://HOST/FOLDER/");
         return Err(Error::config("--from", message));
     }
-    let dir = args.to.clone().unwrap_or_else(|| Path::new("data").join(source.name));
+    let dir = args.to.clone().unwrap_or_else(|| Path::new("data").join(set.name));
     let style = Style::detect(global.quiet);
+    let files: Vec<RemoteFile> = downloads.iter().filter_map(RemoteFile::of).collect();
     if style != Style::Quiet {
-        let megabytes = source.bytes().div_ceil(1_000_000);
-        say(&format!("{}: {megabytes} MB into {} (terms: {})", source.name, dir.display(), source.terms));
+        let megabytes = files.iter().map(|file| file.bytes).sum::<u64>().div_ceil(1_000_000);
+        say(&format!("{}: {megabytes} MB into {} (terms: {})", set.name, dir.display(), set.licence));
     }
     let mut outcomes = Vec::new();
-    for file in source.files {
-        let url = address(base, file.name);
+    for (file, download) in files.iter().zip(downloads) {
+        let url = args.from.as_ref().map_or(download.url.into(), |base| address(base, file.name));
         let mut watch = Watch::new(style, file.name, file.bytes);
         outcomes.push(fetch(file, &url, &dir, Patience::default(), &mut |event| watch.on(event))?);
         watch.end();
     }
-    report(global, source, &dir, &outcomes)
+    report(global, set.name, &dir, &files, &outcomes)
 }
 
-fn unknown(name: &str) -> Error {
-    let names: Vec<&str> = SOURCES.iter().map(|source| source.name).collect();
-    Error::config("NAME", format!("there is no data set {name:?} to fetch; choose from {}", names.join(", ")))
+/// The set called `name`, and what to download of it: the form of it that is to be preferred.
+fn find(name: &str) -> Result<(&'static Set, &'static [Download])> {
+    let all = || SETS.into_iter().filter_map(|set| Some((set, set.releases.first()?.downloads)));
+    let mut fetchable = all().filter(|(_, downloads)| !downloads.is_empty());
+    fetchable.clone().find(|(set, _)| set.name == name).ok_or_else(|| {
+        let names: Vec<&str> = fetchable.by_ref().map(|(set, _)| set.name).collect();
+        Error::config("NAME", format!("there is no data set {name:?} to fetch; choose from {}", names.join(", ")))
+    })
 }
 
 /// The address of the file `name` at `base`, which is a folder or the address itself.
@@ -53,28 +59,28 @@ fn address(base: &str, name: &str) -> String {
 }
 
 /// What to name after `--data`: the archive, or the folder of several files.
-fn usable(source: &Source, dir: &Path) -> PathBuf {
-    match source.files {
+fn usable(files: &[RemoteFile], dir: &Path) -> PathBuf {
+    match files {
         [archive] => dir.join(archive.name),
         _ => dir.to_path_buf(),
     }
 }
 
-fn report(global: &GlobalArgs, source: &Source, dir: &Path, outcomes: &[Outcome]) -> Result<()> {
+fn report(global: &GlobalArgs, name: &str, dir: &Path, files: &[RemoteFile], outcomes: &[Outcome]) -> Result<()> {
     let word = |outcome: &Outcome| match outcome {
         Outcome::Present => "was there",
         Outcome::Fetched => "fetched",
     };
-    let data = usable(source, dir).display().to_string();
-    let (mut rows, mut files) = (Vec::new(), Vec::new());
-    for (file, outcome) in source.files.iter().zip(outcomes) {
+    let data = usable(files, dir).display().to_string();
+    let (mut rows, mut records) = (Vec::new(), Vec::new());
+    for (file, outcome) in files.iter().zip(outcomes) {
         let path = dir.join(file.name).display().to_string();
-        files.push(json!({ "file": path, "bytes": file.bytes, "outcome": word(outcome) }));
+        records.push(json!({ "file": path, "bytes": file.bytes, "outcome": word(outcome) }));
         rows.push([path, grouped(file.bytes), word(outcome).to_string()]);
     }
     let text = table(&[Align::Left, Align::Right, Align::Left], &rows);
-    let text = format!("{text}\nsize and SHA-256 are the official ones; use it with --data {data}\n");
-    print_result(global, &json!({ "name": source.name, "files": files, "data": data }), &text)
+    let text = format!("{text}\nsizes and digests are the official ones; use it with --data {data}\n");
+    print_result(global, &json!({ "name": name, "files": records, "data": data }), &text)
 }
 
 /// Progress of one file, in kB.
@@ -143,7 +149,10 @@ mod tests {
 
     #[test]
     fn an_archive_is_used_as_it_is_and_several_files_by_their_folder() {
-        let usable = |name| usable(Source::find(name).unwrap(), Path::new("d"));
+        let usable = |name| {
+            let files: Vec<RemoteFile> = find(name).unwrap().1.iter().filter_map(RemoteFile::of).collect();
+            usable(&files, Path::new("d"))
+        };
         assert_eq!(usable("cifar-10"), Path::new("d/cifar-10-binary.tar.gz"));
         assert_eq!(usable("mnist"), Path::new("d"));
     }

@@ -1,7 +1,7 @@
 //! Downloads the official files of a set: resumable, never past the official size, checked.
 //!
 //! A file is written as `NAME.part`, locked against a second download, and gets its name only
-//! when size and SHA-256 are the official ones, so a file under its own name is a good one. What is
+//! when size and digest are the official ones, so a file under its own name is a good one. What is
 //! in the part is hashed before the download goes on behind it. Connections that break are tried
 //! again with growing waits, as long as something arrives; a part with a wrong digest is deleted.
 
@@ -10,14 +10,34 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use flate2::write::MultiGzDecoder;
-use sha2::{Digest, Sha256};
+use md5::Md5;
+use sha1::Sha1;
+use sha2::Sha256;
+use sha2::digest::{Digest, DynDigest};
 
 use crate::data::bytes::open_regular;
 use crate::data::http::{Answer, Client, Failure};
-use crate::data::official::hex;
-use crate::data::sources::{Contents, RemoteFile};
+use crate::data::official::{DigestKind, Download, hex};
 use crate::error::{Error, Result};
+
+/// An official file to be had.
+#[derive(Clone, Copy, Debug)]
+pub struct RemoteFile {
+    /// Its name, there and here.
+    pub name: &'static str,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Its digest in lower-case hexadecimal.
+    pub digest: (DigestKind, &'static str),
+}
+
+impl RemoteFile {
+    /// What is published about a download, if that is enough to check it.
+    pub fn of(download: &Download) -> Option<Self> {
+        let file = &download.file;
+        Some(Self { name: file.name, bytes: file.bytes?, digest: file.digest? })
+    }
+}
 
 /// How long to wait for a server, and how often.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +104,7 @@ pub fn fetch(
     watch(Event::At(part.len));
     let outcome = download(&mut part, url, patience, watch);
     if part.len == 0 {
-        part.delete();
+        remove(&part.path);
     }
     outcome?;
     part.finish(url, &target)?;
@@ -98,9 +118,9 @@ fn difference(path: &Path, file: &RemoteFile) -> Result<Option<String>> {
     if bytes != file.bytes {
         return Ok(Some(format!("it has {bytes} bytes, not {}", file.bytes)));
     }
-    let mut hash = Hash::new(file.of);
+    let mut hash = Hash::new(file.digest.0);
     hash.read(&mut input, path)?;
-    Ok(hash.difference(file))
+    Ok(hash.difference(file.digest))
 }
 
 /// Requests until `part` is complete.
@@ -169,7 +189,7 @@ impl<'a> Part<'a> {
             // Where a file system has no locks, two downloads at once end in a wrong digest.
             Err(TryLockError::Error(_)) => {}
         }
-        let mut part = Self { path, output, file, len: 0, hash: Hash::new(file.of) };
+        let mut part = Self { path, output, file, len: 0, hash: Hash::new(file.digest.0) };
         let found = part.output.metadata().map_err(Error::io("read the size of", &part.path))?.len();
         if found > file.bytes {
             part.restart()?;
@@ -183,7 +203,7 @@ impl<'a> Part<'a> {
     fn restart(&mut self) -> Result<()> {
         let emptied = self.output.set_len(0).and_then(|()| self.output.seek(SeekFrom::Start(0)));
         emptied.map_err(Error::io("empty", &self.path))?;
-        (self.len, self.hash) = (0, Hash::new(self.file.of));
+        (self.len, self.hash) = (0, Hash::new(self.file.digest.0));
         Ok(())
     }
 
@@ -210,61 +230,45 @@ impl<'a> Part<'a> {
                 Err(error) => return Ok(Some(error.to_string())),
             };
             if count as u64 > self.file.bytes - self.len {
-                self.delete();
+                remove(&self.path);
                 let message = format!("the server sends more than the {} bytes of the official file", self.file.bytes);
                 return Err(Error::data(url, format!("{message}; {ELSEWHERE}")));
             }
             self.output.write_all(&buffer[..count]).map_err(Error::io("write", &self.path))?;
-            self.hash.update(&buffer[..count]);
+            self.hash.0.update(&buffer[..count]);
             self.len += count as u64;
             watch(Event::At(self.len));
         }
     }
 
     /// Gives the complete file its name, if it is the official one; deletes it if not.
-    fn finish(mut self, url: &str, target: &Path) -> Result<()> {
-        let hash = std::mem::replace(&mut self.hash, Hash::Broken);
-        if let Some(why) = hash.difference(self.file) {
-            self.delete();
+    fn finish(self, url: &str, target: &Path) -> Result<()> {
+        let Self { path, output, file, hash, .. } = self;
+        if let Some(why) = hash.difference(file.digest) {
+            remove(&path);
             let message = format!("{why}; the download was deleted, start the command again, or {ELSEWHERE}");
             return Err(Error::data(url, message));
         }
-        self.output.sync_all().map_err(Error::io("write", &self.path))?;
-        std::fs::rename(&self.path, target).map_err(Error::io("rename to its final name", &self.path))
+        output.sync_all().map_err(Error::io("write", &path))?;
+        std::fs::rename(&path, target).map_err(Error::io("rename to its final name", &path))
     }
+}
 
-    fn delete(&self) {
-        // The reason for it is the error to report.
-        let _ = std::fs::remove_file(&self.path);
-    }
+/// Deletes a part that is of no use; the reason for that is the error to report.
+fn remove(path: &Path) {
+    let _ = std::fs::remove_file(path);
 }
 
 /// The digest of a file that arrives piece by piece.
-enum Hash {
-    AsIs(Sha256),
-    Gunzipped(MultiGzDecoder<Sha256>),
-    /// The gzip stream is none.
-    Broken,
-}
+struct Hash(Box<dyn DynDigest>);
 
 impl Hash {
-    fn new(of: Contents) -> Self {
-        match of {
-            Contents::AsIs => Self::AsIs(Sha256::new()),
-            Contents::Gunzipped => Self::Gunzipped(MultiGzDecoder::new(Sha256::new())),
-        }
-    }
-
-    fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::AsIs(hash) => hash.update(bytes),
-            Self::Gunzipped(stream) => {
-                if stream.write_all(bytes).is_err() {
-                    *self = Self::Broken;
-                }
-            }
-            Self::Broken => {}
-        }
+    fn new(kind: DigestKind) -> Self {
+        Self(match kind {
+            DigestKind::Md5 => Box::new(Md5::new()),
+            DigestKind::Sha1 => Box::new(Sha1::new()),
+            DigestKind::Sha256 => Box::new(Sha256::new()),
+        })
     }
 
     /// Takes everything in `from`, the file at `path`; gives the number of bytes.
@@ -274,7 +278,7 @@ impl Hash {
             match from.read(&mut buffer) {
                 Ok(0) => return Ok(len),
                 Ok(count) => {
-                    self.update(&buffer[..count]);
+                    self.0.update(&buffer[..count]);
                     len += count as u64;
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
@@ -283,17 +287,22 @@ impl Hash {
         }
     }
 
-    /// How it differs from the digest of the official `file`, if it does.
-    fn difference(self, file: &RemoteFile) -> Option<String> {
-        let digest = match self {
-            Self::AsIs(hash) => hash,
-            Self::Gunzipped(stream) => match stream.finish() {
-                Ok(hash) => hash,
-                Err(error) => return Some(format!("its gzip stream is broken ({error})")),
-            },
-            Self::Broken => return Some("its gzip stream is broken".into()),
-        };
-        let digest = hex(&digest.finalize());
-        (digest != file.sha256).then(|| format!("its SHA-256 is {digest}, that of the official file {}", file.sha256))
+    /// How it differs from the `official` digest, if it does.
+    fn difference(self, (kind, official): (DigestKind, &str)) -> Option<String> {
+        let digest = hex(&self.0.finalize());
+        (digest != official).then(|| format!("its {kind:?} is {digest}, that of the official file {official}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::official::SETS;
+
+    #[test]
+    fn all_that_is_to_download_can_be_checked() {
+        for download in SETS.iter().flat_map(|set| set.releases).flat_map(|release| release.downloads) {
+            assert!(RemoteFile::of(download).is_some(), "{}", download.url);
+        }
     }
 }

@@ -1,13 +1,14 @@
 //! Data sets: pixels as u8, labels as numbers, nothing converted.
 //!
-//! [`open`] finds out what a folder holds (IDX or CIFAR binary files) and gives a [`Dataset`]
+//! [`open`] finds out what a folder or archive holds and gives a [`Dataset`]
 //! whose [`Images`] hand out single images in place: `image(i)` is C·H·W bytes, channel planes
 //! outermost, each row-major. Cropping, flipping, scaling to floats and the C,H,W,N layout are
 //! the business of the op that gathers a batch; this module only says which images
 //! ([`loader`]) and from where ([`augment`]). 28x28 sets stay 28x28 here.
 //!
-//! One file per format: `idx.rs` and `cifar.rs` read strictly, and every bad input is an
-//! [`Error::Data`](crate::Error::Data) that names file, byte and remedy.
+//! `files.rs` lists the files of a folder or archive, `folder.rs` tells the format from their names, and one file
+//! per format (`idx.rs`, `cifar.rs`, `stl.rs`) reads it strictly: every bad input is an [`Error::Data`](crate::Error::Data)
+//! that names file, byte and remedy.
 
 use std::path::PathBuf;
 
@@ -18,19 +19,22 @@ mod bytes;
 mod cifar;
 pub mod embedded;
 pub mod fetch;
+mod files;
 mod folder;
 mod http;
 mod idx;
 mod images;
 pub mod loader;
 mod names;
-mod official;
-pub mod sources;
+pub mod official;
 pub mod split;
 pub mod stats;
+mod stl;
+mod tar;
 #[cfg(test)]
 mod testdata;
 pub mod verify;
+mod zip;
 
 pub use augment::{Augment, AugmentKind, Placement};
 pub use images::{ImageShape, Images};
@@ -44,12 +48,12 @@ pub use verify::{FileReport, Verdict, verify};
 pub enum DataSpec {
     /// The 12,000 Fashion-MNIST images inside the binary.
     Embedded,
-    /// A folder of the user's; what it holds is told from its files.
+    /// A folder or archive of the user's; what it holds is told from its files.
     Folder(PathBuf),
 }
 
 impl DataSpec {
-    /// `embedded` is the embedded set, anything else is a folder (`./embedded` for one of that name).
+    /// `embedded` is the embedded set, anything else is a folder or archive (`./embedded` for one of that name).
     pub fn parse(text: &str) -> Self {
         if text == "embedded" { Self::Embedded } else { Self::Folder(text.into()) }
     }
@@ -67,7 +71,7 @@ impl std::fmt::Display for DataSpec {
 /// A labelled training set and a test set of equal image shape.
 #[derive(Debug)]
 pub struct Dataset {
-    /// `fashion-mnist-12k`, `fashion-mnist`, `mnist`, `cifar-10`, `cifar-100`, or `idx` for IDX
+    /// `fashion-mnist-12k`, `fashion-mnist`, `mnist`, `cifar-10`, `cifar-100`, `stl-10`, or `idx` for IDX
     /// files that are none of these.
     pub name: String,
     /// Images to train and validate on.
@@ -84,21 +88,32 @@ pub struct Dataset {
     pub class_names: Vec<String>,
 }
 
-/// Opens a data set; decompresses gzipped files, maps the others into memory.
+/// How a data set is read where its files leave a choice.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Height and width in pixels that pictures are brought to; none leaves them as they are.
+    pub image_size: Option<usize>,
+}
+
+/// Opens a data set with default [`Options`].
 ///
 /// # Errors
-/// `Data` when the folder or one of its files is missing or not what it claims to be (exit
-/// status 3), `Io` when the operating system refuses to read one.
+/// Those of [`open_with`].
 pub fn open(spec: &DataSpec) -> Result<Dataset> {
+    open_with(spec, Options::default())
+}
+
+/// Opens a data set; decompresses what is packed, maps other files into memory.
+///
+/// # Errors
+/// `Data` when the folder or archive or one of its files is missing or not what it claims to be (exit
+/// status 3), `Io` when the operating system refuses to read one.
+pub fn open_with(spec: &DataSpec, options: Options) -> Result<Dataset> {
     match spec {
         DataSpec::Embedded => embedded::open(),
         DataSpec::Folder(path) => {
             let found = folder::detect(path)?;
-            match found.format {
-                folder::Format::Idx => idx::open(&found.dir),
-                folder::Format::Cifar10 => cifar::open(&found.dir, &cifar::CIFAR_10),
-                folder::Format::Cifar100 => cifar::open(&found.dir, &cifar::CIFAR_100),
-            }
+            (found.format.open)(&found.files, options)
         }
     }
 }
