@@ -83,13 +83,14 @@ const MISTAKES: &[Mistake] = &[
     plant("adam.cu", "adam:twenty steps", "(m.at[j] / c1)", "m.at[j]"), // bias correction
     plant("add.cu", "add:only one", "y.at[j] += b.at[j]", "y.at[j] += b.at[0]"), // one of each vector
     plant("add.cu", "add:channels", "aligned16(p.a, p.b, p.y)", "true"), // vectors at any address
-    plant("avg_pool.cu", "avg_pool:halves", "(p.add ? gx[window[j]] : 0.f) + g", "g"),
+    plant("avg_pool.cu", "avg_pool:halves", "(p.add ? gx[w.at[j]] : 0.f) + g", "g"),
     plant("batch_gather.cu", "batch_gather:of the size", "window[2] ? p.columns - 1 - q : q", "q"), // mirrored
     plant("batch_gather.cu", "batch_gather:of the size", "h < p.image_rows", "h <= p.image_rows"),
     plant("batchnorm.cu", "batchnorm:training moves", "max(p.plane - 1, 1)", "p.plane"),
     plant("batchnorm.cu", "batchnorm:training normalises", "dot / float(p.plane) * rstd", "dot / float(p.plane)"),
     plant("cross_entropy.cu", "cross_entropy:the loss", "k == label ?", "k == label + 1 ?"),
-    plant("cross_entropy.cu", "cross_entropy:ties", "logit(k) > most", "logit(k) >= most"),
+    plant("cross_entropy.cu", "cross_entropy:ties", "k < label", "k <= label - 2"),
+    plant("cross_entropy.cu", "cross_entropy:five", "rank >= 5", "rank > 5"),
     plant("elementwise.cu", "concat:views follow", "if (p.add)", "if (false)"),
     plant("elementwise.cu", "pointwise:relu", "? 1.f : p.slope", "? p.slope : 1.f"),
     plant("gather_filters.cu", "gather_filters:units", "[middle].start <= i", "[middle].start < i"),
@@ -98,6 +99,9 @@ const MISTAKES: &[Mistake] = &[
     plant("linear.cu", "linear:multiplies", "= sum;\n  __syncthreads();", "= sum;"),
     plant("linear.cu", "linear:the first columns", "p.w + size_t(k) * p.stored", "p.w + size_t(k) * p.channels"),
     plant("sgd.cu", "sgd:a loss", "if (isfinite(*p.loss))", ""),
+    plant("volume_gather.cu", "volume_gather:rolls", "at < extent ? at : at - extent", "at < extent ? at : 0"),
+    plant("volume_gather.cu", "volume_gather:rows and", "window[3] != 0", "window[4] != 0"), // the other axis
+    plant("volume_gather.cu", "volume_gather:views", ">> (bit % 8)", ">> (7 - bit % 8)"), // from the highest bit on
     plant("weightnorm.cu", "weightnorm:filters longer", "= blockIdx.y * 256 + threadIdx.x", "= threadIdx.x"),
 ];
 
