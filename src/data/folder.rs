@@ -171,6 +171,14 @@ fn nothing_found(files: &Files) -> String {
     message
 }
 
+/// Opens an archive of any kind and reads the data set in it.
+pub(super) fn check(bytes: &[u8]) -> Result<()> {
+    let path = Path::new("archive");
+    let files = Files::archive(path, bytes.to_vec().into())?;
+    let found = search(&files)?.ok_or_else(|| Error::data(path, nothing_found(&files)))?;
+    (found.format.open)(&found.files, Options::default()).map(drop)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

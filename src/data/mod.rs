@@ -34,6 +34,7 @@ mod npz;
 mod numpy;
 mod off;
 pub mod official;
+pub mod parsers;
 mod pickle;
 pub mod split;
 pub mod stats;
