@@ -16,6 +16,7 @@ mod golden;
 mod interrupt;
 #[cfg(target_os = "linux")]
 mod mutants;
+mod parsers;
 #[cfg(unix)] // g++ and shared libraries
 mod profile;
 mod run;
