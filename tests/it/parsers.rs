@@ -201,3 +201,12 @@ fn memory_is_counted() {
     let rude = |_: &[u8]| Err(Error::data("x", "two\nlines"));
     assert!(judge(&Parser { name: "rude", check: rude, expansion: 1 }, &[0]).is_err());
 }
+
+#[test]
+fn every_parser_has_a_fuzz_target() {
+    let targets = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/Cargo.toml")).unwrap();
+    for parser in all() {
+        assert!(targets.contains(&format!("[[bin]]\nname = \"{}\"\n", parser.name)), "{}", parser.name);
+    }
+    assert_eq!(targets.matches("[[bin]]").count(), all().count(), "a target without a parser");
+}
