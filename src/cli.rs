@@ -237,14 +237,16 @@ pub struct DataArgs {
 /// The `data` commands.
 #[derive(Clone, Debug, Subcommand)]
 pub enum DataCommand {
-    /// Compare the files of a folder with the official sizes and digests
+    /// Data sets that are known by name: what they hold, and what to download
+    List,
+    /// Compare the files of a data set with the official sizes and digests
     Verify {
-        /// Folder of IDX or CIFAR files
-        folder: PathBuf,
+        /// Folder of the data set, or an archive as downloaded
+        path: PathBuf,
     },
     /// Images, classes, mean and standard deviation
     Stats {
-        /// `embedded` or a folder of IDX or CIFAR files
+        /// `embedded`, a folder, an archive as downloaded, or an .npz file
         #[arg(default_value = "embedded")]
         data: String,
     },

@@ -8,7 +8,7 @@
 //! Nothing is written, links in archives are not followed, and members called `../x` make an archive unreadable.
 //! In a folder, links to files count as files and links to folders are left out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -110,9 +110,22 @@ impl Files {
         below.map_while(|(name, _)| name.strip_prefix(self.prefix.as_str()))
     }
 
-    /// The folders at the top, sorted.
-    pub fn folders(&self) -> BTreeSet<&str> {
-        self.names().filter_map(|name| Some(name.split_once('/')?.0)).collect()
+    /// The folders at the top, each once.
+    pub fn folders(&self) -> Vec<&str> {
+        let mut folders = Vec::new();
+        let mut from = self.prefix.clone();
+        while let Some((name, _)) = self.whole.places.range(from..).next() {
+            let Some(inside) = name.strip_prefix(self.prefix.as_str()) else { break };
+            // On to the first name that is not in this folder (0 follows on /), or to the next one.
+            from = match inside.split_once('/') {
+                Some((folder, _)) => {
+                    folders.push(folder);
+                    format!("{}{folder}0", self.prefix)
+                }
+                None => format!("{name}\0"),
+            };
+        }
+        folders
     }
 
     /// The files in one of the folders, with names relative to that.

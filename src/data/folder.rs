@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::data::files::Files;
 use crate::data::official::{self, File};
-use crate::data::{Dataset, Options, arrays, cifar, cifar_python, idx, imagenet32, stl};
+use crate::data::{Dataset, Options, arrays, cifar, cifar_python, idx, imagenet32, pictures, stl};
 use crate::error::{Error, Result};
 
 /// How images are laid out in files.
@@ -36,7 +36,7 @@ pub(super) enum Published {
 }
 
 /// All that can be read.
-pub(super) const FORMATS: [Format; 8] = [
+pub(super) const FORMATS: [Format; 9] = [
     Format {
         name: "IDX",
         looked_for: "MNIST or Fashion-MNIST (train-images-idx3-ubyte[.gz] and its three companions)",
@@ -99,6 +99,14 @@ pub(super) const FORMATS: [Format; 8] = [
         holds: arrays::holds,
         limit: arrays::limit,
         open: |files, _| arrays::open(files),
+        published: Published::Files(&[]),
+    },
+    Format {
+        name: "pictures",
+        looked_for: "a folder of PNG or JPEG files for each class (also inside train and test)",
+        holds: pictures::holds,
+        limit: pictures::limit,
+        open: |files, options| pictures::open(files, options.image_size),
         published: Published::Files(&[]),
     },
 ];

@@ -43,7 +43,7 @@ fn folders_and_archives_of_all_kinds_hold_the_same_files() {
     for files in [Files::open(dir.path()).unwrap()].iter().chain(&archives) {
         let names: Vec<&str> = files.names().collect();
         assert_eq!(names, ["set/deep/fine_label_names.txt", "set/test.bin", "set/train.bin"]);
-        assert_eq!(files.folders().into_iter().collect::<Vec<_>>(), ["set"]);
+        assert_eq!(files.folders(), ["set"]);
         assert_eq!((files.find("train.bin"), files.find("fine_label_names.txt")), (Some("set/train.bin"), None));
         let set = files.within("set");
         assert_eq!(set.names().collect::<Vec<_>>(), ["deep/fine_label_names.txt", "test.bin", "train.bin"]);
@@ -55,6 +55,15 @@ fn folders_and_archives_of_all_kinds_hold_the_same_files() {
         assert!(refusal(set.bytes("test.bin", 5)).contains("beyond the limit of 5"));
         assert!(refusal(set.bytes("absent", 5)).contains("set/absent: is missing"));
     }
+}
+
+#[test]
+fn folders_are_listed_once_each_and_files_beside_them_are_none() {
+    let members = ["b/c/d", "a/1", "a/2", "a-b/1", "a0", "a", "b/c/e", "b", "z"].map(|name| (name, b"1"));
+    let files = opened(tar(&members));
+    assert_eq!(files.folders(), ["a-b", "a", "b"]);
+    assert_eq!(files.within("b").folders(), ["c"]);
+    assert!(files.within("b").within("c").folders().is_empty());
 }
 
 #[test]
