@@ -14,22 +14,31 @@ use std::path::PathBuf;
 
 use crate::error::Result;
 
+mod arrays;
 pub mod augment;
 mod bytes;
 mod cifar;
+mod cifar_python;
 pub mod embedded;
 mod files;
 mod folder;
 mod idx;
+mod imagenet32;
 mod images;
 pub mod loader;
 mod names;
+mod npy;
+mod npz;
+mod numpy;
 mod off;
 pub mod official;
+mod pickle;
 pub mod split;
 pub mod stats;
 mod stl;
 mod tar;
+#[cfg(test)]
+mod testarrays;
 #[cfg(test)]
 mod testdata;
 pub mod verify;
