@@ -213,9 +213,15 @@ pub struct ShowArgs {
     /// Height and width of the network's input in pixels
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub image_size: usize,
+    /// Images are volumes: the architecture's 3-D twin
+    #[arg(long)]
+    pub volume: bool,
     /// Number of classes
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub classes: usize,
+    /// Stride of the stem, 1 or 2
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub stem_stride: usize,
     /// Filter size of the stem
     #[arg(long, value_name = "N", default_value_t = 7)]
     pub stem_kernel: usize,

@@ -58,7 +58,7 @@ impl<'a> Setting<'a> {
             args,
             place,
             conv,
-            shape: NetworkShape { image_channels: channels, image_size: args.size, classes, stem_kernel: 7 },
+            shape: NetworkShape::pictures(channels, args.size, classes, 7),
             gather: BatchGather {
                 image: [channels, args.size, args.size],
                 size: [args.size; 2],
@@ -73,7 +73,7 @@ impl<'a> Setting<'a> {
     }
 
     pub fn batch_shape(&self) -> Shape {
-        Shape::new(self.shape.image_channels, self.args.size, self.args.size, self.args.batch)
+        self.shape.batch(self.args.batch)
     }
 
     /// Steps before the first sample: kernels are loaded, on a GPU a graph is captured.

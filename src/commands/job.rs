@@ -188,7 +188,7 @@ impl Job {
 
     /// Shape of a batch of `n` images on the network's input.
     pub fn batch_shape(&self, n: usize) -> Shape {
-        Shape::new(self.shape.image_channels, self.shape.image_size, self.shape.image_size, n)
+        self.shape.batch(n)
     }
 
     /// Shape of the largest evaluation batch, of validation or test images.
@@ -225,6 +225,12 @@ pub fn gather_batch<'a>(images: &'a Images, indices: &[u32]) -> Batch<'a> {
         placements: centred(indices.len()),
         labels: indices.iter().map(|&i| images.label(i as usize)).collect(),
     }
+}
+
+/// What the parameters of a network owe to what surrounds its architecture.
+pub fn surroundings(shape: &NetworkShape) -> serde_json::Value {
+    serde_json::json!({ "classes": shape.classes, "image_channels": shape.image_channels, "volumes": shape.is_volume(),
+        "stem_kernel": shape.stem_kernel, "stem_stride": shape.stem_stride })
 }
 
 /// The directory a command works in: what `--out` says, or what its settings say.
@@ -301,10 +307,9 @@ fn geometry(input: &Input, dataset: &Dataset) -> (BatchGather, NetworkShape) {
         std: single(&statistics.std),
     };
     let shape = NetworkShape {
-        image_channels: image.channels,
-        image_size: size,
-        classes: dataset.class_names.len(),
-        stem_kernel: input.stem_kernel,
+        image_depth: image.depth,
+        stem_stride: input.stem_stride,
+        ..NetworkShape::pictures(image.channels, size, dataset.class_names.len(), input.stem_kernel)
     };
     (gather, shape)
 }

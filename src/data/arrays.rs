@@ -100,7 +100,8 @@ fn labelled(npz: &Npz, x: &str, y: &str) -> Result<(Array, Vec<u16>)> {
     let numbers = labels.labels(0..=u16::MAX)?;
     let count = images.shape.first().copied().unwrap_or(0);
     if count == 0 || count != numbers.len() {
-        let message = format!("holds {} labels where {x:?} holds {count} images; store one label per image", numbers.len());
+        let message =
+            format!("holds {} labels where {x:?} holds {count} images; store one label per image", numbers.len());
         return Err(labels.refuse(message));
     }
     Ok((images, numbers))
@@ -371,7 +372,10 @@ mod tests {
             (vec![("x", x(&[6, 4, 4, 4])), ("y", y.clone())], "the width of volumes must be a multiple of 8"),
             (vec![("x", x(&[6, 0, 4])), ("y", y.clone())], "has shape (6, 0, 4); images must not be empty"),
             (vec![("x", x(&[6, 4, 4])), ("y", y.clone())], "fewer than five images of every class"),
-            (vec![("x", x(&[2, 4, 4])), ("y", labels(&[0, -1]))], "label -1 for image 1, at byte 136, which is not in 0"),
+            (
+                vec![("x", x(&[2, 4, 4])), ("y", labels(&[0, -1]))],
+                "label -1 for image 1, at byte 136, which is not in 0",
+            ),
             (vec![("x", x(&[2, 4, 4])), ("y", labels(&[0, 65536]))], "label 65536 for image 1"),
             (vec![("x", x(&[2, 4, 4])), ("y", labels(&[0, 2]))], "labels up to 2, but none of class 1"),
             (vec![("x", x(&[2, 4, 4])), ("y", labels(&[1, 2]))], "labels up to 2, but none of class 0"),
@@ -381,7 +385,12 @@ mod tests {
         }
         let message = refusal(with_test(x(&[2, 4, 4]), x(&[1, 4, 5])));
         assert!(message.contains("has shape (1, 4, 5), but \"x_train\" has (2, 4, 4)"), "{message}");
-        let unseen = [("x_train", x(&[1, 4, 4])), ("y_train", labels(&[0])), ("x_test", x(&[1, 4, 4])), ("y_test", labels(&[1]))];
+        let unseen = [
+            ("x_train", x(&[1, 4, 4])),
+            ("y_train", labels(&[0])),
+            ("x_test", x(&[1, 4, 4])),
+            ("y_test", labels(&[1])),
+        ];
         let message = refusal(open_npz(&unseen));
         assert!(message.contains("y_test.npy: array \"y_test\" holds label 1 for image 0, of which"), "{message}");
     }

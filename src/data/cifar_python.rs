@@ -210,11 +210,26 @@ mod tests {
         let two = pixels(0, 2);
         let data = |dtype, shape: &[usize], bytes: &[u8]| pickled_array(dtype, shape, false, bytes);
         for (coarse, fine, data, why) in [
-            (&[19, 20], &[0, 1], data("|u1", &[2, 3072], &two), "\"coarse_labels\" label 20 of image 1 is not in 0 to 19"),
-            (&[0, 1], &[100, 1], data("|u1", &[2, 3072], &two), "\"fine_labels\" label 100 of image 0 is not in 0 to 99"),
+            (
+                &[19, 20],
+                &[0, 1],
+                data("|u1", &[2, 3072], &two),
+                "\"coarse_labels\" label 20 of image 1 is not in 0 to 19",
+            ),
+            (
+                &[0, 1],
+                &[100, 1],
+                data("|u1", &[2, 3072], &two),
+                "\"fine_labels\" label 100 of image 0 is not in 0 to 99",
+            ),
             (&[0, 1], &[0, 1], data("|u1", &[1, 3072], &two[..3072]), "holds 1 images where 2 labels are"),
             (&[0, 1], &[0, 1], data("|u1", &[2, 3072], &two[1..]), "of shape (2, 3072) needs 6144 bytes"),
-            (&[0, 1], &[0, 1], data("|u1", &[2, 1024], &two[..2048]), "of shape (2, 1024), elements of 1 bytes, is not"),
+            (
+                &[0, 1],
+                &[0, 1],
+                data("|u1", &[2, 1024], &two[..2048]),
+                "of shape (2, 1024), elements of 1 bytes, is not",
+            ),
             (&[0, 1], &[0, 1], data("<i2", &[1, 3072], &two), "elements of 2 bytes, is not (N, 3072)"),
         ] {
             let dir = tempfile::tempdir().unwrap();

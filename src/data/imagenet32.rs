@@ -264,7 +264,9 @@ mod tests {
         write(dir.path(), &val);
         std::fs::remove_file(dir.path().join("train_data_batch_7.npz")).unwrap();
         assert!(refusal(open_spec(&DataSpec::Folder(dir.path().into()))).contains("train_data_batch_7: is missing"));
-        for (labels, why) in [([0, 5], "label 0 for image 0, at byte 128, which is not in 1 to 1000"), ([1, 1001], "label 1001")] {
+        for (labels, why) in
+            [([0, 5], "label 0 for image 0, at byte 128, which is not in 1 to 1000"), ([1, 1001], "label 1001")]
+        {
             std::fs::write(dir.path().join("train_data_batch_7.npz"), npz(9, &labels, &[3072], false)).unwrap();
             let message = refusal(open_spec(&DataSpec::Folder(dir.path().into())));
             assert!(message.contains("train_data_batch_7.npz/labels.npy: array \"labels\" holds"), "{message}");

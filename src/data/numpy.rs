@@ -183,7 +183,9 @@ impl Array {
                 return Ok(value as u16 - first);
             }
             let byte = self.byte(i);
-            Err(self.refuse(format!("holds label {value} for image {i}, at byte {byte}, which is not in {first} to {last}")))
+            Err(self.refuse(format!(
+                "holds label {value} for image {i}, at byte {byte}, which is not in {first} to {last}"
+            )))
         };
         (0..self.len()).map(label).collect()
     }
@@ -230,9 +232,9 @@ mod tests {
             ("i8", (-7i64).to_le_bytes().into(), -7.0),
             ("f4", 0.25f32.to_le_bytes().into(), 0.25),
             ("f8", (-1e300f64).to_le_bytes().into(), -1e300),
-            ("f2", vec![0x00, 0xc1], -2.5),                    // sign, exponent 16, fraction 256
-            ("f2", vec![0x01, 0x00], 5.960464477539063e-8),    // the least one, 2^-24
-            ("f2", vec![0xff, 0x7b], 65504.0),                 // the largest
+            ("f2", vec![0x00, 0xc1], -2.5), // sign, exponent 16, fraction 256
+            ("f2", vec![0x01, 0x00], 5.960464477539063e-8), // the least one, 2^-24
+            ("f2", vec![0xff, 0x7b], 65504.0), // the largest
             ("f2", vec![0x00, 0xfc], f64::NEG_INFINITY),
         ];
         for (code, bytes, value) in cases {

@@ -31,7 +31,10 @@ impl Pickle {
     /// `Data` when it is damaged or holds anything but numbers, text, lists, dicts and numpy arrays.
     pub fn parse(path: &Path, bytes: Bytes) -> Result<Self> {
         let heap = machine::run(&bytes).map_err(|fault| {
-            let message = format!("at byte {}, {}; download the official file again, or store the arrays with numpy.savez", fault.at, fault.what);
+            let message = format!(
+                "at byte {}, {}; download the official file again, or store the arrays with numpy.savez",
+                fault.at, fault.what
+            );
             Error::data(path, message)
         })?;
         Ok(Self { path: path.to_path_buf(), bytes, heap })
@@ -79,7 +82,8 @@ impl Pickle {
     fn get(&self, key: &str) -> Result<Value> {
         let Value::Object(root) = self.heap.root else { return Err(self.refuse_root()) };
         let Some(Object::Dict(entries)) = self.heap.objects.get(root) else { return Err(self.refuse_root()) };
-        let is_key = |entry: &&(Value, Value)| matches!(entry.0, Value::Text(text) if self.slice(text) == key.as_bytes());
+        let is_key =
+            |entry: &&(Value, Value)| matches!(entry.0, Value::Text(text) if self.slice(text) == key.as_bytes());
         let entry = entries.iter().rev().find(is_key);
         entry.map(|entry| entry.1).ok_or_else(|| self.refuse(key, "is missing"))
     }

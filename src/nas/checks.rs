@@ -29,7 +29,7 @@ const STEPS: usize = 20;
 /// Steps of a training that repeats itself: one as usual, one captured, two replayed.
 const REPEATED: usize = 4;
 const BATCH: usize = 7;
-const SHAPE: NetworkShape = NetworkShape { image_channels: 3, image_size: 8, classes: 5, stem_kernel: 3 };
+const SHAPE: NetworkShape = NetworkShape::pictures(3, 8, 5, 3);
 /// Learning rate: high enough that twenty steps learn something.
 const LR: f32 = 3e-3;
 /// Relative deviations that are still rounding: of what one step computes, and of where twenty lead.

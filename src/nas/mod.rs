@@ -38,4 +38,5 @@ pub mod smash;
 pub mod space;
 pub mod strategy;
 pub mod train;
+pub mod twin;
 pub mod weights;

@@ -73,11 +73,19 @@ pub(super) enum Object {
     List(Vec<Value>),
     Dict(Vec<(Value, Value)>),
     /// A numpy element type: its code, such as `u1`, and its byte order (`|`, `<`, `>`, `=`).
-    Dtype { code: Text, order: Option<Text> },
+    Dtype {
+        code: Text,
+        order: Option<Text>,
+    },
     /// An array that is not filled yet.
     Blank,
     /// A numpy array.
-    Array { dtype: usize, shape: usize, column_major: bool, payload: Text },
+    Array {
+        dtype: usize,
+        shape: usize,
+        column_major: bool,
+        payload: Text,
+    },
 }
 
 /// Everything a pickle made, and the value it stands for.
@@ -465,7 +473,9 @@ impl<'a> Machine<'a> {
                 Object::Dtype { order, .. },
                 &[Value::Int(_), Value::Text(given), Value::None, Value::None, Value::None, ..],
             ) => *order = Some(given),
-            (Object::Dtype { .. }, _) => return Err("an array has records for elements; store plain numbers".to_owned()),
+            (Object::Dtype { .. }, _) => {
+                return Err("an array has records for elements; store plain numbers".to_owned());
+            }
             _ => return Err("a value is given a state that it does not take".to_owned()),
         }
         Ok(())

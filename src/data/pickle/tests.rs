@@ -109,7 +109,10 @@ fn arrays_that_are_not_numbers_in_this_order_are_refused() {
     let message = refuse(pickled_array("<f4", &[1, 2, 2], true, &[0; 16]));
     assert!(message.contains("column by column (Fortran order)"), "{message}");
     let message = refuse(pickled_array("|u1", &[2, 3], false, &[0; 7]));
-    assert!(message.contains("of shape (2, 3) needs 6 bytes from byte") && message.contains("where 7 follow"), "{message}");
+    assert!(
+        message.contains("of shape (2, 3) needs 6 bytes from byte") && message.contains("where 7 follow"),
+        "{message}"
+    );
     let message = refuse(pickled_array("<f8", &[1 << 30, 1 << 30, 1 << 30], false, &[0; 8]));
     assert!(message.contains("needs more than 2^64 bytes"), "{message}");
     assert!(refuse(b"K\x01".to_vec()).contains("\"data\" is no numpy array"));
@@ -153,7 +156,9 @@ fn bombs_are_bounded() {
     assert!(refuse(&repeated(b"(", 5000)).contains("more than 4096 marks are open"));
     let batch = [b"(", &repeated(b"N", 4000)[..], b"e"].concat();
     assert!(refuse(&[b"]", &repeated(&batch, 600)[..]].concat()).contains("holds more than 2097152 values"));
-    assert!(refuse(&[b"N", &repeated(b"\x94", 300_000)[..]].concat()).contains("more than 262144 values are remembered"));
+    assert!(
+        refuse(&[b"N", &repeated(b"\x94", 300_000)[..]].concat()).contains("more than 262144 values are remembered")
+    );
     // A length that the file does not have allocates nothing.
     assert!(refuse(b"\x8e\xff\xff\xff\xff\xff\xff\xff\x7f").contains("is too large"));
     assert!(refuse(b"B\xff\xff\xff\xff").contains("needs 4294967295 more bytes where 0 are left"));
