@@ -33,7 +33,7 @@ pub(super) struct Member {
     pub name: String,
     packed: Bytes,
     /// Bytes unpacked, as the directory says.
-    size: u64,
+    pub size: u64,
     crc: u32,
     method: u16,
     encrypted: bool,
