@@ -72,6 +72,12 @@ pub(super) fn is_file(files: &Files) -> bool {
     names.next().is_some_and(|name| name.ends_with(".voxels")) && names.next().is_none()
 }
 
+/// Makes voxels, in memory, of what is in an archive.
+pub(super) fn check(bytes: &[u8]) -> Result<()> {
+    let files = Files::archive(Path::new("ModelNet.zip"), bytes.to_vec().into())?;
+    convert::in_memory(&Source::of(&files)?, None).map(drop)
+}
+
 /// Where the voxels of `files` are kept: NAME.voxels beside the folder or archive NAME.
 fn beside(files: &Files) -> PathBuf {
     let root = files.root();
