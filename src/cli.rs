@@ -250,6 +250,21 @@ pub enum DataCommand {
         #[arg(default_value = "embedded")]
         data: String,
     },
+    /// Download the official files of a data set and compare them with their digests
+    Fetch(FetchArgs),
+}
+
+/// Arguments of `data fetch`.
+#[derive(Clone, Debug, Args)]
+pub struct FetchArgs {
+    /// mnist, fashion-mnist, cifar-10, cifar-100, stl-10, imagenet32, modelnet10 or modelnet40
+    pub name: String,
+    /// Folder for the files [default: data/NAME]
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    /// Address of a folder with the same files, in place of the official one
+    #[arg(long, value_name = "URL")]
+    pub from: Option<String>,
 }
 
 /// Arguments of `selftest`.

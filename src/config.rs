@@ -224,9 +224,18 @@ impl RunConfig {
     /// # Errors
     /// [`Error::Io`] or [`Error::Data`] with the path.
     pub fn load(path: &Path) -> Result<Self> {
-        let config: Self = read_toml(path)?.try_into().map_err(|e| toml_error(path, &e))?;
+        Self::parse(path, std::fs::read(path).map_err(Error::io("read", path))?)
+    }
+
+    fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self> {
+        let config: Self = parse_toml(path, bytes)?.try_into().map_err(|e| toml_error(path, &e))?;
         config.validate()?;
         Ok(config)
+    }
+
+    /// Are `bytes` the settings of a run?
+    pub(crate) fn check(bytes: &[u8]) -> Result<()> {
+        Self::parse(Path::new("config.toml"), bytes.to_vec()).map(drop)
     }
 
     /// These settings with the flags of `args` applied, or those of `--config` where it is given;
@@ -425,7 +434,10 @@ fn usual_augment(dataset: &Dataset) -> AugmentName {
 }
 
 fn read_toml(path: &Path) -> Result<toml::Table> {
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    parse_toml(path, std::fs::read(path).map_err(Error::io("read", path))?)
+}
+
+fn parse_toml(path: &Path, bytes: Vec<u8>) -> Result<toml::Table> {
     let text = String::from_utf8(bytes).map_err(|_| Error::data(path, "is not text; settings are TOML"))?;
     text.parse().map_err(|e| toml_error(path, &e))
 }

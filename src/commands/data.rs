@@ -19,6 +19,7 @@ pub fn run(global: &GlobalArgs, args: &DataArgs) -> Result<()> {
         DataCommand::List => list(global),
         DataCommand::Verify { path } => verify(global, path),
         DataCommand::Stats { data } => stats(global, &DataSpec::parse(data)),
+        DataCommand::Fetch(args) => super::fetch::run(global, args),
     }
 }
 

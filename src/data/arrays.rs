@@ -108,7 +108,7 @@ fn labelled(npz: &Npz, x: &str, y: &str) -> Result<(Array, Vec<u16>)> {
 }
 
 /// How many classes `labels` has, all of which must occur.
-fn count_classes(array: &Array, labels: &[u16]) -> Result<usize> {
+pub(super) fn count_classes(array: &Array, labels: &[u16]) -> Result<usize> {
     let classes = labels.iter().max().map_or(0, |&label| usize::from(label) + 1);
     let mut seen = vec![false; classes];
     labels.iter().for_each(|&label| seen[usize::from(label)] = true);

@@ -77,7 +77,9 @@ pub(super) fn check(bytes: &[u8]) -> Result<()> {
 }
 
 fn refuse(path: &Path, what: &str) -> Error {
-    Error::data(path, format!("{what}; {AGAIN}"))
+    // Some errors of the decoders have several lines.
+    let what: Vec<&str> = what.split(char::is_control).collect();
+    Error::data(path, format!("{}; {AGAIN}", what.concat()))
 }
 
 enum Kind {

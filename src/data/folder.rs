@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::data::files::Files;
 use crate::data::official::{self, File};
-use crate::data::{Dataset, Options, arrays, cifar, cifar_python, idx, imagenet32, pictures, stl};
+use crate::data::{Dataset, Options, arrays, cifar, cifar_python, idx, imagenet32, modelnet, pictures, stl};
 use crate::error::{Error, Result};
 
 /// How images are laid out in files.
@@ -36,7 +36,7 @@ pub(super) enum Published {
 }
 
 /// All that can be read.
-pub(super) const FORMATS: [Format; 9] = [
+pub(super) const FORMATS: [Format; 11] = [
     Format {
         name: "IDX",
         looked_for: "MNIST or Fashion-MNIST (train-images-idx3-ubyte[.gz] and its three companions)",
@@ -91,6 +91,22 @@ pub(super) const FORMATS: [Format; 9] = [
         holds: imagenet32::holds,
         limit: imagenet32::limit,
         open: |files, _| imagenet32::open(files),
+        published: Published::Files(&[]),
+    },
+    Format {
+        name: "ModelNet",
+        looked_for: "meshes (CLASS/train/*.off and CLASS/test/*.off) or volumes (modelnet*train*.npz and modelnet*test*.npz)",
+        holds: modelnet::holds,
+        limit: modelnet::limit,
+        open: modelnet::open,
+        published: Published::Files(&[]),
+    },
+    Format {
+        name: "voxels",
+        looked_for: "one .voxels file",
+        holds: modelnet::is_file,
+        limit: |_| None,
+        open: |files, _| modelnet::open_file(files),
         published: Published::Files(&[]),
     },
     Format {
@@ -177,6 +193,18 @@ fn nothing_found(files: &Files) -> String {
         message += &format!("; to use an archive name it alone: {}", archives.join(", "));
     }
     message
+}
+
+/// Opens an archive of any kind and reads the data set in it.
+pub(super) fn check(bytes: &[u8]) -> Result<()> {
+    let path = Path::new("archive");
+    let files = Files::archive(path, bytes.to_vec().into())?;
+    let found = search(&files)?.ok_or_else(|| Error::data(path, nothing_found(&files)))?;
+    if modelnet::holds(&found.files) {
+        // This one would leave its voxels on the disk, and has a check of its own.
+        return Ok(());
+    }
+    (found.format.open)(&found.files, Options::default()).map(drop)
 }
 
 #[cfg(test)]

@@ -21,18 +21,22 @@ mod cifar;
 mod cifar_python;
 mod codecs;
 pub mod embedded;
+pub mod fetch;
 mod files;
 mod folder;
+mod http;
 mod idx;
 mod imagenet32;
 mod images;
 pub mod loader;
+mod modelnet;
 mod names;
 mod npy;
 mod npz;
 mod numpy;
 mod off;
 pub mod official;
+pub mod parsers;
 mod pickle;
 mod pictures;
 mod resize;
@@ -45,12 +49,14 @@ mod testarrays;
 #[cfg(test)]
 mod testdata;
 pub mod verify;
+mod voxel_file;
 mod voxels;
 mod zip;
 
 pub use augment::{Augment, AugmentKind, Placement};
 pub use images::{ImageShape, Images};
 pub use loader::{BatchOrder, OrderState, sequential_batches};
+pub use modelnet::{Converted, Progress, convert};
 pub use split::{SplitKind, validation_split};
 pub use stats::{ChannelStats, channel_stats, class_counts};
 pub use verify::{FileReport, Verdict, verify};
@@ -105,6 +111,8 @@ pub struct Dataset {
 pub struct Options {
     /// Height and width in pixels that pictures are brought to; none leaves them as they are.
     pub image_size: Option<usize>,
+    /// Called while meshes are voxelised, which takes minutes and is done once.
+    pub progress: Option<fn(&Progress<'_>)>,
 }
 
 /// Far more than networks here can take.
