@@ -93,7 +93,7 @@ pub struct RunArgs {
     /// Train on one part of the training images of STL-10, 0 to 9, as its protocol does
     #[arg(long, value_name = "N", env = "SMASH_FOLD")]
     pub fold: Option<usize>,
-    /// Height and width of the network's input in pixels [default: those of the images, rounded up to a multiple of 8]
+    /// Height and width in pixels that pictures are brought to, cut to their middle square [default: as they are]
     #[arg(long, value_name = "N", env = "SMASH_IMAGE_SIZE")]
     pub image_size: Option<usize>,
     /// How training images are varied [default: what is usual for the data set]

@@ -69,14 +69,14 @@ impl Files {
         Self::archive(path, Bytes::map(path)?)
     }
 
-    /// Lists the archive `bytes`, whose kind is told from its first bytes; `path` names it in errors.
+    /// Lists the archive `bytes`, whose kind is told from its first bytes (the oldest kind of tar has no mark); `path` names it in errors.
     pub fn archive(path: &Path, bytes: Bytes) -> Result<Self> {
         let members = if bytes.starts_with(&[0x1f, 0x8b]) {
             unpack(path, &bytes)?
         } else if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"PK\x05\x06") {
             let members = zip::members(path, &bytes)?;
             members.into_iter().map(|member| (member.name.clone(), Place::Zip(member))).collect()
-        } else if bytes.get(257..262) == Some(b"ustar") {
+        } else if bytes.get(257..262) == Some(b"ustar") || path.extension().is_some_and(|ending| ending == "tar") {
             in_place(path, &bytes)?
         } else {
             let message = "is a file, but no .tar, .tar.gz, .zip or .npz; name an archive, or the folder that holds the \
