@@ -18,7 +18,7 @@ use crate::data::{ImageShape, Images, Placement};
 use crate::error::Result;
 use crate::nn::norm::Mode;
 use crate::nn::optim::Optimizer;
-use crate::ops::batch_gather::{BatchGather, batch_gather};
+use crate::ops::batch_gather::BatchGather;
 use crate::rng::{Rng, Stream};
 use crate::tape::Tape;
 use crate::testing::{Check, Lab};
@@ -118,7 +118,7 @@ struct Job {
     /// One for each step, and one to look at in the end.
     archs: Vec<Architecture>,
     images: Images,
-    gather: BatchGather,
+    gather: Gather,
 }
 
 /// What it leads to.
@@ -136,12 +136,12 @@ impl Job {
         let mut rng = Rng::new(11, Stream::Arch);
         let archs = (0..=STEPS).map(|_| sample(space, &SampleLimits::full(space), &mut rng)).collect();
         let channels = SHAPE.image_channels;
-        let gather = BatchGather {
+        let gather = Gather::Images(BatchGather {
             image: [channels, size, size],
             size: [size; 2],
             mean: vec![0.5; channels],
             std: vec![0.25; channels],
-        };
+        });
         Ok(Self { network, archs, images: draw_images()?, gather })
     }
 
@@ -182,8 +182,7 @@ impl Job {
     /// What the network says of the first images as an architecture.
     fn logits(&self, context: &mut Context, arch: usize) -> Result<Vec<f32>> {
         let mut tape = Tape::new(context);
-        let Batch { set, indices, placements, .. } = self.batch(0);
-        let images = batch_gather(&mut tape, set, &indices, &placements, &self.gather)?;
+        let images = self.gather.batch(&mut tape, &self.batch(0))?;
         let logits = self.network.logits(&mut tape, &self.archs[arch], images, Mode::Eval)?;
         tape.read(logits)
     }
