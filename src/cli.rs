@@ -93,7 +93,7 @@ pub struct RunArgs {
     /// Train on one part of the training images of STL-10, 0 to 9, as its protocol does
     #[arg(long, value_name = "N", env = "SMASH_FOLD")]
     pub fold: Option<usize>,
-    /// Height and width of the network's input in pixels [default: those of the images, rounded up to a multiple of 8]
+    /// Height and width in pixels that pictures are brought to, cut to their middle square [default: as they are]
     #[arg(long, value_name = "N", env = "SMASH_IMAGE_SIZE")]
     pub image_size: Option<usize>,
     /// How training images are varied [default: what is usual for the data set]
@@ -237,17 +237,34 @@ pub struct DataArgs {
 /// The `data` commands.
 #[derive(Clone, Debug, Subcommand)]
 pub enum DataCommand {
-    /// Compare the files of a folder with the official sizes and digests
+    /// Data sets that are known by name: what they hold, and what to download
+    List,
+    /// Compare the files of a data set with the official sizes and digests
     Verify {
-        /// Folder of IDX or CIFAR files
-        folder: PathBuf,
+        /// Folder of the data set, or an archive as downloaded
+        path: PathBuf,
     },
     /// Images, classes, mean and standard deviation
     Stats {
-        /// `embedded` or a folder of IDX or CIFAR files
+        /// `embedded`, a folder, an archive as downloaded, or an .npz file
         #[arg(default_value = "embedded")]
         data: String,
     },
+    /// Download the official files of a data set and compare them with their digests
+    Fetch(FetchArgs),
+}
+
+/// Arguments of `data fetch`.
+#[derive(Clone, Debug, Args)]
+pub struct FetchArgs {
+    /// mnist, fashion-mnist, cifar-10, cifar-100, stl-10, imagenet32, modelnet10 or modelnet40
+    pub name: String,
+    /// Folder for the files [default: data/NAME]
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    /// Address of a folder with the same files, in place of the official one
+    #[arg(long, value_name = "URL")]
+    pub from: Option<String>,
 }
 
 /// Arguments of `selftest`.

@@ -9,7 +9,7 @@
 //! Nothing is written, links in archives are not followed, and members called `../x` make an archive unreadable.
 //! In a folder, links to files count as files and links to folders are left out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -69,14 +69,14 @@ impl Files {
         Self::archive(path, Bytes::map(path)?)
     }
 
-    /// Lists the archive `bytes`, whose kind is told from its first bytes; `path` names it in errors.
+    /// Lists the archive `bytes`, whose kind is told from its first bytes (the oldest kind of tar has no mark); `path` names it in errors.
     pub fn archive(path: &Path, bytes: Bytes) -> Result<Self> {
         let members = if bytes.starts_with(&[0x1f, 0x8b]) {
             unpack(path, &bytes)?
         } else if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"PK\x05\x06") {
             let members = zip::members(path, &bytes)?;
             members.into_iter().map(|member| (member.name.clone(), Place::Zip(member))).collect()
-        } else if bytes.get(257..262) == Some(b"ustar") {
+        } else if bytes.get(257..262) == Some(b"ustar") || path.extension().is_some_and(|ending| ending == "tar") {
             in_place(path, &bytes)?
         } else {
             let message = "is a file, but no .tar, .tar.gz, .zip or .npz; name an archive, or the folder that holds the \
@@ -111,9 +111,22 @@ impl Files {
         below.map_while(|(name, _)| name.strip_prefix(self.prefix.as_str()))
     }
 
-    /// The folders at the top, sorted.
-    pub fn folders(&self) -> BTreeSet<&str> {
-        self.names().filter_map(|name| Some(name.split_once('/')?.0)).collect()
+    /// The folders at the top, each once.
+    pub fn folders(&self) -> Vec<&str> {
+        let mut folders = Vec::new();
+        let mut from = self.prefix.clone();
+        while let Some((name, _)) = self.whole.places.range(from..).next() {
+            let Some(inside) = name.strip_prefix(self.prefix.as_str()) else { break };
+            // On to the first name that is not in this folder (0 follows on /), or to the next one.
+            from = match inside.split_once('/') {
+                Some((folder, _)) => {
+                    folders.push(folder);
+                    format!("{}{folder}0", self.prefix)
+                }
+                None => format!("{name}\0"),
+            };
+        }
+        folders
     }
 
     /// The files in one of the folders, with names relative to that.

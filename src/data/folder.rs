@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::data::files::Files;
 use crate::data::official::{self, File};
-use crate::data::{Dataset, Options, arrays, cifar, cifar_python, idx, imagenet32, modelnet, stl};
+use crate::data::{Dataset, Options, arrays, cifar, cifar_python, idx, imagenet32, modelnet, pictures, stl};
 use crate::error::{Error, Result};
 
 /// How images are laid out in files.
@@ -36,7 +36,7 @@ pub(super) enum Published {
 }
 
 /// All that can be read.
-pub(super) const FORMATS: [Format; 10] = [
+pub(super) const FORMATS: [Format; 11] = [
     Format {
         name: "IDX",
         looked_for: "MNIST or Fashion-MNIST (train-images-idx3-ubyte[.gz] and its three companions)",
@@ -117,6 +117,14 @@ pub(super) const FORMATS: [Format; 10] = [
         open: |files, _| arrays::open(files),
         published: Published::Files(&[]),
     },
+    Format {
+        name: "pictures",
+        looked_for: "a folder of PNG or JPEG files for each class (also inside train and test)",
+        holds: pictures::holds,
+        limit: pictures::limit,
+        open: |files, options| pictures::open(files, options.image_size),
+        published: Published::Files(&[]),
+    },
 ];
 
 /// A data set found, complete or not.
@@ -185,6 +193,14 @@ fn nothing_found(files: &Files) -> String {
         message += &format!("; to use an archive name it alone: {}", archives.join(", "));
     }
     message
+}
+
+/// Opens an archive of any kind and reads the data set in it.
+pub(super) fn check(bytes: &[u8]) -> Result<()> {
+    let path = Path::new("archive");
+    let files = Files::archive(path, bytes.to_vec().into())?;
+    let found = search(&files)?.ok_or_else(|| Error::data(path, nothing_found(&files)))?;
+    (found.format.open)(&found.files, Options::default()).map(drop)
 }
 
 #[cfg(test)]

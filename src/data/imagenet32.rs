@@ -66,7 +66,7 @@ pub(super) fn open(files: &Files) -> Result<Dataset> {
         from_zero(files, train.iter_mut().chain([&mut test]).map(|part| &mut part.labels).collect())?;
     }
     Ok(Dataset {
-        name: "imagenet-32".to_owned(),
+        name: "imagenet32".to_owned(),
         train: Images::join(train, SHAPE.pixels()),
         test: Images::join(vec![test], SHAPE.pixels()),
         shape: SHAPE,
@@ -179,7 +179,7 @@ mod tests {
 
     fn check(path: &Path) {
         let set = open_spec(&DataSpec::Folder(path.into())).unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!((set.name.as_str(), set.train.len(), set.test.len()), ("imagenet-32", 20, 3));
+        assert_eq!((set.name.as_str(), set.train.len(), set.test.len()), ("imagenet32", 20, 3));
         assert_eq!((set.shape, set.class_names.len(), set.class_names[999].as_str()), (SHAPE, 1000, "999"));
         assert_eq!((set.train.label(0), set.train.label(18), set.train.label(19)), (0, 9, 999));
         assert_eq!(set.test.labels(), [0, 1, 2]);

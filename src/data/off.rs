@@ -144,9 +144,9 @@ impl<'a> Reader<'a> {
             let message = format!("has {word:?} at byte {at} where the keyword OFF was expected; save the bare mesh");
             return Err(Error::data(self.path, message));
         };
-        let prefix = String::from_utf8_lossy(&word[..place]).into_owned();
+        let prefix = String::from_utf8_lossy(&word[..place]).escape_debug().to_string();
         if prefix.contains(['4', 'n']) {
-            let message = format!("is {prefix}OFF, whose vertices are not three-dimensional; project it first");
+            let message = format!("is {prefix:.20}OFF, whose vertices are not three-dimensional; project it first");
             return Err(Error::data(self.path, message));
         }
         if !["", "ST"].iter().any(|st| ["", "C", "N", "CN"].iter().any(|cn| prefix == format!("{st}{cn}"))) {

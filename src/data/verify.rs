@@ -227,7 +227,7 @@ fn judge(official: Option<&File>, measured: Option<&Measured>, again: &str) -> (
 mod tests {
     use super::*;
     use crate::data::cifar;
-    use crate::data::testdata::{IDX_NAMES, cifar_records, gz, refusal, write_idx};
+    use crate::data::testdata::{IDX_NAMES, cifar_records, gz, refusal, tar, tar_header, write_idx};
 
     fn embedded_copy() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
@@ -298,7 +298,53 @@ mod tests {
     }
 
     #[test]
-    fn every_official_cifar_file_is_one_the_reader_wants() {
+    fn an_archive_with_an_official_name_is_compared_as_downloaded() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("Imagenet32_val_npz.zip");
+        std::fs::write(&path, b"PK, and no more").unwrap();
+        let reports = verify(&path).unwrap();
+        assert_eq!((reports.len(), reports[0].verdict, reports[0].actual_bytes), (1, Verdict::WrongSize, Some(15)));
+        assert!(reports[0].remedy.contains("too short; download it again from https://image-net.org/"));
+        std::fs::write(dir.path().join("ModelNet40.zip"), b"x").unwrap();
+        let found: Vec<_> =
+            verify(dir.path()).unwrap().into_iter().map(|report| (report.file, report.verdict)).collect();
+        let expected = [
+            ("Imagenet32_train_npz.zip", Verdict::Missing),
+            ("Imagenet32_val_npz.zip", Verdict::WrongSize),
+            ("ModelNet40.zip", Verdict::Unknown),
+        ];
+        assert_eq!(found, expected.map(|(name, verdict)| (dir.path().join(name), verdict)));
+    }
+
+    #[test]
+    fn of_an_archive_with_another_name_the_files_inside_are_compared() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mine.tar.gz");
+        let members = [tar_header("c/train.bin", 0, b'2'), tar(&[("c/test.bin", cifar_records(0, 1, true))])].concat();
+        std::fs::write(&path, gz(&members)).unwrap();
+        for place in [path.as_path(), dir.path()] {
+            let reports = verify(place).unwrap();
+            assert_eq!(reports[0].file, path.join("c/train.bin"));
+            assert!(reports[0].remedy.contains("is a link in the archive"), "{}", reports[0].remedy);
+            assert_eq!((reports[1].verdict, reports[1].actual_bytes), (Verdict::WrongSize, Some(3074)));
+        }
+    }
+
+    #[test]
+    fn stl_10_is_compared_with_its_md5() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("test_y.bin"), [1; 8000]).unwrap();
+        let reports = verify(dir.path()).unwrap();
+        let verdicts: Vec<Verdict> = reports.iter().map(|report| report.verdict).collect();
+        assert_eq!(verdicts, [Verdict::Missing, Verdict::Missing, Verdict::Missing, Verdict::WrongDigest]);
+        // `head -c 8000 /dev/zero | tr '\0' '\1' | md5sum`
+        assert_eq!(reports[3].actual_digest.as_deref(), Some("ee59f9c6bdba78325969ed66214ba148"));
+    }
+
+    #[test]
+    fn every_official_file_is_one_the_reader_wants() {
+        let names = official::STL_10.releases[0].files.iter().map(|file| file.name);
+        assert!(names.eq(crate::data::stl::MEMBERS));
         for (set, layout) in [(&official::CIFAR_10, &cifar::CIFAR_10), (&official::CIFAR_100, &cifar::CIFAR_100)] {
             assert!(layout.members().eq(set.releases[0].files.iter().map(|file| file.name)));
         }

@@ -101,7 +101,7 @@ const MISTAKES: &[Mistake] = &[
     plant("sgd.cu", "sgd:a loss", "if (isfinite(*p.loss))", ""),
     plant("volume_gather.cu", "volume_gather:rolls", "at < extent ? at : at - extent", "at < extent ? at : 0"),
     plant("volume_gather.cu", "volume_gather:rows and", "window[3] != 0", "window[4] != 0"), // the other axis
-    plant("volume_gather.cu", "volume_gather:views", ">> (bit % 8)", ">> (7 - bit % 8)"), // from the highest bit on
+    plant("volume_gather.cu", "volume_gather:views", ">> (bit % 8)", ">> (7 - bit % 8)"),    // from the highest bit on
     plant("weightnorm.cu", "weightnorm:filters longer", "= blockIdx.y * 256 + threadIdx.x", "= threadIdx.x"),
 ];
 

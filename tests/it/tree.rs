@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The modules from top to bottom: an arrow only ever points down this list.
-const LAYERS: [&str; 20] = [
+const LAYERS: [&str; 21] = [
     "main",
     "commands",
     "bench",
+    "parsers",
     "report",
     "checkpoint",
     "config",
@@ -61,6 +62,10 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("bench", "tensor", "with shapes"),
     ("bench", "backend", "on every device, beside its limits"),
     ("bench", "data", "on images made up"),
+    ("parsers", "data", "lists the readers of data files"),
+    ("parsers", "nas::arch::Architecture", "that of architectures"),
+    ("parsers", "config::RunConfig", "of settings"),
+    ("parsers", "checkpoint", "and of checkpoints"),
     ("report", "checkpoint::write_atomic", "results are written whole or not at all"),
     ("checkpoint", "nn", "names the ranges it saves"),
     ("checkpoint", "backend", "reads and writes memory regions"),

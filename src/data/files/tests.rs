@@ -43,7 +43,7 @@ fn folders_and_archives_of_all_kinds_hold_the_same_files() {
     for files in [Files::open(dir.path()).unwrap()].iter().chain(&archives) {
         let names: Vec<&str> = files.names().collect();
         assert_eq!(names, ["set/deep/fine_label_names.txt", "set/test.bin", "set/train.bin"]);
-        assert_eq!(files.folders().into_iter().collect::<Vec<_>>(), ["set"]);
+        assert_eq!(files.folders(), ["set"]);
         assert_eq!((files.find("train.bin"), files.find("fine_label_names.txt")), (Some("set/train.bin"), None));
         let set = files.within("set");
         assert_eq!(set.names().collect::<Vec<_>>(), ["deep/fine_label_names.txt", "test.bin", "train.bin"]);
@@ -55,6 +55,15 @@ fn folders_and_archives_of_all_kinds_hold_the_same_files() {
         assert!(refusal(set.bytes("test.bin", 5)).contains("beyond the limit of 5"));
         assert!(refusal(set.bytes("absent", 5)).contains("set/absent: is missing"));
     }
+}
+
+#[test]
+fn folders_are_listed_once_each_and_files_beside_them_are_none() {
+    let members = ["b/c/d", "a/1", "a/2", "a-b/1", "a0", "a", "b/c/e", "b", "z"].map(|name| (name, b"1"));
+    let files = opened(tar(&members));
+    assert_eq!(files.folders(), ["a-b", "a", "b"]);
+    assert_eq!(files.within("b").folders(), ["c"]);
+    assert!(files.within("b").within("c").folders().is_empty());
 }
 
 #[test]
@@ -254,8 +263,8 @@ fn a_damaged_zip_is_refused_with_its_place() {
     let message = refused(changed(true, |entry| entry[42] = 1));
     assert!(message.contains("that test.bin lies at byte 1, where it is not"), "{message}");
     assert!(
-        refused(changed(true, |entry| entry[23] = 1)).contains("where it is not"),
-        "packed size beyond the directory"
+        refused(changed(true, |entry| entry[20] += 1)).contains("where it is not"),
+        "packed bytes reach into the directory"
     );
 }
 
@@ -284,9 +293,11 @@ fn a_zip_with_64_bit_sizes_is_read() {
     let mut entry = old[at..old.len() - 22].to_vec();
     entry[20..28].fill(0xff); // both sizes, and below the place
     entry[42..46].fill(0xff);
-    entry[30] = 5 + 28;
-    // A field of another kind comes before the one with the sizes.
-    entry.extend([&[7, 0, 1, 0, 9, 1, 0, 24, 0][..], &[5, 0, 0, 0, 0, 0, 0, 0].repeat(2), &[0; 8]].concat());
+    entry[30] = 5 + 28 + 5;
+    // Fields of other kinds come before and after the one with the sizes.
+    entry.extend(
+        [&[7, 0, 1, 0, 9, 1, 0, 24, 0][..], &[5, 0, 0, 0, 0, 0, 0, 0].repeat(2), &[0; 8], &[7, 0, 1, 0, 9]].concat(),
+    );
     let mut record = [&b"PK\x06\x06"[..], &44u64.to_le_bytes(), &[0; 28]].concat();
     record.extend([entry.len() as u64, at as u64].map(u64::to_le_bytes).concat());
     let place = (at + entry.len()) as u64;
