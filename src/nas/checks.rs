@@ -11,7 +11,7 @@ use super::resulting::{NormKind, ResultingNetwork};
 use super::sample::{SampleLimits, sample};
 use super::smash::{EncodingConfig, SmashNetwork};
 use super::space::Space;
-use super::train::{Batch, Network, Update, train_step};
+use super::train::{Batch, Gather, Network, Update, train_step};
 use crate::backend::cpu::Isa;
 use crate::backend::{Context, Cpu, Recording, Region};
 use crate::data::{ImageShape, Images, Placement};
