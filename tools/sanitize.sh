@@ -34,6 +34,7 @@ checks=(
   linear::checks::on_cuda::multiplies
   pointwise::checks::on_cuda::operands_without
   sgd::checks::on_cuda::what_lies_outside
+  subsample::checks::on_cuda::takes
   weightnorm::checks::on_cuda::a_filter
 )
 
