@@ -3,11 +3,14 @@
 use crate::backend::Context;
 use crate::backend::cuda::MAX_VIEWS;
 use crate::cli::{GlobalArgs, RunArgs};
+use crate::commands::convert;
 use crate::commands::device::{Chosen, choose};
 use crate::commands::profiling;
 use crate::config::{Input, RunConfig};
 use crate::data::augment::centred;
-use crate::data::{AugmentKind, DataSpec, Dataset, Images, channel_stats, sequential_batches, validation_split};
+use crate::data::{
+    AugmentKind, DataSpec, Dataset, Images, Options, channel_stats, sequential_batches, validation_split,
+};
 use crate::error::{Error, Result};
 use crate::nas::cost::NetworkShape;
 use crate::nas::train::{Batch, Gather};
@@ -82,7 +85,8 @@ impl Job {
             );
             return Err(Error::config("space", message));
         }
-        let dataset = crate::data::open(&DataSpec::parse(&config.data.source))?;
+        let options = Options { progress: convert::on_stderr(global), ..Options::default() };
+        let dataset = crate::data::open_with(&DataSpec::parse(&config.data.source), options)?;
         let input = config.settle(&dataset)?;
         if let Some(before) = before {
             refuse_other_stages(&dir, &config, &before)?;

@@ -212,7 +212,10 @@ mod tests {
         for (name, bytes) in JPEGS {
             let (measured, planes) = read(bytes).unwrap_or_else(|e| panic!("{name}: {e}"));
             let channels = if name == "grey" { 1 } else { 3 };
-            assert_eq!((measured, measured), (Size { width: 24, height: 16, channels }, size(Path::new("x"), bytes).unwrap()));
+            assert_eq!(
+                (measured, measured),
+                (Size { width: 24, height: 16, channels }, size(Path::new("x"), bytes).unwrap())
+            );
             for (i, &value) in planes.iter().enumerate() {
                 let (c, y, x) = (i / 384, i / 24 % 16, i % 24);
                 let expected = [10 * x, 10 * y, 128][c] as f64;
@@ -246,7 +249,10 @@ mod tests {
         };
         large[29..33].copy_from_slice(&crc.to_be_bytes());
         let message = refusal(read(&large));
-        assert!(message.contains("promises 16384x16384 pixels, which a file of 6") && message.contains("remove it"), "{message}");
+        assert!(
+            message.contains("promises 16384x16384 pixels, which a file of 6") && message.contains("remove it"),
+            "{message}"
+        );
         let mut large = JPEGS[0].1.to_vec();
         let frame = large.windows(2).position(|two| two == [0xff, 0xc0]).unwrap();
         large[frame + 5..frame + 9].copy_from_slice(&[0x40, 0, 0x40, 0]);
