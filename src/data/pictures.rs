@@ -214,7 +214,7 @@ mod tests {
     }
 
     fn open_in(path: &Path, image_size: Option<usize>) -> Result<Dataset> {
-        open_with(&DataSpec::Folder(path.into()), Options { image_size })
+        open_with(&DataSpec::Folder(path.into()), Options { image_size, ..Options::default() })
     }
 
     #[test]
