@@ -24,7 +24,7 @@ use crate::data::voxel_file::{self, Header};
 use crate::data::{Dataset, Options, voxels};
 use crate::error::{Error, Result};
 
-pub use convert::{Converted, Progress, convert};
+pub use convert::{Conversion, Converted, convert};
 
 /// The largest mesh; those of ModelNet40 have up to 100 MB.
 const MAX_BYTES: u64 = 1 << 30;

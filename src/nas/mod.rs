@@ -39,4 +39,6 @@ pub mod space;
 pub mod strategy;
 pub mod train;
 pub mod twin;
+#[cfg(test)]
+mod twin_tests;
 pub mod weights;
