@@ -21,8 +21,10 @@ pub(super) struct Layout {
     pub name: &'static str,
     train_files: &'static [&'static str],
     test_file: &'static str,
-    /// The lists of labels with the largest label of each; the last one is the class.
-    labels: &'static [(&'static str, u16)],
+    /// The classes: their key, and the largest.
+    labels: (&'static str, u16),
+    /// Labels that are only checked, and may be missing.
+    others: Option<(&'static str, u16)>,
     /// The file with the class names, and their key.
     meta: (&'static str, &'static str),
     names: &'static [&'static str],
@@ -32,7 +34,8 @@ pub(super) const CIFAR_10: Layout = Layout {
     name: "cifar-10",
     train_files: &["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"],
     test_file: "test_batch",
-    labels: &[("labels", 9)],
+    labels: ("labels", 9),
+    others: None,
     meta: ("batches.meta", "label_names"),
     names: &names::CIFAR_10,
 };
@@ -41,7 +44,8 @@ pub(super) const CIFAR_100: Layout = Layout {
     name: "cifar-100",
     train_files: &["train"],
     test_file: "test",
-    labels: &[("coarse_labels", 19), ("fine_labels", 99)],
+    labels: ("fine_labels", 99),
+    others: Some(("coarse_labels", 19)),
     meta: ("meta", "fine_label_names"),
     names: &names::CIFAR_100,
 };
@@ -86,9 +90,10 @@ pub(super) fn open(files: &Files, layout: &Layout) -> Result<Dataset> {
 
 fn read(files: &Files, name: &str, layout: &Layout) -> Result<Part> {
     let batch = Pickle::parse(&files.path(name), files.bytes(name, MAX_BYTES)?)?;
-    let mut labels = Vec::new();
-    for (key, last) in layout.labels {
-        labels = batch.labels(key, 0..=*last)?;
+    let (key, last) = layout.labels;
+    let labels = batch.labels(key, 0..=last)?;
+    if let Some((key, last)) = layout.others.filter(|(key, _)| batch.has(key)) {
+        batch.labels(key, 0..=last)?;
     }
     part(batch.array("data")?, labels)
 }
@@ -133,11 +138,12 @@ mod tests {
     /// Images from number `first` on, labelled with their numbers.
     fn batch(layout: &Layout, first: usize, count: usize) -> Vec<u8> {
         let numbers = || (first..first + count).map(|i| i as i32);
+        let keys: Vec<_> = layout.others.into_iter().chain([layout.labels]).collect();
         let labels: Vec<Vec<i32>> =
-            layout.labels.iter().map(|&(_, last)| numbers().map(|i| i % (i32::from(last) + 1)).collect()).collect();
+            keys.iter().map(|&(_, last)| numbers().map(|i| i % (i32::from(last) + 1)).collect()).collect();
         let pixels = pixels(first, count);
         let mut entries = vec![("batch_label", Entry::Raw(b"U\x05batch")), ("filenames", Entry::Names(&["a.png"]))];
-        entries.extend(layout.labels.iter().zip(&labels).map(|((key, _), labels)| (*key, Entry::Labels(labels))));
+        entries.extend(keys.iter().zip(&labels).map(|((key, _), labels)| (*key, Entry::Labels(labels))));
         entries.push(("data", Entry::Bytes(&pixels, [count, 3072])));
         pickle(&entries)
     }
@@ -206,6 +212,16 @@ mod tests {
     }
 
     #[test]
+    fn coarse_labels_may_be_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), &CIFAR_100);
+        let pixels = pixels(7, 1);
+        let entries = [("data", Entry::Bytes(&pixels, [1, 3072])), ("fine_labels", Entry::Labels(&[99]))];
+        std::fs::write(dir.path().join("test"), pickle(&entries)).unwrap();
+        assert_eq!(open(&Files::open(dir.path()).unwrap(), &CIFAR_100).unwrap().test.labels(), [99]);
+    }
+
+    #[test]
     fn batches_that_do_not_fit_are_refused() {
         let two = pixels(0, 2);
         let data = |dtype, shape: &[usize], bytes: &[u8]| pickled_array(dtype, shape, false, bytes);
@@ -223,6 +239,7 @@ mod tests {
                 "\"fine_labels\" label 100 of image 0 is not in 0 to 99",
             ),
             (&[0, 1], &[0, 1], data("|u1", &[1, 3072], &two[..3072]), "holds 1 images where 2 labels are"),
+            (&[0, 1], &[0, 1], data("|u1", &[3, 3072], &pixels(0, 3)), "holds 3 images where 2 labels are"),
             (&[0, 1], &[0, 1], data("|u1", &[2, 3072], &two[1..]), "of shape (2, 3072) needs 6144 bytes"),
             (
                 &[0, 1],

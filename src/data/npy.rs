@@ -204,6 +204,7 @@ mod tests {
             "{'descr': '<i2', 'fortran_order': False}",
             "{'descr': '<i2', 'fortran_order': 0, 'shape': (3,)}",
             "{'descr': '<i2', 'fortran_order': False, 'shape': (3,), 'shape': (4,)}",
+            "{'descr': '<i2', 'descr': '<i2', 'fortran_order': False, 'shape': (3,)}",
             "{'descr': '<i2', 'fortran_order': False, 'shape': (-3,)}",
             "{'descr': '<i2', 'fortran_order': False, 'shape': (1,1,1,1,1,1,1,1,1)}",
             "{'descr': '<i2', 'fortran_order': False, 'shape': (3,), 'other': 1}",

@@ -74,7 +74,7 @@ mod tests {
             let bytes = npz(deflate);
             let npz = Npz::parse(Path::new("d/a.npz"), &bytes).unwrap();
             assert_eq!(npz.names().collect::<Vec<_>>(), ["x", "y"]);
-            assert!(npz.has("y") && !npz.has("y.npy"));
+            assert!(npz.has("y") && !npz.has("y.npy") && !npz.has(""));
             assert_eq!(npz.array("y").unwrap().number(0), 7.0);
             let x = npz.array("x").unwrap();
             assert_eq!((x.bytes[..] == [3; 100], &x.shape[..]), (true, &[2, 50][..]));

@@ -136,6 +136,9 @@ fn labels_are_whole_numbers_in_range_and_names_are_text() {
     let few = pickle(&[("label_names", Entry::Names(&["cat", "dog"]))]);
     let message = refusal(parse(&few).unwrap().names("label_names", 3));
     assert!(message.contains("\"label_names\" is no list of 3 names"), "{message}");
+    assert!(refusal(parse(&few).unwrap().names("label_names", 1)).contains("is no list of 1 names"));
+    let long = [&b"\x80\x02}U\x01n](X\x2c\x01\0\0"[..], &[b'a'; 300], b"es."].concat();
+    assert!(refusal(parse(&long).unwrap().names("n", 1)).contains("is no list of 1 names"), "300 letters");
     assert!(refusal(parse(&few).unwrap().array("data")).contains("batch: \"data\" is missing"));
     assert!(refusal(parse(b"\x80\x02].").unwrap().array("data")).contains("holds no dict"));
 }
