@@ -70,9 +70,9 @@ impl Pickle {
             Value::Text(text) if text.len <= MAX_NAME => String::from_utf8(self.slice(text).to_vec()).ok(),
             _ => None,
         };
-        let list = self.list(key)?.filter(|list| list.len() == count).unwrap_or_default();
-        let names: Option<Vec<String>> = list.iter().map(name).collect();
-        let names = names.filter(|names| names.len() == count);
+        // A list of another length is not copied at all.
+        let list = self.list(key)?.filter(|list| list.len() == count);
+        let names = list.and_then(|list| list.iter().map(name).collect());
         names.ok_or_else(|| self.refuse(key, format!("is no list of {count} names")))
     }
 

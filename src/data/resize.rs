@@ -108,7 +108,7 @@ mod tests {
         // (0 * 3 + 70 * 3 + 140) / 7 = 50, and the mirror image.
         assert_eq!(row(columns), [50, 160, 50, 160]);
         // To twice the size: a quarter of the way between pixels.
-        assert_eq!(square(&[0, 100, 0, 100], 2, 2, 4)[..4], [0, 25, 75, 100]);
+        assert_eq!(square(&[0, 99, 0, 99], 2, 2, 4)[..4], [0, 25, 74, 99]);
     }
 
     #[test]
