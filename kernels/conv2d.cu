@@ -25,7 +25,7 @@ struct Conv2dParams {
 SMASH_PARAMS(Conv2dParams, x, filter, y, parts, height, width, batch, kernel_h, kernel_w, dilation_h,
              dilation_w, groups, rows, depth, part_count, add, slope)
 
-__device__ __forceinline__ Correlation correlation(const Conv2dParams& p) {
+__device__ __forceinline__ Correlation<Geometry> correlation(const Conv2dParams& p) {
   const Geometry geometry = {p.height,   p.width,      p.batch,     p.kernel_h,
                              p.kernel_w, p.dilation_h, p.dilation_w};
   return {geometry, p.filter, p.parts, p.rows, p.depth, p.groups, p.part_count};
@@ -78,7 +78,7 @@ struct Conv2dWeightParams {
 SMASH_PARAMS(Conv2dWeightParams, x, gy, parts, height, width, batch, kernel_h, kernel_w, dilation_h,
              dilation_w, groups, out_len, in_len, part_count)
 
-__device__ __forceinline__ FilterGradient gradient(const Conv2dWeightParams& p) {
+__device__ __forceinline__ FilterGradient<Geometry> gradient(const Conv2dWeightParams& p) {
   const Geometry geometry = {p.height,   p.width,      p.batch,     p.kernel_h,
                              p.kernel_w, p.dilation_h, p.dilation_w};
   return {geometry, p.gy, p.parts, p.groups, p.out_len, p.in_len, p.part_count};

@@ -24,8 +24,9 @@
 constexpr int BN = 128;
 
 // The sum, without where its operands lie.
+template <class Planes>
 struct Correlation {
-  Geometry geometry;
+  Planes geometry;
   const float* filter;  // [group][tap][depth][rows, filled up to a multiple of 4]
   float* parts;         // [part][row of all groups][plane], if part_count > 1
   int rows, depth;      // channels produced and consumed per group
@@ -75,42 +76,22 @@ struct TargetSink {
   }
 };
 
-// The pixels of a tile, to tell which taps it can use at all.
-struct TilePixels {
-  int top, bottom, left, right;
-  __device__ __forceinline__ TilePixels(const Geometry& g, int j) {
-    const int last = min(j + BN, g.plane()) - 1;
-    const int first_pixel = j / g.batch, last_pixel = last / g.batch;
-    top = first_pixel / g.width;
-    bottom = last_pixel / g.width;
-    // A tile of several rows is taken to reach from edge to edge.
-    left = top == bottom ? first_pixel % g.width : 0;
-    right = top == bottom ? last_pixel % g.width : g.width - 1;
-  }
-  __device__ __forceinline__ bool use(const Geometry& g, int tap) const {
-    const int down = g.down(tap), to_right = g.right(tap);
-    return bottom + down >= 0 && top + down < g.height && right + to_right >= 0 &&
-           left + to_right < g.width;
-  }
-};
-
 // Walks over the stages of a part as one thread sees them; all threads of a block agree on
 // everything but `inside`.
-template <int BK>
+template <int BK, class Planes>
 struct Stages {
-  const Geometry& geometry;
-  const TilePixels tile;
-  int row, column;      // the pixel whose input this thread loads; outside the plane: row < -all taps
+  const Planes& geometry;
+  const typename Planes::Tile tile;
+  typename Planes::Pixel pixel;  // whose input this thread loads
   int chunks;           // stages of a tap
   int end, stage, tap, chunk;
   int shift;            // of the tap, in floats
   bool inside;          // the input of this thread's pixel exists
 
-  __device__ __forceinline__ Stages(const Correlation& c, int tile_start, int j, int part)
-      : geometry(c.geometry), tile(c.geometry, tile_start) {
-    const int pixel = j / geometry.batch;
-    row = j < geometry.plane() ? pixel / geometry.width : INT32_MIN / 2;
-    column = pixel % geometry.width;
+  __device__ __forceinline__ Stages(const Correlation<Planes>& c, int tile_start, int j, int part)
+      : geometry(c.geometry),
+        tile(c.geometry, tile_start, min(tile_start + BN, c.geometry.plane()) - 1),
+        pixel(c.geometry.pixel(j)) {
     chunks = (c.depth + BK - 1) / BK;
     const int all = geometry.taps() * chunks;
     stage = all * part / c.part_count;
@@ -137,10 +118,8 @@ struct Stages {
       chunk = 0;
       tap++;
     }
-    const int down = geometry.down(tap), right = geometry.right(tap);
-    shift = (down * geometry.width + right) * geometry.batch;
-    inside = unsigned(row + down) < unsigned(geometry.height) &&
-             unsigned(column + right) < unsigned(geometry.width);
+    shift = geometry.shift(tap);
+    inside = geometry.inside(pixel, tap);
   }
 };
 
@@ -245,9 +224,9 @@ struct Carrier {
 
   __device__ __forceinline__ static int column() { return threadIdx.x % LANES * V; }
 
-  template <class Source>
-  __device__ __forceinline__ void fetch(const Correlation& c, const Stages<BK>& s, Source& source,
-                                        int j, int group, int first_row) {
+  template <class Planes, class Source>
+  __device__ __forceinline__ void fetch(const Correlation<Planes>& c, const Stages<BK, Planes>& s,
+                                        Source& source, int j, int group, int first_row) {
     const int channel = s.chunk * BK, left = c.depth - channel;
     UNROLL for (int i = 0; i < X; i++) {
       const int k = threadIdx.x / LANES + i * (128 / LANES);
@@ -286,15 +265,16 @@ struct Carrier {
 
 // Blocks of 128 threads: x counts tiles of BN positions, y tiles of BM rows, z group * parts + part.
 // V divides N (the plane, for pointwise), and all addresses are aligned to V floats.
-template <template <int> class Sums, int BM, int BK, int V, class Source, class Sink>
-__device__ __forceinline__ void correlate(const Correlation& c, Source source, const Sink& sink) {
+template <template <int> class Sums, int BM, int BK, int V, class Planes, class Source, class Sink>
+__device__ __forceinline__ void correlate(const Correlation<Planes>& c, Source source,
+                                          const Sink& sink) {
   __shared__ StageTiles<BM, BK> tiles[2];
   const int tile_start = blockIdx.x * BN, first_row = blockIdx.y * BM;
   const int group = blockIdx.z / c.part_count, part = blockIdx.z % c.part_count;
   const int j = tile_start + Carrier<BM, BK, V>::column();
   Carrier<BM, BK, V> carrier;
   Sums<BM> sums;
-  Stages<BK> stages(c, tile_start, j, part);
+  Stages<BK, Planes> stages(c, tile_start, j, part);
   int buffer = 0;
   bool more = stages.more();
   if (more) {
@@ -327,21 +307,19 @@ __device__ __forceinline__ void correlate(const Correlation& c, Source source, c
 // For groups of few channels: a thread holds ROWS channels of V positions in registers and reads
 // x and the filter through the cache. Blocks of 128 threads: x counts 128 * V positions, y tiles
 // of ROWS rows, z groups. part_count is 1.
-template <int ROWS, int V, class Sink>
-__device__ __forceinline__ void correlate_direct(const Correlation& c, const Channels& source,
+template <int ROWS, int V, class Planes, class Sink>
+__device__ __forceinline__ void correlate_direct(const Correlation<Planes>& c, const Channels& source,
                                                  const Sink& sink) {
   constexpr int AHEAD = 4;  // channels loaded before the first is used
-  const Geometry& g = c.geometry;
+  const Planes& g = c.geometry;
   const int j = (blockIdx.x * 128 + threadIdx.x) * V, first_row = blockIdx.y * ROWS;
   const int group = blockIdx.z, plane = g.plane(), padded = padded_rows(c.rows);
   if (j >= plane) return;
-  const int row = j / g.batch / g.width, column = j / g.batch % g.width;
+  const typename Planes::Pixel pixel = g.pixel(j);
   Vec<V> sums[ROWS] = {};
   for (int tap = 0; tap < g.taps(); tap++) {
-    const int down = g.down(tap), right = g.right(tap);
-    if (unsigned(row + down) >= unsigned(g.height) || unsigned(column + right) >= unsigned(g.width))
-      continue;
-    const float* x = source.channel(group * c.depth) + j + (down * g.width + right) * g.batch;
+    if (!g.inside(pixel, tap)) continue;
+    const float* x = source.channel(group * c.depth) + j + g.shift(tap);
     const float* filter = c.filter + size_t(group * g.taps() + tap) * c.depth * padded + first_row;
     for (int d = 0; d < c.depth; d += AHEAD) {
       Vec<V> ahead[AHEAD] = {};
@@ -364,8 +342,8 @@ __device__ __forceinline__ void correlate_direct(const Correlation& c, const Cha
 }
 
 // Adds the parts in order. One thread an element of the result; blocks of 256.
-template <class Sink>
-__device__ __forceinline__ void reduce_parts(const Correlation& c, const Sink& sink) {
+template <class Planes, class Sink>
+__device__ __forceinline__ void reduce_parts(const Correlation<Planes>& c, const Sink& sink) {
   const int plane = c.geometry.plane();
   const size_t len = size_t(c.groups) * c.rows * plane, i = size_t(blockIdx.x) * 256 + threadIdx.x;
   if (i >= len) return;

@@ -16,8 +16,9 @@
 
 constexpr int BJ = 16;
 
+template <class Planes>
 struct FilterGradient {
-  Geometry geometry;
+  Planes geometry;
   const float* gy;
   float* parts;  // [part][tap][k of all groups][c]
   int groups, out_len, in_len, part_count;
@@ -28,28 +29,19 @@ struct FilterGradient {
   }
 };
 
-// The positions of the output whose input under a tap lies inside the picture: `count` runs of
-// `len` floats, `pitch` apart, from `first` on. A walk over STEP positions at a time.
-template <int STEP>
+// A walk over the positions of the output whose input under a tap exists, STEP positions at a time.
+template <int STEP, class Planes>
 struct Runs {
-  int count, len, pitch, first, shift;
+  typename Planes::Lines lines;
+  int shift;        // from gy to x
   int run, offset;  // where this thread is
   int steps;        // that are left
 
   // `lane`: the thread's position within a step.
-  __device__ __forceinline__ Runs(const FilterGradient& f, int tap, int part, int lane) {
-    const Geometry& g = f.geometry;
-    const int down = g.down(tap), right = g.right(tap);
-    pitch = g.width * g.batch;
-    count = max(g.height - abs(down), 0);
-    len = max(g.width - abs(right), 0) * g.batch;
-    first = max(-down, 0) * pitch + max(-right, 0) * g.batch;
-    shift = (down * g.width + right) * g.batch;
-    if (len == pitch) {  // whole rows follow one another
-      len *= count;
-      count = 1;
-    }
-    const int all = len > 0 ? (count * len + STEP - 1) / STEP : 0;
+  __device__ __forceinline__ Runs(const FilterGradient<Planes>& f, int tap, int part, int lane)
+      : lines(f.geometry.lines(tap)), shift(f.geometry.shift(tap)) {
+    const int len = lines.len;
+    const int all = len > 0 ? (lines.count * len + STEP - 1) / STEP : 0;
     // In 64 bits: steps times parts.
     const int begin = int(int64_t(all) * part / f.part_count);
     steps = int(int64_t(all) * (part + 1) / f.part_count) - begin;
@@ -59,14 +51,14 @@ struct Runs {
   }
   __device__ __forceinline__ bool more() const { return steps > 0; }
   // False in the last step beyond the last run.
-  __device__ __forceinline__ bool inside() const { return run < count; }
+  __device__ __forceinline__ bool inside() const { return run < lines.count; }
   // Of gy; `shift` further in x.
-  __device__ __forceinline__ int position() const { return first + run * pitch + offset; }
+  __device__ __forceinline__ int position() const { return lines.at(run) + offset; }
   __device__ __forceinline__ void next() {
     steps--;
     offset += STEP;
-    while (offset >= len && run < count) {
-      offset -= len;
+    while (offset >= lines.len && run < lines.count) {
+      offset -= lines.len;
       run++;
     }
   }
@@ -151,8 +143,8 @@ struct Tf32Dots {
 // Blocks of Dots<M>::THREADS: x counts tiles of M x M channels (input channels fastest), y
 // group * taps + tap, z parts. V divides N (the plane, for pointwise), and all addresses are
 // aligned to V floats.
-template <template <int> class Dots, int M, int V, class Source>
-__device__ __forceinline__ void filter_gradient(const FilterGradient& f, Source source) {
+template <template <int> class Dots, int M, int V, class Planes, class Source>
+__device__ __forceinline__ void filter_gradient(const FilterGradient<Planes>& f, Source source) {
   constexpr int LANES = BJ / V, AT_ONCE = Dots<M>::THREADS / LANES, TURNS = M / AT_ONCE;
   __shared__ GradientTiles<M> tiles[2];
   __shared__ const float* planes[2][M];  // of gy and x; null beyond the channels
@@ -168,7 +160,7 @@ __device__ __forceinline__ void filter_gradient(const FilterGradient& f, Source 
   __syncthreads();
 
   const int lane = threadIdx.x % LANES * V, row = threadIdx.x / LANES;
-  Runs<BJ> runs(f, tap, blockIdx.z, lane);
+  Runs<BJ, Planes> runs(f, tap, blockIdx.z, lane);
   Vec<V> gy[TURNS], x[TURNS];
   const auto fetch = [&]() {
     const int j = runs.position();
@@ -217,15 +209,16 @@ __device__ __forceinline__ void filter_gradient(const FilterGradient& f, Source 
 // For few channels: 4 x 4 channels a block, each thread sums its own positions in registers. Blocks
 // of 128 threads: x counts tiles of 4 x 4 channels (input channels fastest), y group * taps + tap,
 // z parts.
-template <int V>
-__device__ __forceinline__ void filter_gradient_direct(const FilterGradient& f, const Channels& source) {
+template <int V, class Planes>
+__device__ __forceinline__ void filter_gradient_direct(const FilterGradient<Planes>& f,
+                                                       const Channels& source) {
   const int across = (f.in_len + 3) / 4;
   const int first_k = blockIdx.x / across * 4, first_c = blockIdx.x % across * 4;
   const int group = blockIdx.y / f.geometry.taps(), tap = blockIdx.y % f.geometry.taps();
   const int plane = f.geometry.plane();
   // Beyond the channels the last one is read again, and its sum dropped.
   const float *gy[4], *x[4];
-  Runs<128 * V> runs(f, tap, blockIdx.z, threadIdx.x * V);
+  Runs<128 * V, Planes> runs(f, tap, blockIdx.z, threadIdx.x * V);
   UNROLL for (int i = 0; i < 4; i++) {
     gy[i] = f.gy + size_t(group * f.out_len + min(first_k + i, f.out_len - 1)) * plane;
     x[i] = source.channel(group * f.in_len + min(first_c + i, f.in_len - 1)) + runs.shift;

@@ -1,4 +1,4 @@
-// global_avg_pool: y[c][n] = mean over all pixels of x[c]; [C, H, W, N] -> [C, 1, 1, N].
+// global_avg_pool: y[c][n] = mean over all pixels of x[c]; [C, D, H, W, N] -> [C, 1, 1, N].
 // Forward: one thread per number of y. Backward: one per number of gx.
 #include "common.cuh"
 
@@ -6,7 +6,7 @@ struct GlobalAvgPoolParams {
   const float* from;  // x; backward: gy
   float* to;          // y; backward: gx
   uint32_t len;       // numbers written
-  uint32_t pixels;    // H*W
+  uint32_t pixels;    // D*H*W
   uint32_t n_len;
   uint32_t add;  // backward: add to gx
 };

@@ -55,10 +55,10 @@ SMASH_PARAMS(PointwiseWeightParams, gy, parts, plane, out_len, in_len, part_coun
 static_assert(sizeof(PointwiseDataParams) < 4000, "kernel parameters have 4 KiB");
 
 template <class Params>
-__device__ __forceinline__ Correlation correlation(const Params& p) {
+__device__ __forceinline__ Correlation<Geometry> correlation(const Params& p) {
   return {pixels(p.plane), p.filter, p.parts, p.rows, p.depth, 1, p.part_count};
 }
-__device__ __forceinline__ FilterGradient gradient(const PointwiseWeightParams& p) {
+__device__ __forceinline__ FilterGradient<Geometry> gradient(const PointwiseWeightParams& p) {
   return {pixels(p.plane), p.gy, p.parts, 1, p.out_len, p.in_len, p.part_count};
 }
 template <class Params>

@@ -93,7 +93,7 @@ pub struct RunArgs {
     /// Train on one part of the training images of STL-10, 0 to 9, as its protocol does
     #[arg(long, value_name = "N", env = "SMASH_FOLD")]
     pub fold: Option<usize>,
-    /// Height and width of the network's input in pixels [default: those of the images, rounded up to a multiple of 8]
+    /// Height and width in pixels that pictures are brought to, cut to their middle square [default: as they are]
     #[arg(long, value_name = "N", env = "SMASH_IMAGE_SIZE")]
     pub image_size: Option<usize>,
     /// How training images are varied [default: what is usual for the data set]
@@ -213,9 +213,15 @@ pub struct ShowArgs {
     /// Height and width of the network's input in pixels
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub image_size: usize,
+    /// Images are volumes: the architecture's 3-D twin
+    #[arg(long)]
+    pub volume: bool,
     /// Number of classes
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub classes: usize,
+    /// Stride of the stem, 1 or 2
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub stem_stride: usize,
     /// Filter size of the stem
     #[arg(long, value_name = "N", default_value_t = 7)]
     pub stem_kernel: usize,
@@ -244,6 +250,33 @@ pub enum DataCommand {
         #[arg(default_value = "embedded")]
         data: String,
     },
+    /// Turn meshes into voxels ahead of a run
+    Convert(ConvertArgs),
+    /// Download the official files of a data set and compare them with their digests
+    Fetch(FetchArgs),
+}
+
+/// Arguments of `data convert`.
+#[derive(Clone, Debug, Args)]
+pub struct ConvertArgs {
+    /// Folder with CLASS/train/*.off and CLASS/test/*.off, ModelNet10.zip, or a folder with modelnet*.npz
+    pub path: PathBuf,
+    /// File to make [default: NAME.voxels beside the folder or archive NAME, where runs look for it]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// Arguments of `data fetch`.
+#[derive(Clone, Debug, Args)]
+pub struct FetchArgs {
+    /// mnist, fashion-mnist, cifar-10, cifar-100, stl-10, imagenet32, modelnet10 or modelnet40
+    pub name: String,
+    /// Folder for the files [default: data/NAME]
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    /// Address of a folder with the same files, in place of the official one
+    #[arg(long, value_name = "URL")]
+    pub from: Option<String>,
 }
 
 /// Arguments of `selftest`.

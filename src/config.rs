@@ -63,8 +63,10 @@ pub struct DataConfig {
     pub source: String,
     /// Train on this part only, of a set whose protocol has parts (STL-10: 0 to 9).
     pub fold: Option<usize>,
+    /// Height and width in pixels that pictures are brought to [default: none; they stay as they are].
+    pub image_size: Option<usize>,
     /// Height and width of the network's input in pixels, divisible by 4, with a stem of stride 2 by 8; smaller
-    /// images are padded, and those of a folder of pictures are brought to this size.
+    /// images are padded [default: those of the images, rounded up to a multiple of 8].
     pub size: Option<usize>,
     /// How training images are varied.
     pub augment: Option<AugmentName>,
@@ -166,6 +168,7 @@ impl RunConfig {
             data: DataConfig {
                 source: "embedded".into(),
                 fold: None,
+                image_size: None,
                 size: None,
                 augment: None,
                 validation: 0.1,
@@ -224,9 +227,18 @@ impl RunConfig {
     /// # Errors
     /// [`Error::Io`] or [`Error::Data`] with the path.
     pub fn load(path: &Path) -> Result<Self> {
-        let config: Self = read_toml(path)?.try_into().map_err(|e| toml_error(path, &e))?;
+        Self::parse(path, std::fs::read(path).map_err(Error::io("read", path))?)
+    }
+
+    fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self> {
+        let config: Self = parse_toml(path, bytes)?.try_into().map_err(|e| toml_error(path, &e))?;
         config.validate()?;
         Ok(config)
+    }
+
+    /// Are `bytes` the settings of a run?
+    pub(crate) fn check(bytes: &[u8]) -> Result<()> {
+        Self::parse(Path::new("config.toml"), bytes.to_vec()).map(drop)
     }
 
     /// These settings with the flags of `args` applied, or those of `--config` where it is given;
@@ -268,7 +280,7 @@ impl RunConfig {
         set(&mut self.checkpoint_seconds, &args.checkpoint_seconds);
         set(&mut self.data.source, &args.data);
         replace(&mut self.data.fold, args.fold);
-        replace(&mut self.data.size, args.image_size);
+        replace(&mut self.data.image_size, args.image_size);
         replace(&mut self.data.augment, args.augment);
         replace(&mut self.stem_stride, args.stem_stride);
         set(&mut self.smash.epochs, &args.epochs);
@@ -425,7 +437,10 @@ fn usual_augment(dataset: &Dataset) -> AugmentName {
 }
 
 fn read_toml(path: &Path) -> Result<toml::Table> {
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    parse_toml(path, std::fs::read(path).map_err(Error::io("read", path))?)
+}
+
+fn parse_toml(path: &Path, bytes: Vec<u8>) -> Result<toml::Table> {
     let text = String::from_utf8(bytes).map_err(|_| Error::data(path, "is not text; settings are TOML"))?;
     text.parse().map_err(|e| toml_error(path, &e))
 }

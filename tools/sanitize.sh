@@ -27,12 +27,14 @@ checks=(
   batchnorm::checks::on_cuda::a_constant
   concat::checks::on_cuda::views_follow
   conv2d::checks::on_cuda::plain_3x3
+  conv3d::checks::on_cuda::plain_3x3x3
   cross_entropy::checks::on_cuda::ties
   gather_filters::checks::on_cuda::a_filter
   global_avg_pool::checks::on_cuda::averages
   linear::checks::on_cuda::multiplies
   pointwise::checks::on_cuda::operands_without
   sgd::checks::on_cuda::what_lies_outside
+  subsample::checks::on_cuda::takes
   weightnorm::checks::on_cuda::a_filter
 )
 

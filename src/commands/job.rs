@@ -3,15 +3,19 @@
 use crate::backend::Context;
 use crate::backend::cuda::MAX_VIEWS;
 use crate::cli::{GlobalArgs, RunArgs};
+use crate::commands::convert;
 use crate::commands::device::{Chosen, choose};
 use crate::commands::profiling;
 use crate::config::{Input, RunConfig};
 use crate::data::augment::centred;
-use crate::data::{AugmentKind, DataSpec, Dataset, Images, channel_stats, sequential_batches, validation_split};
+use crate::data::{
+    AugmentKind, DataSpec, Dataset, Images, Options, channel_stats, sequential_batches, validation_split,
+};
 use crate::error::{Error, Result};
 use crate::nas::cost::NetworkShape;
-use crate::nas::train::Batch;
+use crate::nas::train::{Batch, Gather};
 use crate::ops::batch_gather::BatchGather;
+use crate::ops::volume_gather::VolumeGather;
 use crate::report::{Style, say, write_json};
 use crate::tensor::Shape;
 use std::path::{Path, PathBuf};
@@ -31,7 +35,7 @@ pub struct Job {
     /// Indices of training images to validate on.
     pub validation: Vec<u32>,
     /// How images become batches.
-    pub gather: BatchGather,
+    pub gather: Gather,
     /// What surrounds an architecture.
     pub shape: NetworkShape,
     /// How training images are varied.
@@ -81,7 +85,8 @@ impl Job {
             );
             return Err(Error::config("space", message));
         }
-        let dataset = crate::data::open(&DataSpec::parse(&config.data.source))?;
+        let options = Options { progress: convert::on_stderr(global), ..Options::default() };
+        let dataset = crate::data::open_with(&DataSpec::parse(&config.data.source), options)?;
         let input = config.settle(&dataset)?;
         if let Some(before) = before {
             refuse_other_stages(&dir, &config, &before)?;
@@ -188,7 +193,7 @@ impl Job {
 
     /// Shape of a batch of `n` images on the network's input.
     pub fn batch_shape(&self, n: usize) -> Shape {
-        Shape::new(self.shape.image_channels, self.shape.image_size, self.shape.image_size, n)
+        self.shape.batch(n)
     }
 
     /// Shape of the largest evaluation batch, of validation or test images.
@@ -225,6 +230,12 @@ pub fn gather_batch<'a>(images: &'a Images, indices: &[u32]) -> Batch<'a> {
         placements: centred(indices.len()),
         labels: indices.iter().map(|&i| images.label(i as usize)).collect(),
     }
+}
+
+/// What the parameters of a network owe to what surrounds its architecture.
+pub fn surroundings(shape: &NetworkShape) -> serde_json::Value {
+    serde_json::json!({ "classes": shape.classes, "image_channels": shape.image_channels, "volumes": shape.is_volume(),
+        "stem_kernel": shape.stem_kernel, "stem_stride": shape.stem_stride })
 }
 
 /// The directory a command works in: what `--out` says, or what its settings say.
@@ -290,22 +301,25 @@ fn split(config: &RunConfig, dataset: &Dataset) -> Result<(Vec<u32>, Vec<u32>)> 
 }
 
 /// Batches' geometry and what surrounds an architecture.
-fn geometry(input: &Input, dataset: &Dataset) -> (BatchGather, NetworkShape) {
+fn geometry(input: &Input, dataset: &Dataset) -> (Gather, NetworkShape) {
     let (image, size) = (dataset.shape, input.size);
+    let shape = NetworkShape {
+        image_depth: image.depth,
+        stem_stride: input.stem_stride,
+        ..NetworkShape::pictures(image.channels, size, dataset.class_names.len(), input.stem_kernel)
+    };
+    if image.is_volume() {
+        let size = [image.depth, image.height, image.width];
+        return (Gather::Volumes(VolumeGather { size, views: dataset.views }), shape);
+    }
     let statistics = channel_stats(&dataset.train, image);
     let single = |values: &[f64]| values.iter().map(|&x| x as f32).collect();
-    let gather = BatchGather {
+    let gather = Gather::Images(BatchGather {
         image: [image.channels, image.height, image.width],
         size: [size, size],
         mean: single(&statistics.mean),
         std: single(&statistics.std),
-    };
-    let shape = NetworkShape {
-        image_channels: image.channels,
-        image_size: size,
-        classes: dataset.class_names.len(),
-        stem_kernel: input.stem_kernel,
-    };
+    });
     (gather, shape)
 }
 

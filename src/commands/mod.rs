@@ -1,9 +1,11 @@
 //! One file per command, each `run(..) -> Result<()>`.
 
 mod bench;
+mod convert;
 mod data;
 mod device;
 mod eval;
+mod fetch;
 mod info;
 mod job;
 mod output;

@@ -3,7 +3,7 @@
 use crate::backend::Context;
 use crate::checkpoint::write_atomic;
 use crate::cli::{GlobalArgs, RetrainArgs};
-use crate::commands::job::{Directory, Job, directory_of, remove};
+use crate::commands::job::{Directory, Job, directory_of, remove, surroundings};
 use crate::commands::output::print_result;
 use crate::commands::search::{Candidate, winner};
 use crate::commands::timing::Timing;
@@ -101,7 +101,7 @@ fn checkpoint(job: &Job, arch: &Architecture) -> std::path::PathBuf {
 /// What a resulting network's checkpoint belongs to.
 pub fn identity(job: &Job, arch: &Architecture) -> String {
     serde_json::json!({ "kind": "resulting", "arch": arch, "norm": job.config.retrain.norm,
-        "classes": job.shape.classes, "stem_kernel": job.shape.stem_kernel, "image_channels": job.shape.image_channels })
+        "surroundings": surroundings(&job.shape) })
     .to_string()
 }
 

@@ -3,7 +3,8 @@
 //! Files have a name relative to the folder or archive, with `/` between folders. Those of a folder, of a plain
 //! `.tar` and those stored in a `.zip` are read where they lie; deflated members of a `.zip` are unpacked when
 //! asked for. A gzip stream has one direction, so a `.tar.gz` is unpacked once, when it is opened, and only what
-//! a reader may ask for is kept (never the 2.8 GB of unlabelled images of STL-10). A single `.npz` is a folder of one file.
+//! a reader may ask for is kept (never the 2.8 GB of unlabelled images of STL-10). A single `.npz` or
+//! `.voxels` is a folder of one file.
 //!
 //! Nothing is written, links in archives are not followed, and members called `../x` make an archive unreadable.
 //! In a folder, links to files count as files and links to folders are left out.
@@ -61,7 +62,7 @@ impl Files {
             return Ok(Self::new(path, places));
         }
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if name.to_lowercase().ends_with(".npz") {
+        if [".npz", ".voxels"].iter().any(|ending| name.to_lowercase().ends_with(ending)) {
             let parent = path.parent().unwrap_or(Path::new(""));
             return Ok(Self::new(parent, BTreeMap::from([(name, Place::Disk)])));
         }
@@ -168,6 +169,16 @@ impl Files {
             return Err(Error::data(path, message));
         }
         Ok(bytes)
+    }
+
+    /// Bytes of a file; 0 where there is none.
+    pub fn size(&self, name: &str) -> u64 {
+        match self.whole.places.get(&format!("{}{name}", self.prefix)) {
+            Some(Place::Disk) => std::fs::metadata(self.path(name)).map_or(0, |metadata| metadata.len()),
+            Some(Place::Memory(bytes)) => bytes.len() as u64,
+            Some(Place::Zip(member)) => member.size,
+            Some(Place::Nowhere(_)) | None => 0,
+        }
     }
 
     /// Where a file lies, for messages; inside an archive its path continues that of the archive.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::data::files::Files;
 use crate::data::official::{self, File};
-use crate::data::{Dataset, Options, cifar, idx, stl};
+use crate::data::{Dataset, Options, arrays, cifar, cifar_python, idx, imagenet32, modelnet, pictures, stl};
 use crate::error::{Error, Result};
 
 /// How images are laid out in files.
@@ -36,7 +36,7 @@ pub(super) enum Published {
 }
 
 /// All that can be read.
-pub(super) const FORMATS: [Format; 4] = [
+pub(super) const FORMATS: [Format; 11] = [
     Format {
         name: "IDX",
         looked_for: "MNIST or Fashion-MNIST (train-images-idx3-ubyte[.gz] and its three companions)",
@@ -69,6 +69,62 @@ pub(super) const FORMATS: [Format; 4] = [
         open: |files, _| stl::open(files),
         published: Published::Files(official::STL_10.releases[0].files),
     },
+    Format {
+        name: "CIFAR-10, Python version",
+        looked_for: "CIFAR-10 for Python (data_batch_1 to data_batch_5 and test_batch)",
+        holds: |files| cifar_python::CIFAR_10.members().any(|name| files.has(name)),
+        limit: |name| cifar_python::CIFAR_10.limit(name),
+        open: |files, _| cifar_python::open(files, &cifar_python::CIFAR_10),
+        published: Published::Files(official::CIFAR_10.releases[1].files),
+    },
+    Format {
+        name: "CIFAR-100, Python version",
+        looked_for: "CIFAR-100 for Python (train and test)",
+        holds: |files| cifar_python::CIFAR_100.members().any(|name| files.has(name)),
+        limit: |name| cifar_python::CIFAR_100.limit(name),
+        open: |files, _| cifar_python::open(files, &cifar_python::CIFAR_100),
+        published: Published::Files(official::CIFAR_100.releases[1].files),
+    },
+    Format {
+        name: "ImageNet at 32x32",
+        looked_for: "ImageNet at 32x32 (train_data_batch_1 to _10 and val_data, or imagenet32_train and imagenet32_val)",
+        holds: imagenet32::holds,
+        limit: imagenet32::limit,
+        open: |files, _| imagenet32::open(files),
+        published: Published::Files(&[]),
+    },
+    Format {
+        name: "ModelNet",
+        looked_for: "meshes (CLASS/train/*.off and CLASS/test/*.off) or volumes (modelnet*train*.npz and modelnet*test*.npz)",
+        holds: modelnet::holds,
+        limit: modelnet::limit,
+        open: modelnet::open,
+        published: Published::Files(&[]),
+    },
+    Format {
+        name: "voxels",
+        looked_for: "one .voxels file",
+        holds: modelnet::is_file,
+        limit: |_| None,
+        open: |files, _| modelnet::open_file(files),
+        published: Published::Files(&[]),
+    },
+    Format {
+        name: "numpy arrays",
+        looked_for: "one .npz file with arrays x and y",
+        holds: arrays::holds,
+        limit: arrays::limit,
+        open: |files, _| arrays::open(files),
+        published: Published::Files(&[]),
+    },
+    Format {
+        name: "pictures",
+        looked_for: "a folder of PNG or JPEG files for each class (also inside train and test)",
+        holds: pictures::holds,
+        limit: pictures::limit,
+        open: |files, options| pictures::open(files, options.image_size),
+        published: Published::Files(&[]),
+    },
 ];
 
 /// A data set found, complete or not.
@@ -77,13 +133,6 @@ pub(super) struct Found {
     /// Its files, with names relative to the folder they lie in.
     pub files: Files,
 }
-
-/// Names of things a user may have instead of the files, and what to do about each.
-const NEAR_MISSES: [(&str, &str); 3] = [
-    ("data_batch_1", "it is the Python version, get cifar-10-binary.tar.gz"),
-    ("cifar-10-python.tar.gz", "it is the Python version, get cifar-10-binary.tar.gz"),
-    ("cifar-100-python.tar.gz", "it is the Python version, get cifar-100-binary.tar.gz"),
-];
 
 /// How many bytes a file called `name` may have, if any reader asks for such a file.
 pub(super) fn limit(name: &str) -> Option<u64> {
@@ -139,16 +188,23 @@ fn nothing_found(files: &Files) -> String {
     let last = looked_for.pop().unwrap_or_default();
     let mut message =
         format!("holds no data set; looked for {} and {last}, also one folder down", looked_for.join(", "));
-    for (name, remedy) in NEAR_MISSES {
-        if files.find(name).is_some() {
-            message += &format!("; found {name}: {remedy}");
-        }
-    }
     let archives: Vec<&str> = files.names().filter(|name| is_archive(name)).collect();
     if !archives.is_empty() {
         message += &format!("; to use an archive name it alone: {}", archives.join(", "));
     }
     message
+}
+
+/// Opens an archive of any kind and reads the data set in it.
+pub(super) fn check(bytes: &[u8]) -> Result<()> {
+    let path = Path::new("archive");
+    let files = Files::archive(path, bytes.to_vec().into())?;
+    let found = search(&files)?.ok_or_else(|| Error::data(path, nothing_found(&files)))?;
+    if modelnet::holds(&found.files) {
+        // This one would leave its voxels on the disk, and has a check of its own.
+        return Ok(());
+    }
+    (found.format.open)(&found.files, Options::default()).map(drop)
 }
 
 #[cfg(test)]
@@ -173,6 +229,11 @@ mod tests {
             ("test.bin", "CIFAR-100", ""),
             ("cifar-100-binary/train.bin", "CIFAR-100", "cifar-100-binary"),
             ("test_y.bin", "STL-10", ""),
+            ("cifar-10-batches-py/data_batch_2", "CIFAR-10, Python version", "cifar-10-batches-py"),
+            ("test", "CIFAR-100, Python version", ""),
+            ("val_data", "ImageNet at 32x32", ""),
+            ("Imagenet32_train/train_data_batch_10.npz", "ImageNet at 32x32", ""),
+            ("Imagenet32_val_npz.zip", "ImageNet at 32x32", ""),
         ] {
             let dir = tempfile::tempdir().unwrap();
             touch(dir.path(), name);
@@ -189,8 +250,6 @@ mod tests {
             assert!(message.contains(name), "{name} in {message}");
         }
         assert!(!message.contains("found"), "{message}");
-        touch(dir.path(), "sub/data_batch_1");
-        assert!(refusal(detect(dir.path())).contains("found data_batch_1: it is the Python version"));
     }
 
     #[test]

@@ -12,31 +12,51 @@
 
 use std::path::PathBuf;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
+mod arrays;
 pub mod augment;
 mod bytes;
 mod cifar;
+mod cifar_python;
+mod codecs;
 pub mod embedded;
+pub mod fetch;
 mod files;
 mod folder;
+mod http;
 mod idx;
+mod imagenet32;
 mod images;
 pub mod loader;
+mod modelnet;
 mod names;
+mod npy;
+mod npz;
+mod numpy;
+mod off;
 pub mod official;
+pub mod parsers;
+mod pickle;
+mod pictures;
+mod resize;
 pub mod split;
 pub mod stats;
 mod stl;
 mod tar;
 #[cfg(test)]
+mod testarrays;
+#[cfg(test)]
 mod testdata;
 pub mod verify;
+mod voxel_file;
+mod voxels;
 mod zip;
 
 pub use augment::{Augment, AugmentKind, Placement};
 pub use images::{ImageShape, Images};
 pub use loader::{BatchOrder, OrderState, sequential_batches};
+pub use modelnet::{Conversion, Converted, convert};
 pub use split::{SplitKind, validation_split};
 pub use stats::{ChannelStats, channel_stats, class_counts};
 pub use verify::{FileReport, Verdict, verify};
@@ -91,7 +111,12 @@ pub struct Dataset {
 pub struct Options {
     /// Height and width in pixels that pictures are brought to; none leaves them as they are.
     pub image_size: Option<usize>,
+    /// Called while meshes are voxelised, which takes minutes and is done once.
+    pub progress: Option<fn(&Conversion<'_>)>,
 }
+
+/// Far more than networks here can take.
+const MAX_IMAGE_SIZE: usize = 4096;
 
 /// Opens a data set with default [`Options`].
 ///
@@ -105,13 +130,16 @@ pub fn open(spec: &DataSpec) -> Result<Dataset> {
 ///
 /// # Errors
 /// `Data` when the folder or archive or one of its files is missing or not what it claims to be (exit
-/// status 3), `Io` when the operating system refuses to read one.
+/// status 3), `Io` when the operating system refuses to read one, `Config` for an image size out of range.
 pub fn open_with(spec: &DataSpec, options: Options) -> Result<Dataset> {
+    if let Some(size) = options.image_size.filter(|size| !(1..=MAX_IMAGE_SIZE).contains(size)) {
+        return Err(Error::config("--image-size", format!("{size} is not between 1 and {MAX_IMAGE_SIZE} pixels")));
+    }
     match spec {
-        DataSpec::Embedded => embedded::open(),
+        DataSpec::Embedded => resize::to_size(embedded::open()?, options.image_size),
         DataSpec::Folder(path) => {
             let found = folder::detect(path)?;
-            (found.format.open)(&found.files, options)
+            resize::to_size((found.format.open)(&found.files, options)?, options.image_size)
         }
     }
 }

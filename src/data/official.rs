@@ -4,7 +4,8 @@
 //! MD5 for its Python version, STL-10 and the packed IDX files (torchvision's lists), SHA-256 for archives
 //! (TensorFlow Datasets' lists). *Unpacked* IDX files have SHA-256, because mirrors pack them anew:
 //! Fashion-MNIST's were computed from Debian's `dataset-fashion-mnist`, MNIST's are those many mirrors and projects
-//! agree on, the embedded set's were printed by `tools/make-embedded-dataset.sh`. Nobody published digests of ModelNet.
+//! agree on, the embedded set's were printed by `tools/make-embedded-dataset.sh`. ModelNet's are those several
+//! independent projects agree on; its authors publish none.
 
 use std::path::Path;
 
@@ -213,7 +214,7 @@ pub(super) const IMAGENET_32: Set = Set {
 pub(super) const MODELNET_10: Set = Set {
     name: "modelnet10", images: [3_991, 908], extent: "1 x 32 x 32 x 32", classes: 10, licence: "academic use",
     releases: &[Release { form: "OFF", downloads: &[
-        Download { file: File { name: "ModelNet10.zip", bytes: Some(473_402_300), digest: None },
+        Download { file: sha256("ModelNet10.zip", 473_402_300, "9d8679435fc07d1d26f13009878db164a7aa8ea5e7ea3c8880e42794b7307d51"),
             url: "http://3dvision.princeton.edu/projects/2014/3DShapeNets/ModelNet10.zip" },
     ], files: &[] }],
 };
@@ -222,7 +223,7 @@ pub(super) const MODELNET_10: Set = Set {
 pub(super) const MODELNET_40: Set = Set {
     name: "modelnet40", images: [9_843, 2_468], extent: "1 x 32 x 32 x 32", classes: 40, licence: "academic use",
     releases: &[Release { form: "OFF", downloads: &[
-        Download { file: File { name: "ModelNet40.zip", bytes: None, digest: None },
+        Download { file: sha256("ModelNet40.zip", 2_039_180_837, "42dc3e656932e387f554e25a4eb2cc0e1a1bd3ab54606e2a9eae444c60e536ac"),
             url: "http://modelnet.cs.princeton.edu/ModelNet40.zip" },
     ], files: &[] }],
 };

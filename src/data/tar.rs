@@ -201,7 +201,8 @@ fn other(kind: u8) -> Option<&'static str> {
 /// Bytes up to the first zero.
 fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end]).into_owned()
+    // It goes into messages, and so to a terminal.
+    String::from_utf8_lossy(&bytes[..end]).replace(char::is_control, "\u{fffd}")
 }
 
 /// Name and, in the ustar format proper, what goes before it.

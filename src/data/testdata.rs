@@ -143,3 +143,13 @@ pub(super) fn zip<N: AsRef<str>, B: AsRef<[u8]>>(members: &[(N, B)], deflate: bo
     bytes.extend([&b"PK\x05\x06\0\0\0\0"[..], &count, &count, &sizes, &[0; 2]].concat());
     bytes
 }
+
+/// A PNG of pixels of 1 (grey), 2 (grey, alpha), 3 (colours) or 4 (colours, alpha) bytes.
+pub(super) fn png(width: usize, height: usize, samples: usize, pixels: &[u8]) -> Vec<u8> {
+    use png::ColorType::{Grayscale, GrayscaleAlpha, Rgb, Rgba};
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width as u32, height as u32);
+    encoder.set_color([Grayscale, GrayscaleAlpha, Rgb, Rgba][samples - 1]);
+    encoder.write_header().unwrap().write_image_data(pixels).unwrap();
+    bytes
+}

@@ -35,7 +35,7 @@ pub(super) struct Member {
     /// Where these begin in the archive.
     at: usize,
     /// Bytes unpacked, as the directory says.
-    size: u64,
+    pub size: u64,
     crc: u32,
     method: u16,
     encrypted: bool,
@@ -208,8 +208,8 @@ impl Entry {
             let mut sizes = [long(24)?, long(20)?, long(42)?];
             widen(&mut sizes, extra_bytes)?;
             let [size, packed, local] = sizes;
-            // Archives made on Windows may have backslashes.
-            let name = String::from_utf8_lossy(name_bytes).replace('\\', "/");
+            // Archives made on Windows may have backslashes. Names go into messages, and so to a terminal.
+            let name = String::from_utf8_lossy(name_bytes).replace('\\', "/").replace(char::is_control, "\u{fffd}");
             let bytes = ENTRY_BYTES + name_bytes.len() + extra + comment;
             let (flags, method, crc) = (word(8)?, word(10)?, u32_at(directory, at + 16)?);
             (at + bytes <= end).then_some(Self { name, bytes, at, flags, method, crc, packed, size, local })

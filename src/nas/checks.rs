@@ -1,5 +1,5 @@
 //! A SMASH network trains alike on every device: the same 20 steps, next to those of the plain
-//! kernels on the CPU.
+//! kernels on the CPU; and so does one step of both networks on volumes.
 //!
 //! Images are noise around one pattern per class, so that there is something to learn. What devices
 //! may differ by grows with the steps: each step rounds, and the next one starts from there.
@@ -11,17 +11,18 @@ use super::resulting::{NormKind, ResultingNetwork};
 use super::sample::{SampleLimits, sample};
 use super::smash::{EncodingConfig, SmashNetwork};
 use super::space::Space;
-use super::train::{Batch, Network, Update, train_step};
+use super::train::{Batch, Gather, Network, Update, train_step};
 use crate::backend::cpu::Isa;
 use crate::backend::{Context, Cpu, Recording, Region};
 use crate::data::{ImageShape, Images, Placement};
 use crate::error::Result;
 use crate::nn::norm::Mode;
-use crate::nn::optim::Optimizer;
-use crate::ops::batch_gather::{BatchGather, batch_gather};
+use crate::nn::optim::{Optimizer, zero_gradients};
+use crate::ops::batch_gather::BatchGather;
+use crate::ops::cross_entropy::cross_entropy;
 use crate::rng::{Rng, Stream};
 use crate::tape::Tape;
-use crate::testing::{Check, Lab};
+use crate::testing::{Check, Lab, Measured};
 use std::cell::OnceCell;
 
 const OP: &str = "training";
@@ -29,7 +30,10 @@ const STEPS: usize = 20;
 /// Steps of a training that repeats itself: one as usual, one captured, two replayed.
 const REPEATED: usize = 4;
 const BATCH: usize = 7;
-const SHAPE: NetworkShape = NetworkShape { image_channels: 3, image_size: 8, classes: 5, stem_kernel: 3 };
+const SHAPE: NetworkShape = NetworkShape::pictures(3, 8, 5, 3);
+/// Volumes, and their labels.
+const VOLUME: NetworkShape = NetworkShape { image_depth: 8, ..NetworkShape::pictures(1, 8, 5, 3) };
+const LABELS: [u16; 3] = [4, 0, 2];
 /// Learning rate: high enough that twenty steps learn something.
 const LR: f32 = 3e-3;
 /// Relative deviations that are still rounding: of what one step computes, and of where twenty lead.
@@ -38,12 +42,14 @@ const ONE_STEP: f64 = 2e-5;
 const ONE_GRADIENT: f64 = 5e-4;
 const ALL_STEPS: f64 = 2e-3;
 
-/// Twenty steps in the small space, and replayed ones.
+/// Twenty steps in the small space, replayed ones, and one on volumes.
 pub fn checks() -> Vec<Check> {
     let hyper = HyperConfig { stem: 4, layers: vec![2, 2, 1], growth: 4 };
     let mut all =
         Check::named(OP, "twenty_steps_follow_the_plain_kernels", vec![training(Space::small(), hyper.clone())]);
-    all.extend(Check::named(OP, "replayed_steps_are_those_that_were_queued", vec![replays(Space::small(), hyper)]));
+    let replayed = replays(Space::small(), hyper.clone());
+    all.extend(Check::named(OP, "replayed_steps_are_those_that_were_queued", vec![replayed]));
+    all.extend(Check::named(OP, "a_step_on_volumes_follows_the_plain_kernels", vec![volumes(Space::small(), hyper)]));
     all
 }
 
@@ -86,16 +92,13 @@ fn training(space: Space, hyper: HyperConfig) -> Check {
         let expected = match plain.get() {
             Some(known) => known,
             None => {
-                let lab = Lab::new(Context::cpu(Cpu::with_isa(1, Isa::Portable), 0)?);
-                let trained = job.train_in(&lab)?;
+                let trained = job.train_in(&plain_lab()?)?;
                 plain.get_or_init(|| trained)
             }
         };
         let got = job.train_in(lab)?;
         let mut compare = |what: &str, got: &[f32], expected: &[f32], part: f64| {
-            let expected: Vec<f64> = expected.iter().map(|&x| f64::from(x)).collect();
-            let scale = expected.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
-            measured.within(what, got, &expected, part * scale);
+            compare(measured, what, [got, expected], part);
         };
         compare("loss of the first step", &got.losses[..1], &expected.losses[..1], ONE_STEP);
         compare("logits of the first step", &got.first_logits, &expected.first_logits, ONE_STEP);
@@ -112,13 +115,68 @@ fn training(space: Space, hyper: HyperConfig) -> Check {
     })
 }
 
+/// The plain kernels.
+fn plain_lab() -> Result<Lab> {
+    Ok(Lab::new(Context::cpu(Cpu::with_isa(1, Isa::Portable), 0)?))
+}
+
+/// Compares what was computed with what was expected, within a part of its largest.
+fn compare(measured: &mut Measured, what: &str, [got, expected]: [&[f32]; 2], part: f64) {
+    let expected: Vec<f64> = expected.iter().map(|&x| f64::from(x)).collect();
+    let scale = expected.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
+    measured.within(what, got, &expected, part * scale);
+}
+
+/// Logits and gradients of one architecture on volumes, as a SMASH network and as a resulting one.
+fn volumes(space: Space, hyper: HyperConfig) -> Check {
+    Check::new(move |lab, measured| {
+        let arch = sample(&space, &SampleLimits::full(&space), &mut Rng::new(12, Stream::Arch));
+        let smash = SmashNetwork::new(&space, VOLUME, &hyper, EncodingConfig::default());
+        let resulting = ResultingNetwork::new(&arch, VOLUME, NormKind::Sandwich);
+        let networks: [&dyn Network; 2] = [&smash, &resulting];
+        for (kind, network) in ["SMASH", "resulting"].into_iter().zip(networks) {
+            let [expected_logits, expected] = volume_step_in(&plain_lab()?, network, &arch)?;
+            let [logits, gradients] = volume_step_in(lab, network, &arch)?;
+            compare(measured, &format!("{kind} logits"), [&logits, &expected_logits], ONE_STEP);
+            for param in network.store().params() {
+                let part = [&gradients, &expected].map(|all| &all[param.span.start..][..param.span.len]);
+                compare(measured, &format!("{kind} gradient of {}", param.name), part, ONE_GRADIENT);
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Logits and gradients, in memory of exactly the size that a dry run finds.
+fn volume_step_in(lab: &Lab, network: &dyn Network, arch: &Architecture) -> Result<[Vec<f32>; 2]> {
+    let batch = VOLUME.batch(LABELS.len());
+    let mut rng = Rng::new(6, Stream::Augment);
+    let voxels: Vec<f32> = (0..batch.len()).map(|_| rng.normal() as f32).collect();
+    let step = |context: &mut Context| {
+        network.store().reserve(context)?;
+        network.store().initialise(context, 3, 0)?;
+        zero_gradients(context)?;
+        let mut tape = Tape::new(context);
+        let images = tape.input(batch, &voxels, false)?;
+        let logits = network.logits(&mut tape, arch, images, Mode::Train)?;
+        let values = tape.read(logits)?;
+        let entropy = cross_entropy(&mut tape, logits, &LABELS)?;
+        tape.backward(entropy.loss)?;
+        drop(tape);
+        Ok([values, context.read(context.whole(Region::Grads))?])
+    };
+    let mut plan = lab.plan()?;
+    step(&mut plan)?;
+    lab.run(plan.arena().high_water(), step)
+}
+
 /// A training with everything it depends on.
 struct Job {
     network: SmashNetwork,
     /// One for each step, and one to look at in the end.
     archs: Vec<Architecture>,
     images: Images,
-    gather: BatchGather,
+    gather: Gather,
 }
 
 /// What it leads to.
@@ -136,12 +194,12 @@ impl Job {
         let mut rng = Rng::new(11, Stream::Arch);
         let archs = (0..=STEPS).map(|_| sample(space, &SampleLimits::full(space), &mut rng)).collect();
         let channels = SHAPE.image_channels;
-        let gather = BatchGather {
+        let gather = Gather::Images(BatchGather {
             image: [channels, size, size],
             size: [size; 2],
             mean: vec![0.5; channels],
             std: vec![0.25; channels],
-        };
+        });
         Ok(Self { network, archs, images: draw_images()?, gather })
     }
 
@@ -182,8 +240,7 @@ impl Job {
     /// What the network says of the first images as an architecture.
     fn logits(&self, context: &mut Context, arch: usize) -> Result<Vec<f32>> {
         let mut tape = Tape::new(context);
-        let Batch { set, indices, placements, .. } = self.batch(0);
-        let images = batch_gather(&mut tape, set, &indices, &placements, &self.gather)?;
+        let images = self.gather.batch(&mut tape, &self.batch(0))?;
         let logits = self.network.logits(&mut tape, &self.archs[arch], images, Mode::Eval)?;
         tape.read(logits)
     }
@@ -228,6 +285,13 @@ mod tests {
     fn replayed_steps_on_cuda() {
         let (space, hyper) = tiny();
         harness::on_cuda(&Check::named(OP, "replayed_steps_in_a_tiny_space", vec![replays(space, hyper)]));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn volumes_on_cuda() {
+        let (space, hyper) = tiny();
+        harness::on_cuda(&Check::named(OP, "a_step_on_volumes_in_a_tiny_space", vec![volumes(space, hyper)]));
     }
 
     #[cfg(target_os = "linux")]

@@ -11,24 +11,15 @@
 //!
 //! Parameters count BN scale and shift. MACs are those of convolutions and classifier per image,
 //! taps on padding included; one MAC is two FLOPs. What is left when those taps are skipped is counted too.
+//! A stem of stride 2 counts the pixels that it keeps; a network for volumes is the 3-D twin (`twin.rs`).
 
 use std::ops::Add;
 
-use super::arch::{Architecture, Block, Op};
-use super::space::{BLOCKS, Space};
+use super::arch::{Architecture, Op};
+use super::space::BLOCKS;
+use super::twin::Taps;
 
-/// What surrounds an architecture in a network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NetworkShape {
-    /// Channels of an image.
-    pub image_channels: usize,
-    /// Height and width of the image after padding, in pixels.
-    pub image_size: usize,
-    /// Outputs of the classifier.
-    pub classes: usize,
-    /// Filter size of the stem.
-    pub stem_kernel: usize,
-}
+pub use super::twin::NetworkShape;
 
 /// Parameters and multiply-accumulates per image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,11 +50,12 @@ impl Cost {
         Self { params: weights, macs: weights * pixels, macs_inside: weights * pixels }
     }
 
-    /// A convolution with so many pairs of channels over a picture of `size` rows and columns.
-    fn conv(pairs: u64, kernel: [usize; 2], dilation: [usize; 2], size: usize) -> Self {
-        let params = pairs * (kernel[0] * kernel[1]) as u64;
-        let macs_inside = pairs * taps_inside(kernel, dilation, [size; 2]);
-        Self { params, macs: params * (size * size) as u64, macs_inside }
+    /// A convolution with so many pairs of channels that computes every `stride[axis]`-th pixel of an image of `size`.
+    fn conv(pairs: u64, taps: Taps, size: [usize; 3], stride: [usize; 3]) -> Self {
+        let params = pairs * taps.kernel.iter().product::<usize>() as u64;
+        let outputs: usize = size.iter().zip(stride).map(|(size, stride)| size / stride).product();
+        let macs_inside = pairs * taps_inside(taps.kernel, taps.dilation, size, stride);
+        Self { params, macs: params * outputs as u64, macs_inside }
     }
 
     /// BatchNorm's scale and shift.
@@ -72,14 +64,25 @@ impl Cost {
     }
 }
 
-/// Over all pixels of a picture, the taps of a "same" convolution that lie inside of it. Its border has
+/// Over every `stride`-th pixel of a picture, the taps of a "same" convolution that lie inside of it. Its border has
 /// as many rows less as a tap is away from the centre.
-pub fn taps_inside(kernel: [usize; 2], dilation: [usize; 2], size: [usize; 2]) -> u64 {
+pub fn taps_inside<const AXES: usize>(
+    kernel: [usize; AXES],
+    dilation: [usize; AXES],
+    size: [usize; AXES],
+    stride: [usize; AXES],
+) -> u64 {
     let along = |axis: usize| -> usize {
-        let away = |tap: usize| tap.abs_diff(kernel[axis] / 2) * dilation[axis];
-        (0..kernel[axis]).map(|tap| size[axis].saturating_sub(away(tap))).sum()
+        let (centre, size, stride) = (kernel[axis] / 2, size[axis], stride[axis]);
+        let inside = |tap: usize| {
+            let away = tap.abs_diff(centre) * dilation[axis];
+            // Strided outputs count from the first row: those left out behind the last one are others.
+            let behind = size.saturating_sub(away).div_ceil(stride);
+            if tap >= centre { behind } else { size.div_ceil(stride).saturating_sub(away.div_ceil(stride)) }
+        };
+        (0..kernel[axis]).map(inside).sum()
     };
-    (along(0) * along(1)) as u64
+    (0..AXES).map(along).product::<usize>() as u64
 }
 
 /// A part of a network.
@@ -111,15 +114,15 @@ pub fn cost(arch: &Architecture, shape: &NetworkShape) -> Cost {
 /// The cost of each part, in the order in which they run; their sum is [`cost`].
 pub fn rows(arch: &Architecture, shape: &NetworkShape) -> Vec<(Part, Cost)> {
     let space = &arch.space;
-    let size = |block: usize| shape.image_size >> block;
-    let pixels = |block: usize| (size(block) as u64).pow(2);
+    let pixels = |block: usize| shape.extent(block).iter().product::<usize>() as u64;
     let enters: Vec<u64> =
         arch.blocks.iter().enumerate().map(|(b, block)| block.input_channels(b, space) as u64).collect();
-    let stem = Cost::conv(shape.image_channels as u64 * enters[0], [shape.stem_kernel; 2], [1, 1], size(0));
+    let (image, stride) = ([shape.image_depth, shape.image_size, shape.image_size], shape.stem_stride);
+    let stem = Cost::conv(shape.image_channels as u64 * enters[0], shape.stem(), image, [1, stride, stride]);
     let mut rows = vec![(Part::Stem, stem)];
     for (b, block) in arch.blocks.iter().enumerate() {
         for (i, op) in block.ops.iter().enumerate() {
-            rows.push((Part::Op { block: b, op: i }, op_cost(op, block, space, size(b))));
+            rows.push((Part::Op { block: b, op: i }, op_cost(arch, b, op, shape)));
         }
         let leaves = block.output_channels(b, space) as u64;
         if b + 1 < BLOCKS {
@@ -134,8 +137,9 @@ pub fn rows(arch: &Architecture, shape: &NetworkShape) -> Vec<(Part, Cost)> {
     rows
 }
 
-fn op_cost(op: &Op, block: &Block, space: &Space, size: usize) -> Cost {
-    let pixels = (size as u64).pow(2);
+fn op_cost(arch: &Architecture, b: usize, op: &Op, shape: &NetworkShape) -> Cost {
+    let (block, space, size) = (&arch.blocks[b], &arch.space, shape.extent(b));
+    let pixels = size.iter().product::<usize>() as u64;
     let n_in = op.input_channels(block, space) as u64;
     let n_b = op.bottleneck_channels(block, space) as u64;
     let gn = op.output_channels(space) as u64;
@@ -144,16 +148,17 @@ fn op_cost(op: &Op, block: &Block, space: &Space, size: usize) -> Cost {
         let Some(conv) = conv else { return sum };
         // w0 and w2 open the two paths; w1 and w3 continue them.
         let input = if i % 2 == 0 { n_b } else { gn };
-        sum + Cost::conv(gn * (input / conv.groups as u64), conv.kernel, conv.dilation, size)
+        sum + Cost::conv(gn * (input / conv.groups as u64), shape.body(conv), size, [1; 3])
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nas::arch::Conv;
+    use crate::nas::arch::{Block, Conv};
+    use crate::nas::space::Space;
 
-    const SHAPE: NetworkShape = NetworkShape { image_channels: 3, image_size: 8, classes: 5, stem_kernel: 7 };
+    const SHAPE: NetworkShape = NetworkShape::pictures(3, 8, 5, 7);
 
     /// Small space, bank size 2 (8 channels), one op per block.
     fn example() -> Architecture {
@@ -197,17 +202,49 @@ mod tests {
     }
 
     #[test]
+    fn a_volume_counts_cubes_and_a_strided_stem_the_pixels_it_keeps() {
+        let arch = example();
+        let volume = NetworkShape { image_depth: 4, stem_kernel: 3, ..SHAPE };
+        // Counted as above, with 27 taps everywhere; blocks of 4 x 8 x 8, 2 x 4 x 4, 1 x 2 x 2.
+        let stem = 27 * 3 * 16;
+        let convs0 = 16 * 16 + 27 * (8 * (16 / 2) + 8 * (8 / 4) + 8 * 16);
+        let convs1 = 8 * 8 + 27 * 8 * 8;
+        let norms = 2 * (16 + 16) + 2 * 2 * (8 + 8) + 2 * 24 * 3;
+        let found = cost(&arch, &volume);
+        assert_eq!(found.params, stem + convs0 + 2 * convs1 + 2 * 24 * 24 + 24 * 5 + 5 + norms);
+        let macs = 256 * (stem + convs0 + 24 * 24) + 32 * (convs1 + 24 * 24) + 4 * convs1 + 24 * 5;
+        assert_eq!(found.macs, macs);
+        // In the last block, of one slice, a third of the taps has no slice to meet.
+        let last = op_cost(&arch, 2, &arch.blocks[2].ops[0], &volume);
+        assert_eq!(last.macs_inside, 4 * 8 * 8 + 8 * 8 * 4 * 4);
+
+        let strided = rows(&arch, &NetworkShape { image_size: 16, stem_stride: 2, ..SHAPE });
+        let plain = rows(&arch, &SHAPE);
+        assert_eq!(strided[1..], plain[1..]);
+        assert_eq!((strided[0].1.params, strided[0].1.macs), (plain[0].1.params, plain[0].1.macs));
+        // Per axis: three taps in front of the centre miss 2, 1 and 1 of 8 outputs, those behind it 1, 1 and 0.
+        assert_eq!(strided[0].1.macs_inside, 3 * 16 * (7 * 8 - 6) * (7 * 8 - 6));
+    }
+
+    #[test]
     fn taps_inside_the_picture_are_those_of_a_loop_over_it() {
-        for (kernel, dilation, size) in [([3, 7], [3, 1], [4, 5]), ([5, 3], [2, 9], [8, 6]), ([1, 1], [1, 1], [3, 3])] {
+        let cases = [
+            ([3, 7], [3, 1], [4, 5], [1, 1]),
+            ([5, 3], [2, 9], [8, 6], [1, 1]),
+            ([1, 1], [1, 1], [3, 3], [1, 1]),
+            ([7, 5], [1, 3], [8, 6], [2, 2]),
+            ([3, 7], [1, 2], [2, 4], [2, 1]),
+        ];
+        for (kernel, dilation, size, stride) in cases {
             let inside = |axis: usize, pixel: usize, tap: usize| {
                 let at = (pixel + tap * dilation[axis]).checked_sub(kernel[axis] / 2 * dilation[axis]);
                 at.is_some_and(|at| at < size[axis])
             };
             let along = |axis: usize| {
-                let pixels = 0..size[axis];
+                let pixels = (0..size[axis]).step_by(stride[axis]);
                 pixels.map(|pixel| (0..kernel[axis]).filter(|&tap| inside(axis, pixel, tap)).count()).sum::<usize>()
             };
-            assert_eq!(taps_inside(kernel, dilation, size), (along(0) * along(1)) as u64);
+            assert_eq!(taps_inside(kernel, dilation, size, stride), (along(0) * along(1)) as u64);
         }
     }
 
@@ -227,6 +264,6 @@ mod tests {
         let block = &arch.blocks[1];
         assert_eq!(block.ops[0].bottleneck_channels(block, &arch.space), 4 * 8);
         let by_hand = (2 * 8 + 8 * 32 + 2 * 32 + 8 * 32 * 9) as u64;
-        assert_eq!(op_cost(&block.ops[0], block, &arch.space, 1).params, by_hand);
+        assert_eq!(op_cost(&arch, 1, &block.ops[0], &SHAPE).params, by_hand);
     }
 }

@@ -6,8 +6,9 @@
 use std::fmt::Write;
 
 use super::arch::{Architecture, Conv, Op};
-use super::cost::{Cost, NetworkShape, Part, rows};
+use super::cost::{Cost, Part, rows};
 use super::space::BLOCKS;
+use super::twin::{NetworkShape, Taps};
 
 /// Titles of the columns. Channels are counted where they enter the 1x1, leave it, and leave the op.
 const HEADER: [&str; 9] = ["op", "reads", "in", "mid", "out", "body", "writes", "params", "MACs"];
@@ -19,14 +20,9 @@ pub fn table(arch: &Architecture, shape: &NetworkShape) -> String {
     for &(part, cost) in &costs {
         lines.extend(part_lines(arch, shape, part, cost));
     }
-    let mut text = format!(
-        "architecture {}: image {} x {} x {}, {} classes\n",
-        arch.id(),
-        shape.image_channels,
-        shape.image_size,
-        shape.image_size,
-        shape.classes
-    );
+    let image = extent([shape.image_depth, shape.image_size, shape.image_size]);
+    let mut text =
+        format!("architecture {}: image {} x {image}, {} classes\n", arch.id(), shape.image_channels, shape.classes);
     text += &aligned(&lines);
     let total = costs.iter().fold(Cost::default(), |sum, &(_, cost)| sum + cost);
     let ops: usize = arch.blocks.iter().map(|block| block.ops.len()).sum();
@@ -53,11 +49,11 @@ enum Line {
 fn part_lines(arch: &Architecture, shape: &NetworkShape, part: Part, cost: Cost) -> Vec<Line> {
     let enters = |b: usize| arch.blocks[b].input_channels(b, &arch.space);
     let leaves = |b: usize| arch.blocks[b].output_channels(b, &arch.space);
-    let kernel = shape.stem_kernel;
+    let number = |block: usize, number: usize| op_line(arch, shape, [block, number], cost);
     match part {
-        Part::Stem => vec![fixed_line("stem", shape.image_channels, enters(0), &format!("{kernel}x{kernel}"), cost)],
-        Part::Op { block, op: 0 } => vec![Line::Text(block_line(arch, shape, block)), op_line(arch, block, 0, cost)],
-        Part::Op { block, op } => vec![op_line(arch, block, op, cost)],
+        Part::Stem => vec![fixed_line("stem", shape.image_channels, enters(0), &stem(shape), cost)],
+        Part::Op { block, op: 0 } => vec![Line::Text(block_line(arch, shape, block)), number(block, 0)],
+        Part::Op { block, op } => vec![number(block, op)],
         Part::Transition { after } => vec![fixed_line("trans", leaves(after), enters(after + 1), "1x1 pool", cost)],
         Part::Head => vec![fixed_line("head", leaves(BLOCKS - 1), shape.classes, "pool fc", cost)],
     }
@@ -72,9 +68,9 @@ fn fixed_line(name: &str, enters: usize, leaves: usize, body: &str, cost: Cost) 
 
 fn block_line(arch: &Architecture, shape: &NetworkShape, index: usize) -> String {
     let (block, space) = (&arch.blocks[index], &arch.space);
-    let pixels = shape.image_size >> index;
     format!(
-        "block {index}: {pixels} x {pixels}, banks of {} channels, {} of {} used, {} to {} channels, {} of {} slices",
+        "block {index}: {}, banks of {} channels, {} of {} used, {} to {} channels, {} of {} slices",
+        extent(shape.extent(index)),
         block.bank_size * space.unit,
         block.written_banks(index, space).len(),
         block.n_banks,
@@ -85,7 +81,8 @@ fn block_line(arch: &Architecture, shape: &NetworkShape, index: usize) -> String
     )
 }
 
-fn op_line(arch: &Architecture, index: usize, number: usize, cost: Cost) -> Line {
+/// Line of op `number` of block `index`.
+fn op_line(arch: &Architecture, shape: &NetworkShape, [index, number]: [usize; 2], cost: Cost) -> Line {
     let (block, space) = (&arch.blocks[index], &arch.space);
     let op = &block.ops[number];
     Line::Cells([
@@ -94,7 +91,7 @@ fn op_line(arch: &Architecture, index: usize, number: usize, cost: Cost) -> Line
         op.input_channels(block, space).to_string(),
         op.bottleneck_channels(block, space).to_string(),
         op.output_channels(space).to_string(),
-        body(op),
+        body(op, shape),
         ranges(&op.write),
         short(cost.params),
         short(cost.macs),
@@ -102,7 +99,8 @@ fn op_line(arch: &Architecture, index: usize, number: usize, cost: Cost) -> Line
 }
 
 /// Path A, then path B after `|`: `3x5 d1x2 g4, 3x3 | 7x3`. Dilation and groups of 1 are left out.
-fn body(op: &Op) -> String {
+fn body(op: &Op, shape: &NetworkShape) -> String {
+    let conv = |conv: &Conv| conv_in(shape.body(conv), conv.groups, shape);
     let path = |convs: &[Option<Conv>]| convs.iter().flatten().map(conv).collect::<Vec<_>>().join(", ");
     let (a, b) = op.body.split_at(2);
     match path(b) {
@@ -111,16 +109,35 @@ fn body(op: &Op) -> String {
     }
 }
 
-fn conv(conv: &Conv) -> String {
-    let [kh, kw] = conv.kernel;
-    let mut text = format!("{kh}x{kw}");
-    if conv.dilation != [1, 1] {
-        text += &format!(" d{}x{}", conv.dilation[0], conv.dilation[1]);
+fn conv_in(taps: Taps, groups: usize, shape: &NetworkShape) -> String {
+    let mut text = joined(taps.kernel, shape);
+    if taps.dilation != [1; 3] {
+        text += &format!(" d{}", joined(taps.dilation, shape));
     }
-    if conv.groups != 1 {
-        text += &format!(" g{}", conv.groups);
+    if groups != 1 {
+        text += &format!(" g{groups}");
     }
     text
+}
+
+/// `7x7`, `3x3x3`; with the stride behind it unless that is 1: `7x7 s2`.
+fn stem(shape: &NetworkShape) -> String {
+    let kernel = joined(shape.stem().kernel, shape);
+    if shape.stem_stride == 1 { kernel } else { format!("{kernel} s{}", shape.stem_stride) }
+}
+
+/// Numbers for rows and columns, and in a network for volumes for slices in front of them: `3x5`, `3x3x3`.
+fn joined(numbers: [usize; 3], shape: &NetworkShape) -> String {
+    let used = &numbers[usize::from(!shape.is_volume())..];
+    used.iter().map(usize::to_string).collect::<Vec<_>>().join("x")
+}
+
+/// `32 x 32`, and with more than one slice `16 x 32 x 32`.
+fn extent([slices, rows, columns]: [usize; 3]) -> String {
+    match slices {
+        1 => format!("{rows} x {columns}"),
+        _ => format!("{slices} x {rows} x {columns}"),
+    }
 }
 
 /// Bank indices with runs shortened: `0-3,7`. The order is kept.
@@ -187,7 +204,7 @@ mod tests {
     use crate::nas::arch::Block;
     use crate::nas::space::Space;
 
-    const SHAPE: NetworkShape = NetworkShape { image_channels: 3, image_size: 32, classes: 10, stem_kernel: 3 };
+    const SHAPE: NetworkShape = NetworkShape::pictures(3, 32, 10, 3);
 
     #[test]
     fn table_shows_every_element_of_an_op() {
@@ -208,6 +225,22 @@ mod tests {
         assert!(text.contains("block 1: 16 x 16, banks of 8 channels, 3 of 5 used, 24 to 24 channels, 2 of 19 slices"));
         assert!(text.contains("total: 3 ops, 16 layers with weights, 6 slices, "));
         assert!(text.contains(&arch.id()));
+    }
+
+    #[test]
+    fn volumes_show_cubes_and_strided_stems_their_stride() {
+        let conv = |kernel, dilation, groups| Some(Conv { kernel, dilation, groups });
+        let body = [conv([3, 5], [1, 2], 4), conv([3, 3], [1, 1], 1), None, None];
+        let op = Op { read: vec![0, 1], write: vec![2], width: 2, body };
+        let arch = Architecture::new(Space::fixture(), vec![Block { bank_size: 2, n_banks: 5, ops: vec![op] }; 3]);
+        let text = table(&arch, &NetworkShape { image_depth: 4, ..SHAPE });
+        assert!(text.contains(": image 3 x 4 x 32 x 32, 10 classes\n"), "{text}");
+        assert!(text.contains("  3x3x3 d1x1x2 g4, 3x3x3  "), "{text}");
+        assert!(text.contains("block 1: 2 x 16 x 16, ") && text.contains("block 2: 8 x 8, "), "{text}");
+        let stem = |text: &str| text.lines().find(|line| line.trim_start().starts_with("stem")).unwrap().to_string();
+        assert!(stem(&text).contains("  3x3x3  "), "{text}");
+        let strided = table(&arch, &NetworkShape { stem_stride: 2, ..SHAPE });
+        assert!(stem(&strided).contains("  3x3 s2  ") && strided.contains("block 0: 16 x 16, "), "{strided}");
     }
 
     #[test]

@@ -11,20 +11,23 @@
 //! becomes a view of y. ReLUs are applied where a value is written, since all its readers want
 //! them, except on banks, which hold linear values and are rectified as they are read.
 //! The same code runs the SMASH network and the resulting network; they differ in their
-//! [`WeightSource`] only.
+//! [`WeightSource`] only. For volumes it runs the 3-D twin (`twin.rs`).
 
 use crate::error::{Error, Result};
 use crate::nas::arch::{Architecture, Block, PlacedOp};
 use crate::nas::space::Space;
+use crate::nas::twin::Taps;
 use crate::nas::weights::{FilterVar, OpWeights, WeightSource};
 use crate::nn::norm::{Mode, Norm};
 use crate::ops::add::add;
 use crate::ops::avg_pool::avg_pool;
 use crate::ops::concat::concat;
 use crate::ops::conv2d::{Conv2d, Output, conv2d};
+use crate::ops::conv3d::{Conv3d, conv3d};
 use crate::ops::global_avg_pool::global_avg_pool;
 use crate::ops::linear::linear;
 use crate::ops::pointwise::{Pointwise, pointwise};
+use crate::ops::subsample::subsample;
 use crate::tape::{Tape, Var};
 use crate::trace::Level;
 use std::ops::Range;
@@ -32,7 +35,8 @@ use std::ops::Range;
 /// Slope of the plain ReLU.
 const RELU: Option<f32> = Some(0.0);
 
-/// Logits [classes, 1, 1, N] of `images` [C, H, W, N]; H and W divisible by 4. Releases `images`.
+/// Logits [classes, 1, 1, N] of `images` [C, H, W, N], H and W divisible by 4, or by 8 after a stem of stride 2; or of
+/// volumes [C, D, H, W, N], D divisible by 4 or 2 itself. Releases `images`.
 ///
 /// # Errors
 /// [`Error::Shape`] when the images do not fit the network; [`Error::Architecture`] when an op
@@ -46,9 +50,7 @@ pub fn forward(
 ) -> Result<Var> {
     let space = &arch.space;
     let pass = Pass { space, weights, mode };
-    let stem = weights.stem(tape, arch.blocks[0].input_channels(0, space));
-    let mut x = convolve(tape, images, &stem, [1, 1], None, Output::New)?;
-    tape.release(images);
+    let mut x = pass.stem(tape, images, arch.blocks[0].input_channels(0, space))?;
     let ops: Vec<PlacedOp<'_>> = arch.placed_ops().collect();
     for (b, block) in arch.blocks.iter().enumerate() {
         let _range = tape.range_with(Level::Block, c"block", || b as u64);
@@ -66,18 +68,6 @@ pub fn forward(
         }
     }
     Ok(x)
-}
-
-fn convolve(
-    tape: &mut Tape<'_>,
-    x: Var,
-    weights: &FilterVar,
-    dilation: [usize; 2],
-    slope: Option<f32>,
-    output: Output,
-) -> Result<Var> {
-    let config = Conv2d { filter: weights.filter, dilation, slope, output };
-    conv2d(tape, x, weights.w, weights.scale, config)
 }
 
 /// The banks of a block: the first hold its input, the rest are empty. Releases x.
@@ -132,6 +122,36 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
+    /// The first convolution; releases `images`.
+    fn stem(&self, tape: &mut Tape<'_>, images: Var, channels: usize) -> Result<Var> {
+        let (weights, shape) = (self.weights.stem(tape, channels), self.weights.shape());
+        let x = self.convolve(tape, images, &weights, shape.stem().dilation, None, Output::New)?;
+        tape.release(images);
+        if shape.stem_stride == 1 {
+            return Ok(x);
+        }
+        let strided = subsample(tape, x)?;
+        tape.release(x);
+        Ok(strided)
+    }
+
+    fn convolve(
+        &self,
+        tape: &mut Tape<'_>,
+        x: Var,
+        weights: &FilterVar,
+        dilation: [usize; 3],
+        slope: Option<f32>,
+        output: Output,
+    ) -> Result<Var> {
+        let &FilterVar { w, filter, layers, scale } = weights;
+        if self.weights.shape().is_volume() {
+            return conv3d(tape, x, w, scale, Conv3d { filter, layers, dilation, slope, output });
+        }
+        let [_, rows, columns] = dilation;
+        conv2d(tape, x, w, scale, Conv2d { filter, dilation: [rows, columns], slope, output })
+    }
+
     /// One op: reads banks, writes banks.
     fn op(&self, tape: &mut Tape<'_>, index: usize, placed: &PlacedOp<'_>, banks: &mut [Option<Var>]) -> Result<()> {
         let read = |&i: &usize| {
@@ -147,7 +167,7 @@ impl Pass<'_> {
 
     /// relu(h): the rectified result of the op's 1x1 convolution, which only the body reads.
     fn op_input(&self, tape: &mut Tape<'_>, weights: &OpWeights, views: &[Var]) -> Result<Var> {
-        let FilterVar { w, filter, scale } = weights.input;
+        let FilterVar { w, filter, scale, .. } = weights.input;
         let slope = if weights.norm_mid.is_some() { None } else { RELU };
         let h = match weights.norm_in {
             None => pointwise(tape, views, w, scale, Pointwise { filter, relu: true, slope })?,
@@ -182,21 +202,22 @@ impl Pass<'_> {
 
     /// y = w1(relu(w0 h)) + w3(relu(w2 h)), as far as the convolutions are active; releases h.
     fn body(&self, tape: &mut Tape<'_>, weights: &OpWeights, placed: &PlacedOp<'_>, h: Var) -> Result<Var> {
-        let dilation = |i: usize| placed.op.body[i].map_or([1, 1], |conv| conv.dilation);
+        let taps = |conv| self.weights.shape().body(&conv);
+        let dilation = |i: usize| placed.op.body[i].map(taps).map_or([1; 3], |Taps { dilation, .. }| dilation);
         let mut sum: Option<Var> = None;
         for (path, [first, second]) in [[0, 1], [2, 3]].into_iter().enumerate() {
             let Some(filter) = &weights.body[first] else { continue };
             let output = sum.map_or(Output::New, Output::AddTo);
             sum = Some(match &weights.body[second] {
-                None => convolve(tape, h, filter, dilation(first), None, output)?,
+                None => self.convolve(tape, h, filter, dilation(first), None, output)?,
                 Some(last) => {
                     let norm = weights.norm_body[path];
                     let slope = if norm.is_some() { None } else { RELU };
-                    let mut t = convolve(tape, h, filter, dilation(first), slope, Output::New)?;
+                    let mut t = self.convolve(tape, h, filter, dilation(first), slope, Output::New)?;
                     if let Some(norm) = norm {
                         t = self.normalise(tape, norm, t)?;
                     }
-                    let y = convolve(tape, t, last, dilation(second), None, output)?;
+                    let y = self.convolve(tape, t, last, dilation(second), None, output)?;
                     tape.release(t);
                     y
                 }
@@ -206,10 +227,10 @@ impl Pass<'_> {
         sum.ok_or_else(|| Error::architecture("body", "no convolution is active"))
     }
 
-    /// BN, ReLU, 1x1 convolution, 2x2 average pooling: [C, H, W, N] -> [outputs, H/2, W/2, N].
+    /// BN, ReLU, 1x1 convolution, average pooling: [C, H, W, N] -> [outputs, H/2, W/2, N], or D/2 too of volumes.
     fn transition(&self, tape: &mut Tape<'_>, t: usize, banks: &[Var], outputs: usize) -> Result<Var> {
         let inputs = banks.iter().map(|&bank| tape.shape(bank).c).sum();
-        let (norm, FilterVar { w, filter, scale }) = self.weights.transition(tape, t, inputs, outputs);
+        let (norm, FilterVar { w, filter, scale, .. }) = self.weights.transition(tape, t, inputs, outputs);
         let x = self.norm_relu(tape, norm, banks)?;
         let z = pointwise(tape, &[x], w, scale, Pointwise { filter, relu: false, slope: None })?;
         tape.release(x);

@@ -38,4 +38,7 @@ pub mod smash;
 pub mod space;
 pub mod strategy;
 pub mod train;
+pub mod twin;
+#[cfg(test)]
+mod twin_tests;
 pub mod weights;

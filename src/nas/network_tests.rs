@@ -31,7 +31,7 @@ use crate::tape::{Tape, Var};
 use crate::tensor::Shape;
 use crate::testing::assert_close;
 
-const SHAPE: NetworkShape = NetworkShape { image_channels: 3, image_size: 8, classes: 5, stem_kernel: 3 };
+const SHAPE: NetworkShape = NetworkShape::pictures(3, 8, 5, 3);
 /// f32 of a step arena, several times what the networks of this file need.
 const ARENA: usize = 1 << 24;
 
@@ -325,7 +325,9 @@ fn cost_counts_exactly_the_parameters_of_the_resulting_network() {
         let space = [Space::v1(), Space::v2(), Space::fixture()][i % 3].clone();
         let shape = NetworkShape {
             image_channels: [1, 3][i % 2],
+            image_depth: [1, 1, 32][i / 5 % 3],
             image_size: [28, 32, 96][i / 3 % 3],
+            stem_stride: 1,
             classes: [10, 100][i / 2 % 2],
             stem_kernel: [3, 7][i / 4 % 2],
         };

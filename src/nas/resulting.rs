@@ -3,16 +3,16 @@
 //!
 //! | parameter | extent |
 //! |---|---|
-//! | `stem.w` | [channels, image channels, 7, 7] |
+//! | `stem.w` | [channels, image channels, k, k], or k, k, k for volumes |
 //! | `block{b}.op{i}.w_in` | [n_b, n_in] |
-//! | `block{b}.op{i}.w{j}` | [GN, inputs/groups, kernel] |
+//! | `block{b}.op{i}.w{j}` | [GN, inputs/groups, kernel], the kernel being 3, 3, 3 for volumes |
 //! | `block{b}.op{i}.bn_in.*`, `.bn_mid.*`, `.bn1.*`, `.bn3.*` | `[n_in]`, `[n_b]`, `[GN]`, `[GN]`, as the norm asks |
 //! | `transition{t}.*`, `head.*` | as in the SMASH network, at exact sizes |
 
 use crate::backend::cpu::Filter;
 use crate::error::Result;
 use crate::nas::arch::{Architecture, PlacedOp};
-use crate::nas::cost::NetworkShape;
+use crate::nas::twin::NetworkShape;
 use crate::nas::weights::{FilterVar, OpWeights, WeightSource};
 use crate::nn::init::Init;
 use crate::nn::norm::{Mode, Norm};
@@ -48,6 +48,7 @@ struct OpParams {
 #[derive(Clone, Debug)]
 pub struct ResultingNetwork {
     arch: Architecture,
+    shape: NetworkShape,
     norm: NormKind,
     store: ParamStore,
     stem: ParamId,
@@ -63,8 +64,7 @@ impl ResultingNetwork {
         let mut store = ParamStore::default();
         let channels = |b: usize| arch.blocks[b].input_channels(b, space);
         let outputs = |b: usize| arch.blocks[b].output_channels(b, space);
-        let kernel = shape.stem_kernel;
-        let stem = store.add("stem.w", &[channels(0), shape.image_channels, kernel, kernel], Init::He);
+        let stem = store.add("stem.w", &shape.stem().dims(channels(0), shape.image_channels), Init::He);
         let mut in_block = 0;
         let mut block = 0;
         let ops = arch
@@ -75,7 +75,7 @@ impl ResultingNetwork {
                 }
                 let name = format!("block{block}.op{in_block}");
                 in_block += 1;
-                OpParams::add(&mut store, &name, arch, &placed, norm)
+                OpParams::add(&mut store, &name, (arch, &shape), &placed, norm)
             })
             .collect();
         let last = arch.blocks.len() - 1;
@@ -90,7 +90,7 @@ impl ResultingNetwork {
             store.add("head.fc.w", &[shape.classes, outputs(last)], Init::He),
             store.add("head.fc.b", &[shape.classes], Init::Zeros),
         );
-        Self { arch: arch.clone(), norm, store, stem, ops, transitions, head }
+        Self { arch: arch.clone(), shape, norm, store, stem, ops, transitions, head }
     }
 
     /// The parameters.
@@ -110,7 +110,13 @@ impl ResultingNetwork {
 }
 
 impl OpParams {
-    fn add(store: &mut ParamStore, name: &str, arch: &Architecture, placed: &PlacedOp<'_>, norm: NormKind) -> Self {
+    fn add(
+        store: &mut ParamStore,
+        name: &str,
+        (arch, shape): (&Architecture, &NetworkShape),
+        placed: &PlacedOp<'_>,
+        norm: NormKind,
+    ) -> Self {
         let (op, block, space) = (placed.op, placed.block, &arch.space);
         let (n_in, n_b, gn) =
             (op.input_channels(block, space), op.bottleneck_channels(block, space), op.output_channels(space));
@@ -126,7 +132,7 @@ impl OpParams {
             if j % 2 == 1 && norm == NormKind::Full {
                 norm_body[j / 2] = Some(Norm::add(store, &format!("{name}.bn{j}"), gn));
             }
-            let dims = [gn, inputs / conv.groups, conv.kernel[0], conv.kernel[1]];
+            let dims = shape.body(conv).dims(gn, inputs / conv.groups);
             body[j] = Some(store.add(format!("{name}.w{j}"), &dims, Init::He));
         }
         Self { norm_in, input, norm_mid, body, norm_body }
@@ -142,15 +148,23 @@ pub struct FreeWeights<'a> {
 impl FreeWeights<'_> {
     fn filter(&self, tape: &mut Tape<'_>, id: ParamId, groups: usize) -> FilterVar {
         let param = self.network.store.get(id);
-        let kernel = if param.dims.len() == 4 { [param.dims[2], param.dims[3]] } else { [1, 1] };
+        let (layers, kernel) = match param.dims[2..] {
+            [t, r, s] => (t, [t * r, s]),
+            [r, s] => (1, [r, s]),
+            _ => (1, [1, 1]),
+        };
         let filter = Filter::whole(param.dims[0], param.dims[1], kernel, groups);
-        FilterVar { w: self.network.store.var(tape, id, self.train), filter, scale: None }
+        FilterVar { w: self.network.store.var(tape, id, self.train), filter, layers, scale: None }
     }
 }
 
 impl WeightSource for FreeWeights<'_> {
     fn store(&self) -> &ParamStore {
         &self.network.store
+    }
+
+    fn shape(&self) -> &NetworkShape {
+        &self.network.shape
     }
 
     fn stem(&self, tape: &mut Tape<'_>, _channels: usize) -> FilterVar {

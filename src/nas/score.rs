@@ -7,10 +7,9 @@ use crate::nas::arch::Architecture;
 use crate::nas::mainnet;
 use crate::nas::resulting::ResultingNetwork;
 use crate::nas::smash::SmashNetwork;
-use crate::nas::train::{Batch, Outcome, outcome, phase};
+use crate::nas::train::{Batch, Gather, Outcome, outcome, phase};
 use crate::nas::weights::WeightSource;
 use crate::nn::norm::Mode;
-use crate::ops::batch_gather::{BatchGather, batch_gather};
 use crate::ops::cross_entropy::cross_entropy;
 use crate::tape::Tape;
 use crate::trace::{Level, range_with};
@@ -23,7 +22,7 @@ pub fn smash_score<'a>(
     context: &mut Context,
     network: &SmashNetwork,
     arch: &Architecture,
-    gather: &BatchGather,
+    gather: &Gather,
     batches: impl Iterator<Item = Batch<'a>>,
 ) -> Result<Outcome> {
     let _range = range_with(Level::Step, c"score", || arch.number());
@@ -39,7 +38,7 @@ pub fn smash_score<'a>(
 pub fn network_error<'a>(
     context: &mut Context,
     network: &ResultingNetwork,
-    gather: &BatchGather,
+    gather: &Gather,
     batches: impl Iterator<Item = Batch<'a>>,
 ) -> Result<Outcome> {
     let _range = range_with(Level::Step, c"evaluate", || network.architecture().number());
@@ -51,7 +50,7 @@ fn evaluate<'a>(
     tape: &mut Tape<'_>,
     weights: &dyn WeightSource,
     arch: &Architecture,
-    gather: &BatchGather,
+    gather: &Gather,
     batches: impl Iterator<Item = Batch<'a>>,
 ) -> Result<Outcome> {
     let mut total = Outcome::default();
@@ -66,7 +65,7 @@ fn evaluate<'a>(
     };
     for batch in batches {
         let pass = |tape: &mut Tape<'_>| {
-            let images = phase(c"gather", || batch_gather(tape, batch.set, &batch.indices, &batch.placements, gather))?;
+            let images = phase(c"gather", || gather.batch(tape, &batch))?;
             let logits = phase(c"forward", || mainnet::forward(tape, arch, weights, images, Mode::Eval))?;
             let loss = phase(c"loss", || cross_entropy(tape, logits, &batch.labels))?;
             tape.release(logits);

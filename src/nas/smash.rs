@@ -4,8 +4,8 @@
 //! | parameter | extent |
 //! |---|---|
 //! | `hyper.*` | see `hypernet.rs` |
-//! | `stem.w` | [in\[0\], image channels, 7, 7] |
-//! | `block{b}.w{j}` | [N_max, R*N_max (j = 0, 2) or N_max (j = 1, 3), ks_max, ks_max] |
+//! | `stem.w` | [in\[0\], image channels, k, k], or k, k, k for volumes |
+//! | `block{b}.w{j}` | [N_max, R*N_max (j = 0, 2) or N_max (j = 1, 3), ks_max, ks_max], or 3, 3, 3 for volumes |
 //! | `transition{t}.bn.*`, `transition{t}.w` | [max\[t\]], [in\[t+1\], max\[t\]] |
 //! | `head.bn.*`, `head.fc.w`, `head.fc.b` | [max\[2\]], [classes, max\[2\]], `[classes]` |
 //!
@@ -14,10 +14,10 @@
 use crate::backend::cpu::Filter;
 use crate::error::Result;
 use crate::nas::arch::{Architecture, PlacedOp};
-use crate::nas::cost::NetworkShape;
 use crate::nas::encode::{EncodeOptions, Encoding, encode};
 use crate::nas::hypernet::{HyperConfig, HyperNet};
 use crate::nas::space::Space;
+use crate::nas::twin::{NetworkShape, Taps};
 use crate::nas::weights::{FilterVar, OpWeights, WeightSource};
 use crate::nn::init::Init;
 use crate::nn::norm::{Mode, Norm};
@@ -61,11 +61,11 @@ impl SmashNetwork {
         let hypernet = HyperNet::add(&mut store, space, hyper, encoding.noise.is_some());
         store.end_undecayed();
         let (ins, maxima) = (space.in_channels(), space.max_channels());
-        let kernel = shape.stem_kernel;
-        let stem = store.add("stem.w", &[ins[0], shape.image_channels, kernel, kernel], Init::Orthogonal);
+        let stem = store.add("stem.w", &shape.stem().dims(ins[0], shape.image_channels), Init::Orthogonal);
         let blocks = (0..maxima.len())
             .map(|b| {
-                std::array::from_fn(|j| store.add(format!("block{b}.w{j}"), &body_dims(space, j), Init::Orthogonal))
+                let dims = |j| shared_body(space, &shape).dims(space.n_max, body_inputs(space, j));
+                std::array::from_fn(|j| store.add(format!("block{b}.w{j}"), &dims(j), Init::Orthogonal))
             })
             .collect();
         let transitions = (0..maxima.len() - 1)
@@ -148,11 +148,14 @@ fn noise_of(seed: u64, arch: &Architecture) -> Rng {
     Rng::sub(seed, Stream::Init, number)
 }
 
-/// Stored extent of body filter `j`.
-fn body_dims(space: &Space, j: usize) -> [usize; 4] {
-    let inputs = if j.is_multiple_of(2) { space.expansion * space.n_max } else { space.n_max };
-    let kernel = space.kernels.iter().copied().max().unwrap_or(1);
-    [space.n_max, inputs, kernel, kernel]
+/// Input channels of stored body filter `j`.
+fn body_inputs(space: &Space, j: usize) -> usize {
+    if j.is_multiple_of(2) { space.expansion * space.n_max } else { space.n_max }
+}
+
+/// The kernel of all stored body filters.
+fn shared_body(space: &Space, shape: &NetworkShape) -> Taps {
+    shape.shared_body(space.kernels.iter().copied().max().unwrap_or(1))
 }
 
 /// The weights of one architecture on a tape.
@@ -172,8 +175,8 @@ impl SmashWeights<'_> {
         self.filters
     }
 
-    fn param(&self, tape: &mut Tape<'_>, id: ParamId, filter: Filter) -> FilterVar {
-        FilterVar { w: self.network.store.var(tape, id, self.train), filter, scale: None }
+    fn param(&self, tape: &mut Tape<'_>, id: ParamId, filter: Filter, layers: usize) -> FilterVar {
+        FilterVar { w: self.network.store.var(tape, id, self.train), filter, layers, scale: None }
     }
 }
 
@@ -182,9 +185,14 @@ impl WeightSource for SmashWeights<'_> {
         &self.network.store
     }
 
+    fn shape(&self) -> &NetworkShape {
+        &self.network.shape
+    }
+
     fn stem(&self, tape: &mut Tape<'_>, channels: usize) -> FilterVar {
-        let NetworkShape { image_channels, stem_kernel, .. } = self.network.shape;
-        self.param(tape, self.network.stem, Filter::whole(channels, image_channels, [stem_kernel; 2], 1))
+        let (shape, taps) = (&self.network.shape, self.network.shape.stem());
+        let filter = Filter::whole(channels, shape.image_channels, taps.rows_and_columns(), 1);
+        self.param(tape, self.network.stem, filter, taps.kernel[0])
     }
 
     fn op(&self, tape: &mut Tape<'_>, index: usize, placed: &PlacedOp<'_>) -> Result<OpWeights> {
@@ -194,16 +202,20 @@ impl WeightSource for SmashWeights<'_> {
         let input = FilterVar {
             w: tape.channels(self.filters, self.ranges[index].clone()),
             filter: Filter::whole(n_b, n_in, [1, 1], 1),
+            layers: 1,
             scale: Some(tape.channels(self.scales, index..index + 1)),
         };
         let outputs = placed.op.output_channels(space);
+        let [rows, columns] = shared_body(space, self.shape()).rows_and_columns();
         let mut body = [None; 4];
         for (j, conv) in placed.op.body.iter().enumerate() {
             if let Some(conv) = conv {
                 let inputs = if j % 2 == 0 { n_b } else { outputs };
-                let filter =
-                    Filter::centre(body_dims(space, j), outputs, inputs / conv.groups, conv.kernel, conv.groups);
-                body[j] = Some(self.param(tape, self.network.blocks[placed.block_index][j], filter));
+                let (stored, taps) = ([space.n_max, body_inputs(space, j), rows, columns], self.shape().body(conv));
+                let kernel = taps.rows_and_columns();
+                let filter = Filter::centre(stored, outputs, inputs / conv.groups, kernel, conv.groups);
+                let id = self.network.blocks[placed.block_index][j];
+                body[j] = Some(self.param(tape, id, filter, taps.kernel[0]));
             }
         }
         Ok(OpWeights { norm_in: None, input, norm_mid: None, body, norm_body: [None; 2] })
@@ -213,7 +225,7 @@ impl WeightSource for SmashWeights<'_> {
         let (norm, w) = self.network.transitions[t];
         let dims = &self.network.store.get(w).dims;
         let filter = Filter::centre([dims[0], dims[1], 1, 1], outputs, inputs, [1, 1], 1);
-        (norm, self.param(tape, w, filter))
+        (norm, self.param(tape, w, filter, 1))
     }
 
     fn head(&self, tape: &mut Tape<'_>) -> (Norm, Var, Var) {

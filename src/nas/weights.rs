@@ -4,6 +4,7 @@
 use crate::backend::cpu::Filter;
 use crate::error::Result;
 use crate::nas::arch::PlacedOp;
+use crate::nas::twin::NetworkShape;
 use crate::nn::norm::Norm;
 use crate::nn::params::ParamStore;
 use crate::tape::{Tape, Var};
@@ -15,6 +16,8 @@ pub struct FilterVar {
     pub w: Var,
     /// The used window of it.
     pub filter: Filter,
+    /// Layers of a filter of volumes, which lie under one another in the window; otherwise 1.
+    pub layers: usize,
     /// Factor 1/||w|| of a weight-normalised filter.
     pub scale: Option<Var>,
 }
@@ -38,6 +41,8 @@ pub struct OpWeights {
 pub trait WeightSource {
     /// The parameters behind it.
     fn store(&self) -> &ParamStore;
+    /// The images it is for.
+    fn shape(&self) -> &NetworkShape;
     /// The stem, image channels -> `channels`.
     fn stem(&self, tape: &mut Tape<'_>, channels: usize) -> FilterVar;
     /// Op number `index` of the network. The caller releases the handles of `input`.

@@ -8,12 +8,15 @@ pub mod batch_gather;
 pub mod batchnorm;
 pub mod concat;
 pub mod conv2d;
+pub mod conv3d;
 pub mod cross_entropy;
 pub mod gather_filters;
 pub mod global_avg_pool;
 pub mod linear;
 pub mod pointwise;
 pub mod sgd;
+pub mod subsample;
+pub mod volume_gather;
 pub mod weightnorm;
 
 use crate::backend::cpu::{Filter, update};
@@ -33,12 +36,15 @@ pub fn checks() -> Vec<Check> {
         batchnorm::checks::checks(),
         concat::checks::checks(),
         conv2d::checks::checks(),
+        conv3d::checks::checks(),
         cross_entropy::checks::checks(),
         gather_filters::checks::checks(),
         global_avg_pool::checks::checks(),
         linear::checks::checks(),
         pointwise::checks::checks(),
         sgd::checks::checks(),
+        subsample::checks::checks(),
+        volume_gather::checks::checks(),
         weightnorm::checks::checks(),
     ];
     all.into_iter().flatten().collect()

@@ -1,18 +1,21 @@
 //! Shapes and tensors: where a value lies, not the value itself.
 //!
-//! Layout is C, H, W, N (channels outermost, batch innermost, contiguous), so a range of
-//! channels of any tensor is one contiguous run of memory and a *view* is an offset.
+//! Layout is C, D, H, W, N (channels outermost, batch innermost, contiguous), so a range of
+//! channels of any tensor is one contiguous run of memory and a *view* is an offset. Pictures have
+//! a depth of 1: what is written as C, H, W, N elsewhere.
 //! A [`Tensor`] is a shape and a [`Span`] of a memory region; it owns nothing.
 
 use crate::backend::Span;
 use std::fmt;
 use std::ops::Range;
 
-/// Extent of a 4-D tensor in the order of its layout.
+/// Extent of a tensor in the order of its layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Shape {
     /// Channels.
     pub c: usize,
+    /// Slices of a channel: 1 for pictures.
+    pub d: usize,
     /// Rows of a channel.
     pub h: usize,
     /// Columns of a channel.
@@ -22,9 +25,14 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// A shape from channels, rows, columns, images.
+    /// A shape of pictures from channels, rows, columns, images.
     pub fn new(c: usize, h: usize, w: usize, n: usize) -> Self {
-        Self { c, h, w, n }
+        Self { c, d: 1, h, w, n }
+    }
+
+    /// Volumes of `d` slices, each as large as the pictures of this shape.
+    pub fn with_depth(self, d: usize) -> Self {
+        Self { d, ..self }
     }
 
     /// A vector of `len` numbers: `len` channels of one pixel of one image.
@@ -44,7 +52,17 @@ impl Shape {
 
     /// Elements of one channel over the whole batch.
     pub fn plane(self) -> usize {
+        self.d * self.slice()
+    }
+
+    /// Elements of one slice of a channel over the whole batch.
+    pub fn slice(self) -> usize {
         self.h * self.w * self.n
+    }
+
+    /// Pixels of a channel of one image.
+    pub fn pixels(self) -> usize {
+        self.d * self.h * self.w
     }
 
     /// The same picture size and batch with `c` channels.
@@ -55,7 +73,11 @@ impl Shape {
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "[C {}, H {}, W {}, N {}]", self.c, self.h, self.w, self.n)
+        let Self { c, d, h, w, n } = self;
+        match d {
+            1 => write!(f, "[C {c}, H {h}, W {w}, N {n}]"),
+            _ => write!(f, "[C {c}, D {d}, H {h}, W {w}, N {n}]"),
+        }
     }
 }
 

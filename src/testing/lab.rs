@@ -29,7 +29,7 @@ impl Variant {
     pub fn all(op: &str, kind: Kind) -> &'static [Self] {
         const TILES: [Variant; 2] = [Variant::Only(ConvVariant::Tiled), Variant::Only(ConvVariant::Tf32)];
         match (op, kind) {
-            ("conv2d", Kind::Cuda) => {
+            ("conv2d" | "conv3d", Kind::Cuda) => {
                 &[Self::Automatic, Self::Fast, TILES[0], TILES[1], Self::Only(ConvVariant::Direct)]
             }
             ("pointwise", Kind::Cuda) => &[Self::Automatic, Self::Fast, TILES[0], TILES[1]],

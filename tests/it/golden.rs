@@ -213,7 +213,7 @@ impl Golden {
 
     fn network(&self) -> Network {
         let Case { image_channels, image_size, classes, .. } = self.case;
-        let shape = NetworkShape { image_channels, image_size, classes, stem_kernel: 7 };
+        let shape = NetworkShape::pictures(image_channels, image_size, classes, 7);
         match self.hyper_config() {
             Some(hyper) => {
                 Network::Smash(SmashNetwork::new(&self.arch.space, shape, &hyper, EncodingConfig::default()))

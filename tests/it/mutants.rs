@@ -39,6 +39,11 @@ const MISTAKES: &[Mistake] = &[
     plant("views.cuh", "batchnorm:some gradients", ">> (v % 32)", ">> (v % 31)"), // the flag of another view
     plant("planes.cuh", "conv2d:dilation", "kernel_w / 2) * dilation_w", "kernel_w / 2) * dilation_h"),
     plant("planes.cuh", "pointwise:several views", "c >= p.first[view + 1]", "c > p.first[view + 1]"),
+    plant("planes.cuh", "conv2d:plain", "unsigned(at.row + down(tap)) < ", "unsigned(at.row + down(tap)) <= "), // halo
+    plant("planes.cuh", "conv2d:plain", "max(height - abs(down), 0)", "max(height - abs(down) + 1, 0)"),
+    plant("planes.cuh", "conv3d:dilation", "kernel_d / 2) * dilation_d", "kernel_d / 2)"),
+    plant("planes.cuh", "conv3d:tiles that", "return back + behind >= 0", "return front + behind >= 0"),
+    plant("planes.cuh", "conv3d:plain", "lines.len, max(-behind, 0)", "lines.len, max(behind, 0)"),
     plant("filter.cuh", "conv2d:plain", "p.backward ? taps - 1 - tap : tap", "tap"), // mirrored
     plant("filter.cuh", "conv2d:a centre window", "tap / p.kernel_w * p.stride_r", "tap / p.kernel_w * p.kernel_w"),
     plant("filter.cuh", "conv2d:plain", "part < p.part_count;", "part + 1 < p.part_count;"),
@@ -49,8 +54,7 @@ const MISTAKES: &[Mistake] = &[
         "tiles[buffer ^ 1], source);\n    __syncthreads();",
         "tiles[buffer ^ 1], source);",
     ),
-    plant("correlate.cuh", "conv2d:plain", "unsigned(row + down) < ", "unsigned(row + down) <= "), // halo
-    plant("correlate.cuh", "conv2d:plain", ">= unsigned(g.width))", "> unsigned(g.width))"),       // halo, direct
+    plant("correlate.cuh", "conv2d:plain", "if (!g.inside(pixel, tap)) continue;", ""), // halo, direct
     plant(
         "correlate.cuh",
         "conv2d:plain",
@@ -61,6 +65,7 @@ const MISTAKES: &[Mistake] = &[
     plant("correlate.cuh", "conv2d:plain", "if (at < BK * QUADS)", "if (at + 1 < BK * QUADS)"), // read, never written
     plant("correlate.cuh", "conv2d:plain", "part < c.part_count;", "part + 1 < c.part_count;"),
     plant("conv2d.cu", "conv2d:the second path", "p.add != 0", "false"),
+    plant("conv3d.cu", "conv3d:the second path", "p.add != 0", "false"),
     plant("pointwise.cu", "pointwise:relu", "{p.slope, false}", "{-p.slope, false}"),
     plant(
         "pointwise.cu",
@@ -70,7 +75,7 @@ const MISTAKES: &[Mistake] = &[
     ),
     // Convolution: weight gradient.
     plant("filter_gradient.cuh", "conv2d:plain", "  __syncthreads();\n\n  const int lane", "\n  const int lane"),
-    plant("filter_gradient.cuh", "conv2d:plain", "max(g.height - abs(down), 0)", "max(g.height - abs(down) + 1, 0)"),
+    plant("filter_gradient.cuh", "conv2d:plain", "offset -= lines.len;", "offset = 0;"),
     plant(
         "filter_gradient.cuh",
         "conv2d:vectors of the weight gradient (1",
@@ -83,7 +88,8 @@ const MISTAKES: &[Mistake] = &[
     plant("adam.cu", "adam:twenty steps", "(m.at[j] / c1)", "m.at[j]"), // bias correction
     plant("add.cu", "add:only one", "y.at[j] += b.at[j]", "y.at[j] += b.at[0]"), // one of each vector
     plant("add.cu", "add:channels", "aligned16(p.a, p.b, p.y)", "true"), // vectors at any address
-    plant("avg_pool.cu", "avg_pool:halves", "(p.add ? gx[window[j]] : 0.f) + g", "g"),
+    plant("avg_pool.cu", "avg_pool:halves", "(p.add ? gx[w.at[j]] : 0.f) + g", "g"),
+    plant("avg_pool.cu", "avg_pool:halves volumes", "x += w.slice;", ""),
     plant("batch_gather.cu", "batch_gather:of the size", "window[2] ? p.columns - 1 - q : q", "q"), // mirrored
     plant("batch_gather.cu", "batch_gather:of the size", "h < p.image_rows", "h <= p.image_rows"),
     plant("batchnorm.cu", "batchnorm:training moves", "max(p.plane - 1, 1)", "p.plane"),
@@ -99,6 +105,10 @@ const MISTAKES: &[Mistake] = &[
     plant("linear.cu", "linear:multiplies", "= sum;\n  __syncthreads();", "= sum;"),
     plant("linear.cu", "linear:the first columns", "p.w + size_t(k) * p.stored", "p.w + size_t(k) * p.channels"),
     plant("sgd.cu", "sgd:a loss", "if (isfinite(*p.loss))", ""),
+    plant("subsample.cu", "subsample:takes", "(p.add ? p.to[i] : 0.f) + g", "g"),
+    plant("volume_gather.cu", "volume_gather:rolls", "at < extent ? at : at - extent", "at < extent ? at : 0"),
+    plant("volume_gather.cu", "volume_gather:rows and", "window[3] != 0", "window[4] != 0"), // the other axis
+    plant("volume_gather.cu", "volume_gather:views", ">> (bit % 8)", ">> (7 - bit % 8)"),    // from the highest bit on
     plant("weightnorm.cu", "weightnorm:filters longer", "= blockIdx.y * 256 + threadIdx.x", "= threadIdx.x"),
 ];
 

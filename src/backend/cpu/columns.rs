@@ -61,17 +61,17 @@ pub unsafe fn columns<S: Columns>(task: &Task<'_>, scratch: &mut [f32], sums: &m
 /// gy of one stretch as [position][k lanes]; lanes without a channel are 0.
 #[inline(always)]
 unsafe fn transpose<S: Simd>(task: &Task<'_>, row: usize, columns: Range<usize>, out: &mut [f32]) {
-    let (lanes, outputs, plane) = (task.lanes, task.job.filter.out_len, task.job.planes.plane());
+    let (lanes, outputs, pitch) = (task.lanes, task.job.filter.out_len, task.job.gy_pitch);
     let start = row * task.job.planes.row_len + columns.start;
     for k in (0..lanes).step_by(S::LANES) {
-        let first = task.gy_planes().as_ptr().wrapping_add(k * plane + start);
+        let first = task.gy(0).as_ptr().wrapping_add(k * pitch + start);
         let rows = S::LANES.min(outputs.saturating_sub(k));
         for p in (0..columns.len()).step_by(S::LANES) {
             // SAFETY: lanes outside of the stretch are masked; out holds `stretch`, a multiple of 16, positions.
             unsafe {
                 let mask = S::mask(0, (columns.len() - p) as isize);
                 let mut v: [S::V; MOST_LANES] = std::array::from_fn(|i| {
-                    let source = first.wrapping_add(i * plane + p);
+                    let source = first.wrapping_add(i * pitch + p);
                     if i < rows { S::load_masked(source, mask) } else { S::splat(0.0) }
                 });
                 S::transpose(&mut v);

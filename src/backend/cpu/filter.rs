@@ -45,6 +45,12 @@ impl Filter {
         }
     }
 
+    /// Layer `t` of a filter of volumes [K, C, T, R, S], which is written as one of T*R rows: a filter of pictures.
+    pub fn layer(self, t: usize, layers: usize) -> Self {
+        let rows = self.kernel[0] / layers;
+        Self { kernel: [rows, self.kernel[1]], offset: self.offset + t * rows * self.strides[2], ..self }
+    }
+
     /// Kernel taps.
     pub fn taps(self) -> usize {
         self.kernel[0] * self.kernel[1]

@@ -44,6 +44,8 @@ pub struct FilterGradient<'a> {
     pub planes: Planes<'a>,
     /// Gradient of the output, `outputs` planes.
     pub gy: &'a [f32],
+    /// From one of these planes to the next, in elements: a slice of a volume is a part of its plane.
+    pub gy_pitch: usize,
     /// Which elements of the stored filter receive the gradient.
     pub filter: Filter,
     /// Factor on what is added to the gradient.
@@ -115,7 +117,7 @@ pub fn filter_gradient(
 ) -> f32 {
     let (plane, filter) = (job.planes.plane(), job.filter);
     assert_eq!(job.planes.channels.len(), filter.inputs());
-    assert_eq!(job.gy.len(), filter.outputs() * plane);
+    assert!(job.gy_pitch >= plane && job.gy.len() >= (filter.outputs().max(1) - 1) * job.gy_pitch + plane);
     assert!(job.planes.channels.iter().all(|c| c.len() == plane));
     let cut = Cut::new(job);
     let per_channel = filter.taps() * lanes(filter);
@@ -196,16 +198,10 @@ impl<'a> Task<'a> {
         self.job.planes.channels[self.group * self.job.filter.in_len + self.channels.start + c]
     }
 
-    /// Gradient planes of the group's output channels.
-    pub fn gy_planes(&self) -> &'a [f32] {
-        let len = self.job.filter.out_len * self.job.planes.plane();
-        &self.job.gy[self.group * len..][..len]
-    }
-
-    /// That of output channel `k`.
+    /// Gradient plane of the group's output channel `k`.
     pub fn gy(&self, k: usize) -> &'a [f32] {
-        let plane = self.job.planes.plane();
-        &self.gy_planes()[k * plane..][..plane]
+        let first = (self.group * self.job.filter.out_len + k) * self.job.gy_pitch;
+        &self.job.gy[first..][..self.job.planes.plane()]
     }
 
     /// Fetches what the stretch after this one reads first: x of `channels`, and as large a share of gy.

@@ -148,7 +148,8 @@ impl Definition {
             let views = if self.relu { self.views } else { 0 };
             case = case.backward("backward_data", gradients, (0..views).chain([weights]), activated);
         }
-        let inside = taps_inside(filter.kernel, self.dilation, [self.view.h, self.view.w]) as usize * self.view.n;
+        let inside =
+            taps_inside(filter.kernel, self.dilation, [self.view.h, self.view.w], [1, 1]) as usize * self.view.n;
         let gradients = [(weights, plane)].into_iter().chain(factor);
         case.backward("backward_weight", gradients, 0..self.views, activated)
             .flop(2 * filter.len() * plane, 2 * filter.len() / filter.taps() * inside)

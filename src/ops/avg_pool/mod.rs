@@ -1,6 +1,7 @@
-//! `y[c][p][q]` = mean of the 2x2 window of `x[c]` at (2p, 2q): [C, H, W, N] -> [C, H/2, W/2, N].
+//! `y[c][p][q]` = mean of the 2x2 window of `x[c]` at (2p, 2q): [C, H, W, N] -> [C, H/2, W/2, N]. Of volumes it is
+//! the 2x2x2 window: [C, D, H, W, N] -> [C, D/2, H/2, W/2, N].
 //!
-//! H and W are even.
+//! H and W are even, and D is even or 1.
 
 pub mod checks;
 mod cuda;
@@ -13,43 +14,56 @@ use crate::tensor::Shape;
 
 const OP: &str = "avg_pool";
 
-/// 2x2 average pooling; see the module documentation.
+/// Average pooling by two along each axis; see the module documentation.
 ///
 /// # Errors
-/// [`Error::Shape`] when H or W is odd.
+/// [`Error::Shape`] when an extent is odd, but for a depth of 1.
 pub fn avg_pool(tape: &mut Tape<'_>, x: Var) -> Result<Var> {
     let _range = tape.op_range(c"avg_pool_forward");
     let shape = tape.shape(x);
-    if shape.h % 2 == 1 || shape.w % 2 == 1 {
-        return Err(Error::shape(OP, "even height and width", shape));
+    let slices = window_slices(shape);
+    if shape.h % 2 == 1 || shape.w % 2 == 1 || shape.d % slices == 1 {
+        let expected = if shape.d == 1 { "even height and width" } else { "even depth, height and width" };
+        return Err(Error::shape(OP, expected, shape));
     }
-    let y = tape.alloc(Shape { h: shape.h / 2, w: shape.w / 2, ..shape }, tape.needs_grad(x))?;
+    let pooled = Shape { d: shape.d / slices, h: shape.h / 2, w: shape.w / 2, ..shape };
+    let y = tape.alloc(pooled, tape.needs_grad(x))?;
     let (xt, tensor) = (tape.tensor(x).span, tape.tensor(y));
     let yt = tensor.span;
     tape.compute(
         |claims, cpu| {
-            let (row, n) = (shape.w * shape.n, shape.n);
             let x = claims.read(xt);
             // One task per output row.
-            cpu.pool.pieces(claims.write(yt), row / 2, |p, out| {
-                let (upper, lower) = x[2 * p * row..][..2 * row].split_at(row);
-                for (q, out) in out.chunks_mut(n).enumerate() {
-                    let window = [
-                        &upper[2 * q * n..],
-                        &upper[(2 * q + 1) * n..],
-                        &lower[2 * q * n..],
-                        &lower[(2 * q + 1) * n..],
-                    ];
-                    for (i, out) in out.iter_mut().enumerate() {
-                        *out = 0.25 * ((window[0][i] + window[1][i]) + (window[2][i] + window[3][i]));
-                    }
-                }
-            });
+            cpu.pool.pieces(claims.write(yt), pooled.w * pooled.n, |row, out| pool_row(shape, row, x, out));
         },
-        |device| cuda::avg_pool_forward(device, xt, tensor),
+        |device| cuda::avg_pool_forward(device, xt, tensor, slices),
     )?;
     tape.record(AvgPoolNode { x, y }, y, &[]);
     Ok(y)
+}
+
+/// Slices of a window in `shape`.
+fn window_slices(shape: Shape) -> usize {
+    if shape.d == 1 { 1 } else { 2 }
+}
+
+/// Output row `row`, counted over all channels and slices, of x of `shape`.
+fn pool_row(shape: Shape, row: usize, x: &[f32], out: &mut [f32]) {
+    let (row_len, n, slices) = (shape.w * shape.n, shape.n, window_slices(shape));
+    let (slice, p) = (row / (shape.h / 2), row % (shape.h / 2));
+    let scale = 0.25 / slices as f32;
+    for s in 0..slices {
+        let start = ((slice * slices + s) * shape.h + 2 * p) * row_len;
+        let (upper, lower) = x[start..][..2 * row_len].split_at(row_len);
+        for (q, out) in out.chunks_mut(n).enumerate() {
+            let [left, right] = [2 * q * n, (2 * q + 1) * n];
+            let window = [&upper[left..], &upper[right..], &lower[left..], &lower[right..]];
+            for (i, out) in out.iter_mut().enumerate() {
+                let mean = scale * ((window[0][i] + window[1][i]) + (window[2][i] + window[3][i]));
+                *out = if s == 0 { mean } else { *out + mean };
+            }
+        }
+    }
 }
 
 struct AvgPoolNode {
@@ -62,22 +76,24 @@ impl Backward for AvgPoolNode {
         let _range = tape.op_range(c"avg_pool_backward");
         let gy = tape.grad(self.y)?;
         let (shape, pooled) = (tape.shape(self.x), tape.shape(self.y));
+        let slices = window_slices(shape);
         if let Some(gx) = tape.grad_target(self.x)? {
             tape.compute(
                 |claims, cpu| {
-                    let (row, n) = (shape.w * shape.n, shape.n);
+                    let (row_len, n, scale) = (shape.w * shape.n, shape.n, 0.25 / slices as f32);
                     let gy = claims.read(gy);
                     // One task per input row.
-                    cpu.pool.pieces(claims.write(gx.span), row, |h, out| {
-                        let gy = &gy[h / 2 * (row / 2)..][..row / 2];
+                    cpu.pool.pieces(claims.write(gx.span), row_len, |row, out| {
+                        let (slice, h) = (row / shape.h / slices, row % shape.h);
+                        let gy = &gy[(slice * pooled.h + h / 2) * (row_len / 2)..][..row_len / 2];
                         for (w, out) in out.chunks_mut(n).enumerate() {
                             for (out, &g) in out.iter_mut().zip(&gy[w / 2 * n..]) {
-                                *out = if gx.add { *out + 0.25 * g } else { 0.25 * g };
+                                *out = if gx.add { *out + scale * g } else { scale * g };
                             }
                         }
                     });
                 },
-                |device| cuda::avg_pool_backward(device, gy, gx, pooled),
+                |device| cuda::avg_pool_backward(device, gy, gx, pooled, slices),
             )?;
         }
         Ok(())

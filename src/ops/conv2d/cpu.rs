@@ -73,7 +73,13 @@ pub fn conv2d_backward_weight(cpu: &Cpu, operands: &Operands<'_>, config: &Conv2
     let shape = operands.x.shape;
     let channels: Vec<&[f32]> = operands.claims.read(operands.x.span).chunks(shape.plane()).collect();
     let scale = scale_of(operands.claims, operands.scale);
-    let job = FilterGradient { planes: planes(shape, config, &channels), gy, filter: config.filter, scale };
+    let job = FilterGradient {
+        planes: planes(shape, config, &channels),
+        gy,
+        gy_pitch: shape.plane(),
+        filter: config.filter,
+        scale,
+    };
     let weights = operands.claims.read(operands.w.span);
     filter_gradient(cpu, &job, weights, gw, operands.claims.write(operands.workspace))
 }

@@ -61,7 +61,7 @@ pub fn conv2d(tape: &mut Tape<'_>, x: Var, w: Var, scale: Option<Var>, config: C
     let _range = tape.op_range(c"conv2d_forward");
     let filter = config.filter;
     let shape = tape.shape(x);
-    if shape.c != filter.inputs() {
+    if shape.c != filter.inputs() || shape.d != 1 {
         return Err(Error::shape(OP, format!("{} input channels", filter.inputs()), shape));
     }
     if config.dilation.contains(&0) || filter.kernel.iter().any(|extent| extent.is_multiple_of(2)) {

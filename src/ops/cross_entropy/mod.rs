@@ -38,7 +38,7 @@ pub struct CrossEntropy {
 pub fn cross_entropy(tape: &mut Tape<'_>, x: Var, labels: &[u16]) -> Result<CrossEntropy> {
     let _range = tape.op_range(c"cross_entropy_forward");
     let shape = tape.shape(x);
-    if shape.h * shape.w != 1 || labels.len() != shape.n || labels.iter().any(|&l| usize::from(l) >= shape.c) {
+    if shape.pixels() != 1 || labels.len() != shape.n || labels.iter().any(|&l| usize::from(l) >= shape.c) {
         let got = format!("{shape} with {} labels up to {:?}", labels.len(), labels.iter().max());
         return Err(Error::shape(OP, "logits [K, 1, 1, N] and N labels below K", got));
     }

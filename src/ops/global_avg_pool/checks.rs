@@ -7,7 +7,7 @@ use crate::testing::{Case, Input, checks};
 checks!(OP, averages_each_image_of_each_channel, a_view_reads_and_feeds_its_channels_only,);
 
 fn reference(shape: Shape, x: &[f64]) -> Vec<f64> {
-    let pixels = shape.h * shape.w;
+    let pixels = shape.pixels();
     let mut y = Vec::new();
     for (c, n) in (0..shape.c).flat_map(|c| (0..shape.n).map(move |n| (c, n))) {
         y.push((0..pixels).map(|i| x[(c * pixels + i) * shape.n + n]).sum::<f64>() / pixels as f64);
@@ -18,7 +18,7 @@ fn reference(shape: Shape, x: &[f64]) -> Vec<f64> {
 fn case(shape: Shape) -> Case {
     Case::new(
         vec![Input::random(shape, 1)],
-        shape.h * shape.w,
+        shape.pixels(),
         move |tape, v| global_avg_pool(tape, v[0]),
         move |v| reference(shape, &v[0]),
     )
@@ -30,6 +30,7 @@ fn averages_each_image_of_each_channel() -> Vec<Case> {
         case(Shape::new(17, 4, 9, 1)),
         case(Shape::new(2, 1, 1, 5)),
         case(Shape::new(1, 23, 1, 19)),
+        case(Shape::new(2, 3, 5, 7).with_depth(4)),
     ]
 }
 

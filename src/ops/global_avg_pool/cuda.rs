@@ -28,7 +28,7 @@ fn launch(cuda: &mut Cuda, pass: &'static str, from: Span, to: GradTarget, shape
         from: cuda.address(from),
         to: cuda.address(to.span),
         len: to.span.len as u32,
-        pixels: (shape.h * shape.w) as u32,
+        pixels: shape.pixels() as u32,
         n_len: shape.n as u32,
         add: to.add.into(),
     };

@@ -1,4 +1,4 @@
-//! `y[c]` = mean over all pixels of `x[c]`, image by image: [C, H, W, N] -> [C, 1, 1, N].
+//! `y[c]` = mean over all pixels of `x[c]`, image by image: [C, D, H, W, N] -> [C, 1, 1, N].
 
 pub mod checks;
 mod cuda;
@@ -10,13 +10,13 @@ use crate::tensor::Shape;
 
 const OP: &str = "global_avg_pool";
 
-/// The average over the picture; see the module documentation.
+/// The average over the picture or volume; see the module documentation.
 pub fn global_avg_pool(tape: &mut Tape<'_>, x: Var) -> Result<Var> {
     let _range = tape.op_range(c"global_avg_pool_forward");
     let shape = tape.shape(x);
-    let y = tape.alloc(Shape { h: 1, w: 1, ..shape }, tape.needs_grad(x))?;
+    let y = tape.alloc(Shape::new(shape.c, 1, 1, shape.n), tape.needs_grad(x))?;
     let (xt, yt) = (tape.tensor(x).span, tape.tensor(y).span);
-    let scale = 1.0 / (shape.h * shape.w) as f32;
+    let scale = 1.0 / shape.pixels() as f32;
     tape.compute(
         |claims, cpu| {
             let x = claims.read(xt);
@@ -46,7 +46,7 @@ impl Backward for GlobalAvgPoolNode {
         let _range = tape.op_range(c"global_avg_pool_backward");
         let gy = tape.grad(self.y)?;
         let shape = tape.shape(self.x);
-        let scale = 1.0 / (shape.h * shape.w) as f32;
+        let scale = 1.0 / shape.pixels() as f32;
         if let Some(gx) = tape.grad_target(self.x)? {
             tape.compute(
                 |claims, cpu| {

@@ -30,7 +30,7 @@ pub fn linear(tape: &mut Tape<'_>, x: Var, w: Var, b: Var) -> Result<Var> {
     let shape = tape.shape(x);
     let k_len = tape.shape(b).len();
     let stored = tape.shape(w).len() / k_len.max(1);
-    if shape.h * shape.w != 1 || stored < shape.c || stored * k_len != tape.shape(w).len() {
+    if shape.pixels() != 1 || stored < shape.c || stored * k_len != tape.shape(w).len() {
         return Err(Error::shape(OP, format!("[C <= {stored}, 1, 1, N] and {k_len} rows"), shape));
     }
     let needs_grad = [x, w, b].iter().any(|&v| tape.needs_grad(v));

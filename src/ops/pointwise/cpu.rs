@@ -80,6 +80,6 @@ pub fn pointwise_backward_weight(
     let channels = planes(claims, operands);
     let planes = Planes::pixels(operands.views[0].shape.plane(), &channels, config.relu);
     let scale = scale_of(claims, operands.scale.map(|t| t.span));
-    let job = FilterGradient { planes, gy, filter: config.filter, scale };
+    let job = FilterGradient { planes, gy, gy_pitch: planes.plane(), filter: config.filter, scale };
     filter_gradient(cpu, &job, claims.read(operands.w.span), gw, claims.write(workspace))
 }
