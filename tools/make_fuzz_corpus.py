@@ -134,6 +134,13 @@ def off_set():
     return {f"ModelNet10/{kind}/{split}/{kind}_0001.off": CUBE.encode() for kind in ("bed", "chair") for split in ("train", "test")}
 
 
+def voxels(names, train, test):
+    text = "".join(name + "\n" for name in ["shapes", *names]).encode()
+    head = b"SMASHVOX" + struct.pack("<6I", 1, 32, 1, len(train), len(test), len(text)) + bytes(range(32)) + text
+    head += struct.pack(f"<{len(train) + len(test)}H", *train, *test)
+    return head.ljust(4096, b"\0") + pixels(4096) * (len(train) + len(test))
+
+
 def corpus():
     arrays = {
         "x.npy": npy("|u1", (2, 3, 4), pixels(24)),
@@ -198,6 +205,7 @@ def corpus():
         },
         "settings": {"small.toml": STORED_RUN.joinpath("config.toml").read_bytes()},
         "stl": {"folds.txt": stl_folds(), "labels.bin": labels(10, 1), "image.bin": pixels(96 * 96 * 3)},
+        "voxels": {"three.voxels": voxels(["box", "ball"], [0, 1], [1])},
         "zip": {name: data for name, data in archives.items() if name.endswith("zip")}
         | {"long.zip": zipped({"a": b"abc" * 50}, deflated, zip64=True)},
     }

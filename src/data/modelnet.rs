@@ -60,6 +60,19 @@ pub(super) fn open(files: &Files, options: Options) -> Result<Dataset> {
     }
 }
 
+/// Reads all there is, and makes no voxels of it.
+pub(super) fn check(files: &Files) -> Result<()> {
+    let source = Source::of(files)?;
+    match &source.kind {
+        Kind::Meshes(_, names) => names.iter().try_for_each(|name| mesh(files, name).map(drop)),
+        Kind::Volumes(_) => (0..source.header.len()).try_for_each(|i| source.object(i).map(drop)),
+    }
+}
+
+fn mesh(files: &Files, name: &str) -> Result<Mesh> {
+    Mesh::parse(&files.path(name), &files.bytes(name, MAX_BYTES)?)
+}
+
 /// The data set in the one file of voxels among `files`.
 pub(super) fn open_file(files: &Files) -> Result<Dataset> {
     let name = files.names().next().unwrap_or_default();
@@ -160,10 +173,7 @@ impl Source {
     /// All views of object `i`.
     fn object(&self, i: usize) -> Result<Vec<u8>> {
         match &self.kind {
-            Kind::Meshes(files, names) => {
-                let bytes = files.bytes(&names[i], MAX_BYTES)?;
-                Ok(voxels::views(&Mesh::parse(&files.path(&names[i]), &bytes)?))
-            }
+            Kind::Meshes(files, names) => Ok(voxels::views(&mesh(files, &names[i])?)),
             Kind::Volumes(volumes) => volumes.object(i),
         }
     }
