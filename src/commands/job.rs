@@ -7,7 +7,7 @@ use crate::commands::convert;
 use crate::commands::device::{Chosen, choose};
 use crate::commands::profiling;
 use crate::config::{Input, RunConfig};
-use crate::data::augment::centred;
+use crate::data::augment::{Placement, centred, views_used};
 use crate::data::{
     AugmentKind, DataSpec, Dataset, Images, Options, channel_stats, sequential_batches, validation_split,
 };
@@ -199,7 +199,8 @@ impl Job {
     /// Shape of the largest evaluation batch, of validation or test images.
     pub fn evaluation_shape(&self) -> Shape {
         let most = self.validation.len().max(self.dataset.test.len());
-        self.batch_shape(self.config.data.eval_batch.min(most))
+        let views = views_used(self.dataset.views).len();
+        self.batch_shape(self.config.data.eval_batch.min(most * views).max(views))
     }
 
     /// Evaluation batches over the validation images.
@@ -208,11 +209,21 @@ impl Job {
             .map(|indices| gather_batch(&self.dataset.train, indices))
     }
 
-    /// Evaluation batches over the test set. Only explicit evaluations may ask for them.
+    /// Evaluation batches over the test set, of volumes in all views in use. Only explicit evaluations may ask for them.
     pub fn test_batches(&self) -> Vec<Batch<'_>> {
+        let views = views_used(self.dataset.views);
         let all: Vec<u32> = (0..self.dataset.test.len() as u32).collect();
-        sequential_batches(&all, self.config.data.eval_batch)
-            .map(|indices| gather_batch(&self.dataset.test, indices))
+        sequential_batches(&all, (self.config.data.eval_batch / views.len()).max(1))
+            .map(|indices| {
+                let repeated: Vec<u32> = indices.iter().flat_map(|&i| views.iter().map(move |_| i)).collect();
+                let placements =
+                    indices.iter().flat_map(|_| views.iter().map(|&view| Placement { view, ..Placement::CENTRED }));
+                Batch {
+                    placements: placements.collect(),
+                    views: views.len(),
+                    ..gather_batch(&self.dataset.test, &repeated)
+                }
+            })
             .collect()
     }
 
@@ -229,6 +240,7 @@ pub fn gather_batch<'a>(images: &'a Images, indices: &[u32]) -> Batch<'a> {
         indices: indices.to_vec(),
         placements: centred(indices.len()),
         labels: indices.iter().map(|&i| images.label(i as usize)).collect(),
+        views: 1,
     }
 }
 

@@ -60,19 +60,6 @@ pub(super) fn open(files: &Files, options: Options) -> Result<Dataset> {
     }
 }
 
-/// Reads all there is, and makes no voxels of it.
-pub(super) fn check(files: &Files) -> Result<()> {
-    let source = Source::of(files)?;
-    match &source.kind {
-        Kind::Meshes(_, names) => names.iter().try_for_each(|name| mesh(files, name).map(drop)),
-        Kind::Volumes(_) => (0..source.header.len()).try_for_each(|i| source.object(i).map(drop)),
-    }
-}
-
-fn mesh(files: &Files, name: &str) -> Result<Mesh> {
-    Mesh::parse(&files.path(name), &files.bytes(name, MAX_BYTES)?)
-}
-
 /// The data set in the one file of voxels among `files`.
 pub(super) fn open_file(files: &Files) -> Result<Dataset> {
     let name = files.names().next().unwrap_or_default();
@@ -83,6 +70,12 @@ pub(super) fn open_file(files: &Files) -> Result<Dataset> {
 pub(super) fn is_file(files: &Files) -> bool {
     let mut names = files.names();
     names.next().is_some_and(|name| name.ends_with(".voxels")) && names.next().is_none()
+}
+
+/// Makes voxels, in memory, of what is in an archive.
+pub(super) fn check(bytes: &[u8]) -> Result<()> {
+    let files = Files::archive(Path::new("ModelNet.zip"), bytes.to_vec().into())?;
+    convert::in_memory(&Source::of(&files)?, None).map(drop)
 }
 
 /// Where the voxels of `files` are kept: NAME.voxels beside the folder or archive NAME.
@@ -173,7 +166,10 @@ impl Source {
     /// All views of object `i`.
     fn object(&self, i: usize) -> Result<Vec<u8>> {
         match &self.kind {
-            Kind::Meshes(files, names) => Ok(voxels::views(&mesh(files, &names[i])?)),
+            Kind::Meshes(files, names) => {
+                let bytes = files.bytes(&names[i], MAX_BYTES)?;
+                Ok(voxels::views(&Mesh::parse(&files.path(&names[i]), &bytes)?))
+            }
             Kind::Volumes(volumes) => volumes.object(i),
         }
     }

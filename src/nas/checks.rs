@@ -209,7 +209,7 @@ impl Job {
         let shift = |i: u32| (i % 3) as i32 - 1;
         let placements = indices.iter().map(|&i| Placement::window(shift(i), shift(i / 3), i % 2 == 1));
         let labels = indices.iter().map(|&i| self.images.label(i as usize)).collect();
-        Batch { set: &self.images, placements: placements.collect(), labels, indices }
+        Batch { set: &self.images, placements: placements.collect(), labels, indices, views: 1 }
     }
 
     /// Trains in memory of exactly the size that a dry run finds.

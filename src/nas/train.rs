@@ -30,6 +30,8 @@ pub struct Batch<'a> {
     pub placements: Vec<Placement>,
     /// One per image.
     pub labels: Vec<u16>,
+    /// How many consecutive images are views of one object, to be classified together in an evaluation.
+    pub views: usize,
 }
 
 /// How the images of a data set become batches.
