@@ -40,3 +40,4 @@ mod selftest;
 #[path = "../support/emulator.rs"]
 mod support;
 mod tree;
+mod volumes;
