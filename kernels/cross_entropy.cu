@@ -1,4 +1,4 @@
-// cross_entropy: mean loss and number of errors of a batch of logits [K, N], and the gradient of
+// cross_entropy: mean loss and numbers of errors of a batch of logits [K, N], and the gradient of
 // the loss; one thread per image, whose neighbours read the neighbouring columns.
 //
 // Everything is a difference from the largest logit of the image, never a sum with it: so f32
@@ -8,7 +8,7 @@
 struct CrossEntropyForwardParams {
   const float* x;
   const uint16_t* labels;
-  float* result;  // loss, errors
+  float* result;  // loss, top-1 errors, top-5 errors
   int32_t classes, batch;
 };
 SMASH_PARAMS(CrossEntropyForwardParams, x, labels, result, classes, batch)
@@ -27,37 +27,42 @@ SMASH_PARAMS(CrossEntropyBackwardParams, x, labels, gloss, gx, classes, batch, a
 struct Column {
   const float* x;
   int classes, batch;
-  int best;     // class of the largest logit, the lowest of several
   float most;   // the largest logit
   float total;  // sum of the exponentials of the differences from it
 
   __device__ __forceinline__ Column(const float* x, int classes, int batch, int n)
-      : x(x + n), classes(classes), batch(batch), best(0), most(-INFINITY), total(0.f) {
-    for (int k = 0; k < classes; k++) {
-      if (logit(k) > most) {
-        most = logit(k);
-        best = k;
-      }
-    }
+      : x(x + n), classes(classes), batch(batch), most(-INFINITY), total(0.f) {
+    for (int k = 0; k < classes; k++) most = fmaxf(most, logit(k));
     for (int k = 0; k < classes; k++) total += expf(logit(k) - most);
   }
   __device__ __forceinline__ float logit(int k) const { return x[size_t(k) * batch]; }
+  // Classes that come before the label's: larger logits, and equal ones of lower classes.
+  __device__ __forceinline__ int rank(int label) const {
+    const float own = logit(label);
+    int before = 0;
+    for (int k = 0; k < classes; k++) before += logit(k) > own || (logit(k) == own && k < label);
+    return before;
+  }
 };
 
 // One block, so that its sums are the batch's.
 SMASH_KERNEL(256, cross_entropy_forward, CrossEntropyForwardParams) {
-  float loss = 0.f, errors = 0.f;
+  float loss = 0.f, errors = 0.f, top5_errors = 0.f;
   for (int n = threadIdx.x; n < p.batch; n += 256) {
     const Column column(p.x, p.classes, p.batch, n);
     const int label = p.labels[n];
     loss += column.most - column.logit(label) + logf(column.total);
-    errors += column.best == label ? 0.f : 1.f;
+    const int rank = column.rank(label);
+    errors += rank >= 1 ? 1.f : 0.f;
+    top5_errors += rank >= 5 ? 1.f : 0.f;
   }
   loss = block_sum<256>(loss);
   errors = block_sum<256>(errors);
+  top5_errors = block_sum<256>(top5_errors);
   if (threadIdx.x == 0) {
     p.result[0] = loss / float(p.batch);
     p.result[1] = errors;
+    p.result[2] = top5_errors;
   }
 }
 

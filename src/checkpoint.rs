@@ -141,10 +141,20 @@ pub fn load<P: DeserializeOwned>(path: &Path, store: &ParamStore, context: &mut 
 /// # Errors
 /// As [`load`], but for the network.
 pub fn peek<P: DeserializeOwned>(path: &Path) -> Result<P> {
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-    let metadata = metadata(path, &bytes)?;
+    progress(path, &std::fs::read(path).map_err(Error::io("read", path))?)
+}
+
+fn progress<P: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<P> {
+    let metadata = metadata(path, bytes)?;
     let progress = metadata.get("progress").map(String::as_str).unwrap_or_default();
     serde_json::from_str(progress).map_err(|e| damaged(path, e.to_string()))
+}
+
+/// Is `bytes` a checkpoint of any network, at any stage?
+pub(crate) fn check(bytes: &[u8]) -> Result<()> {
+    let path = Path::new("checkpoint");
+    SafeTensors::deserialize(bytes).map_err(|e| damaged(path, e.to_string()))?;
+    progress::<serde::de::IgnoredAny>(path, bytes).map(drop)
 }
 
 fn damaged(path: &Path, what: String) -> Error {

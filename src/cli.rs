@@ -8,6 +8,7 @@ pub use bench::{
 
 use crate::nas::resulting::NormKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// One-shot architecture search (SMASH) on hand-written kernels.
@@ -86,9 +87,21 @@ pub struct RunArgs {
     /// Settings in TOML, in the form of a run's config.toml
     #[arg(long, value_name = "FILE", env = "SMASH_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Data set: `embedded` or a folder of IDX or CIFAR files [default: embedded]
+    /// Data set: `embedded`, a folder, an archive as downloaded, or an .npz file [default: embedded]
     #[arg(long, value_name = "DATA", env = "SMASH_DATA")]
     pub data: Option<String>,
+    /// Train on one part of the training images of STL-10, 0 to 9, as its protocol does
+    #[arg(long, value_name = "N", env = "SMASH_FOLD")]
+    pub fold: Option<usize>,
+    /// Height and width in pixels that pictures are brought to, cut to their middle square [default: as they are]
+    #[arg(long, value_name = "N", env = "SMASH_IMAGE_SIZE")]
+    pub image_size: Option<usize>,
+    /// How training images are varied [default: what is usual for the data set]
+    #[arg(long, value_enum, env = "SMASH_AUGMENT")]
+    pub augment: Option<AugmentName>,
+    /// Stride of the stem, 1 or 2 [default: 2 from 64 pixels on]
+    #[arg(long, value_name = "N", env = "SMASH_STEM_STRIDE")]
+    pub stem_stride: Option<usize>,
     /// Search space [default: small]
     #[arg(long, value_enum, env = "SMASH_PRESET")]
     pub preset: Option<Preset>,
@@ -200,9 +213,15 @@ pub struct ShowArgs {
     /// Height and width of the network's input in pixels
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub image_size: usize,
+    /// Images are volumes: the architecture's 3-D twin
+    #[arg(long)]
+    pub volume: bool,
     /// Number of classes
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub classes: usize,
+    /// Stride of the stem, 1 or 2
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub stem_stride: usize,
     /// Filter size of the stem
     #[arg(long, value_name = "N", default_value_t = 7)]
     pub stem_kernel: usize,
@@ -218,17 +237,34 @@ pub struct DataArgs {
 /// The `data` commands.
 #[derive(Clone, Debug, Subcommand)]
 pub enum DataCommand {
-    /// Compare the files of a folder with the official sizes and digests
+    /// Data sets that are known by name: what they hold, and what to download
+    List,
+    /// Compare the files of a data set with the official sizes and digests
     Verify {
-        /// Folder of IDX or CIFAR files
-        folder: PathBuf,
+        /// Folder of the data set, or an archive as downloaded
+        path: PathBuf,
     },
     /// Images, classes, mean and standard deviation
     Stats {
-        /// `embedded` or a folder of IDX or CIFAR files
+        /// `embedded`, a folder, an archive as downloaded, or an .npz file
         #[arg(default_value = "embedded")]
         data: String,
     },
+    /// Download the official files of a data set and compare them with their digests
+    Fetch(FetchArgs),
+}
+
+/// Arguments of `data fetch`.
+#[derive(Clone, Debug, Args)]
+pub struct FetchArgs {
+    /// mnist, fashion-mnist, cifar-10, cifar-100, stl-10, imagenet32, modelnet10 or modelnet40
+    pub name: String,
+    /// Folder for the files [default: data/NAME]
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    /// Address of a folder with the same files, in place of the official one
+    #[arg(long, value_name = "URL")]
+    pub from: Option<String>,
 }
 
 /// Arguments of `selftest`.
@@ -240,6 +276,20 @@ pub struct SelftestArgs {
     /// File for all results, to attach to a bug report
     #[arg(long, value_name = "FILE", default_value = "selftest.txt")]
     pub out: PathBuf,
+}
+
+/// How training images are varied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum AugmentName {
+    /// Not at all
+    None,
+    /// Random crops after padding by an eighth of the size
+    Crop,
+    /// Random crops, and random mirroring left to right
+    CropFlip,
+    /// Of voxels: random rotations, mirroring and shifts
+    Volume,
 }
 
 /// A ready-made search space.

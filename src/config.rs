@@ -5,8 +5,8 @@
 //! run must agree with it. Nothing here changes with the machine: threads and devices do not
 //! belong to the settings, because results do not depend on threads.
 
-use crate::cli::{Preset, RunArgs};
-use crate::data::SplitKind;
+use crate::cli::{AugmentName, Preset, RunArgs};
+use crate::data::{AugmentKind, Dataset, SplitKind};
 use crate::error::{Error, Result};
 use crate::nas::hypernet::HyperConfig;
 use crate::nas::resulting::NormKind;
@@ -19,6 +19,12 @@ use std::path::{Path, PathBuf};
 /// Bound on counts: far above any use, far below overflow.
 const MOST: u64 = 1_000_000_000;
 
+/// Pictures of this size are halved by the stem: 96x96 then has its blocks at 48, 24 and 12.
+const LARGE: usize = 64;
+
+/// Random crops move by one part in so many: 4 pixels of 32, the usual "+", and 12 of 96.
+const CROP_SHARE: u32 = 8;
+
 /// All settings of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,8 +35,11 @@ pub struct RunConfig {
     pub seed: u64,
     /// Seconds between checkpoints; does not affect results.
     pub checkpoint_seconds: u64,
-    /// Filter size of the stem: 7, or 3 as in the paper's smaller networks.
-    pub stem_kernel: usize,
+    /// Filter size of the stem: 7, or 3 as in the paper's smaller networks [default: 3 for volumes, else 7].
+    pub stem_kernel: Option<usize>,
+    /// Pixels from one output of the stem to the next: 1, or 2 to halve large pictures [default: 2 from 64
+    /// pixels on].
+    pub stem_stride: Option<usize>,
     /// Images.
     pub data: DataConfig,
     /// Training of the SMASH network.
@@ -45,22 +54,41 @@ pub struct RunConfig {
     pub space: Space,
 }
 
-/// Which images, and how they are presented.
+/// Which images, and how they are presented. What is not set follows from the data set, and is written
+/// down once that is known ([`RunConfig::settle`]).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// `embedded` or a folder.
+    /// `embedded`, a folder, an archive or an .npz file.
     pub source: String,
-    /// Height and width of the network's input in pixels, divisible by 4; smaller images are padded.
-    pub size: usize,
-    /// Random crop after padding by 4 pixels, and random horizontal flip.
-    pub augment: bool,
+    /// Train on this part only, of a set whose protocol has parts (STL-10: 0 to 9).
+    pub fold: Option<usize>,
+    /// Height and width in pixels that pictures are brought to [default: none; they stay as they are].
+    pub image_size: Option<usize>,
+    /// Height and width of the network's input in pixels, divisible by 4, with a stem of stride 2 by 8; smaller
+    /// images are padded [default: those of the images, rounded up to a multiple of 8].
+    pub size: Option<usize>,
+    /// How training images are varied.
+    pub augment: Option<AugmentName>,
     /// Part of the training images set aside for validation.
     pub validation: f64,
     /// How that part is chosen.
     pub split: SplitName,
     /// Images per batch of an evaluation.
     pub eval_batch: usize,
+}
+
+/// What the network sees of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// Height and width (and depth of volumes) in pixels.
+    pub size: usize,
+    /// Filter size of the stem.
+    pub stem_kernel: usize,
+    /// Stride of the stem.
+    pub stem_stride: usize,
+    /// How training images are varied.
+    pub augment: AugmentKind,
 }
 
 /// How the validation images are chosen.
@@ -135,11 +163,14 @@ impl RunConfig {
             preset: preset.name().into(),
             seed: 1,
             checkpoint_seconds: 30,
-            stem_kernel: 7,
+            stem_kernel: None,
+            stem_stride: None,
             data: DataConfig {
                 source: "embedded".into(),
-                size: 32,
-                augment: true,
+                fold: None,
+                image_size: None,
+                size: None,
+                augment: None,
                 validation: 0.1,
                 split: SplitName::Stratified,
                 eval_batch: 100,
@@ -196,9 +227,18 @@ impl RunConfig {
     /// # Errors
     /// [`Error::Io`] or [`Error::Data`] with the path.
     pub fn load(path: &Path) -> Result<Self> {
-        let config: Self = read_toml(path)?.try_into().map_err(|e| toml_error(path, &e))?;
+        Self::parse(path, std::fs::read(path).map_err(Error::io("read", path))?)
+    }
+
+    fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self> {
+        let config: Self = parse_toml(path, bytes)?.try_into().map_err(|e| toml_error(path, &e))?;
         config.validate()?;
         Ok(config)
+    }
+
+    /// Are `bytes` the settings of a run?
+    pub(crate) fn check(bytes: &[u8]) -> Result<()> {
+        Self::parse(Path::new("config.toml"), bytes.to_vec()).map(drop)
     }
 
     /// These settings with the flags of `args` applied, or those of `--config` where it is given;
@@ -231,9 +271,18 @@ impl RunConfig {
                 target.clone_from(value);
             }
         }
+        fn replace<T>(target: &mut Option<T>, value: Option<T>) {
+            if value.is_some() {
+                *target = value;
+            }
+        }
         set(&mut self.seed, &args.seed);
         set(&mut self.checkpoint_seconds, &args.checkpoint_seconds);
         set(&mut self.data.source, &args.data);
+        replace(&mut self.data.fold, args.fold);
+        replace(&mut self.data.image_size, args.image_size);
+        replace(&mut self.data.augment, args.augment);
+        replace(&mut self.stem_stride, args.stem_stride);
         set(&mut self.smash.epochs, &args.epochs);
         set(&mut self.smash.max_steps, &args.max_steps);
         set(&mut self.smash.batch, &args.batch);
@@ -273,8 +322,11 @@ impl RunConfig {
         if let Some((name, value)) = counts.iter().find(|(_, value)| *value > MOST) {
             return Err(Error::config(*name, format!("{value} is more than {MOST}")));
         }
-        if !matches!(self.stem_kernel, 1 | 3 | 5 | 7 | 9 | 11) {
-            return Err(Error::config("stem_kernel", format!("{} is not an odd number up to 11", self.stem_kernel)));
+        if let Some(kernel) = self.stem_kernel.filter(|kernel| !matches!(kernel, 1 | 3 | 5 | 7 | 9 | 11)) {
+            return Err(Error::config("stem_kernel", format!("{kernel} is not an odd number up to 11")));
+        }
+        if let Some(stride) = self.stem_stride.filter(|stride| !matches!(stride, 1 | 2)) {
+            return Err(Error::config("stem_stride", format!("{stride} is neither 1 nor 2")));
         }
         if self.seed > i64::MAX as u64 {
             return Err(Error::config("seed", format!("{} is more than {}", self.seed, i64::MAX)));
@@ -296,10 +348,57 @@ impl RunConfig {
                 return Err(Error::config(name, format!("{lr} is not a positive number")));
             }
         }
-        if !self.data.size.is_multiple_of(4) || !(4..=1024).contains(&self.data.size) {
-            return Err(Error::config("data.size", format!("{} is not a multiple of 4 up to 1024", self.data.size)));
+        if let Some(size) = self.data.size.filter(|size| !size.is_multiple_of(4) || !(4..=1024).contains(size)) {
+            return Err(Error::config("data.size", format!("{size} is not a multiple of 4 up to 1024")));
         }
         Ok(())
+    }
+
+    /// Fills in what follows from the data set where nothing was set, so that the record of the run is
+    /// whole, and tells what the network will see.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the setting that does not fit the images.
+    pub fn settle(&mut self, dataset: &Dataset) -> Result<Input> {
+        let image = dataset.shape;
+        let largest = image.height.max(image.width);
+        let volumes = image.depth > 1;
+        let size = *self.data.size.get_or_insert(largest.next_multiple_of(8));
+        if size < largest || (volumes && size != image.depth) {
+            let extent = if volumes { format!("{} x ", image.depth) } else { String::new() };
+            let message = match volumes {
+                true => "is not the size of the volumes",
+                false => "is smaller than the images",
+            };
+            let message = format!("{size} {message} ({extent}{} x {})", image.height, image.width);
+            return Err(Error::config("data.size", message));
+        }
+        let usual_stride = if size >= LARGE && !volumes { 2 } else { 1 };
+        let stem_stride = *self.stem_stride.get_or_insert(usual_stride);
+        if volumes && stem_stride != 1 {
+            return Err(Error::config("stem_stride", format!("{stem_stride} is for pictures; volumes are not halved")));
+        }
+        if !size.is_multiple_of(4 * stem_stride) {
+            let message = format!("{size} is not a multiple of {}, as two halvings and the stem need", 4 * stem_stride);
+            return Err(Error::config("data.size", message));
+        }
+        let stem_kernel = *self.stem_kernel.get_or_insert(if volumes { 3 } else { 7 });
+        let augment = match *self.data.augment.get_or_insert(usual_augment(dataset)) {
+            AugmentName::None => AugmentKind::None,
+            AugmentName::Volume if volumes => AugmentKind::Volume { views: dataset.views },
+            AugmentName::Crop if !volumes => AugmentKind::Crop { pad: size as u32 / CROP_SHARE },
+            AugmentName::CropFlip if !volumes => AugmentKind::CropFlip { pad: size as u32 / CROP_SHARE },
+            _ => {
+                let allowed =
+                    if volumes { "volumes take none or volume" } else { "pictures take none, crop or crop-flip" };
+                return Err(Error::config("data.augment", allowed));
+            }
+        };
+        if volumes {
+            // As in section 4.3 of the paper: fully variable filters would not fit into memory.
+            self.space.kernels = vec![3];
+        }
+        Ok(Input { size, stem_kernel, stem_stride, augment })
     }
 
     /// The directory of the run when none is named: the same settings find it again.
@@ -327,8 +426,21 @@ impl RunConfig {
     }
 }
 
+/// How the images of a set are usually varied: voxels as in section 4.3 of the paper, digits and IDX sets of unknown contents
+/// never mirrored.
+fn usual_augment(dataset: &Dataset) -> AugmentName {
+    match dataset.name.as_str() {
+        _ if dataset.shape.depth > 1 => AugmentName::Volume,
+        "mnist" | "idx" => AugmentName::Crop,
+        _ => AugmentName::CropFlip,
+    }
+}
+
 fn read_toml(path: &Path) -> Result<toml::Table> {
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    parse_toml(path, std::fs::read(path).map_err(Error::io("read", path))?)
+}
+
+fn parse_toml(path: &Path, bytes: Vec<u8>) -> Result<toml::Table> {
     let text = String::from_utf8(bytes).map_err(|_| Error::data(path, "is not text; settings are TOML"))?;
     text.parse().map_err(|e| toml_error(path, &e))
 }
@@ -372,6 +484,7 @@ fn compare(prefix: &str, a: &toml::Table, b: &toml::Table, lines: &mut Vec<Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::{ImageShape, Images};
 
     fn write(text: &str) -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
@@ -387,6 +500,54 @@ mod tests {
         let config = RunConfig::resolve(&args).unwrap();
         assert_eq!((config.seed, config.smash.batch, config.space.depth), (9, 20, 3));
         assert_eq!(config.space.n_max, Space::v2().n_max, "the rest is the preset's");
+    }
+
+    /// A set of one image per split.
+    fn set(name: &str, shape: ImageShape, views: usize) -> Dataset {
+        let images = || Images::from_pixels(vec![0; shape.pixels()], vec![0], shape).unwrap();
+        let class_names = vec!["a".into()];
+        Dataset { name: name.into(), train: images(), test: images(), shape, views, folds: Vec::new(), class_names }
+    }
+
+    #[test]
+    fn what_is_not_set_follows_from_the_images() {
+        let cube = ImageShape { channels: 1, depth: 32, height: 32, width: 32 };
+        let square = ImageShape::picture;
+        for (set, size, stem, augment) in [
+            (set("cifar-10", square(3, 32, 32), 1), 32, (7, 1), AugmentKind::CropFlip { pad: 4 }),
+            (set("mnist", square(1, 28, 28), 1), 32, (7, 1), AugmentKind::Crop { pad: 4 }),
+            (set("stl-10", square(3, 96, 96), 1), 96, (7, 2), AugmentKind::CropFlip { pad: 12 }),
+            (set("arrays", square(3, 5, 9), 1), 16, (7, 1), AugmentKind::CropFlip { pad: 2 }),
+            (set("modelnet10", cube, 24), 32, (3, 1), AugmentKind::Volume { views: 24 }),
+        ] {
+            let mut config = RunConfig::preset(Preset::V2);
+            let input = config.settle(&set).unwrap();
+            assert_eq!((input.size, (input.stem_kernel, input.stem_stride), input.augment), (size, stem, augment));
+            assert_eq!(config.space.kernels, if set.shape.depth > 1 { vec![3] } else { vec![3, 5, 7] }, "{}", set.name);
+            // What was settled is on record, and reading it back settles to the same.
+            let (_dir, path) = write(&config.to_toml());
+            let mut again = RunConfig::load(&path).unwrap();
+            assert_eq!((again.settle(&set).unwrap(), again.differences(&config)), (input, vec![]));
+        }
+    }
+
+    #[test]
+    fn settings_that_do_not_fit_the_images_are_named() {
+        let cube = set("modelnet10", ImageShape { channels: 1, depth: 32, height: 32, width: 32 }, 24);
+        let picture = set("cifar-10", ImageShape::picture(3, 32, 32), 1);
+        let refused = |set: &Dataset, change: fn(&mut RunConfig)| {
+            let mut config = RunConfig::preset(Preset::Small);
+            change(&mut config);
+            config.settle(set).unwrap_err().to_string()
+        };
+        let message = refused(&picture, |c| c.data.size = Some(28));
+        assert_eq!(message, "data.size: 28 is smaller than the images (32 x 32)");
+        let message = refused(&picture, |c| (c.data.size, c.stem_stride) = (Some(36), Some(2)));
+        assert_eq!(message, "data.size: 36 is not a multiple of 8, as two halvings and the stem need");
+        assert!(refused(&picture, |c| c.data.augment = Some(AugmentName::Volume)).contains("none, crop or crop-flip"));
+        assert!(refused(&cube, |c| c.data.augment = Some(AugmentName::Crop)).contains("none or volume"));
+        assert!(refused(&cube, |c| c.data.size = Some(64)).contains("not the size of the volumes (32 x 32 x 32)"));
+        assert!(refused(&cube, |c| c.stem_stride = Some(2)).contains("volumes are not halved"));
     }
 
     #[test]

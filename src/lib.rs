@@ -21,6 +21,7 @@ pub mod machine;
 pub mod nas;
 pub mod nn;
 pub mod ops;
+pub mod parsers;
 pub mod report;
 pub mod rng;
 pub mod tape;

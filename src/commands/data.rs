@@ -1,7 +1,8 @@
-//! `data verify FOLDER` and `data stats DATA`: what a data set is before anything is trained on it.
+//! `data list`, `data verify PATH` and `data stats DATA`: what a data set is before anything is trained on it.
 
 use super::output::{grouped, print, print_json};
 use crate::cli::{DataArgs, DataCommand, GlobalArgs};
+use crate::data::official::{Download, File, Release, SETS, Set};
 use crate::data::{self, ChannelStats, DataSpec, Dataset, FileReport, Images, Verdict};
 use crate::error::{Error, Result};
 use crate::report::{Align, table};
@@ -15,16 +16,65 @@ use std::path::Path;
 /// not the official one.
 pub fn run(global: &GlobalArgs, args: &DataArgs) -> Result<()> {
     match &args.command {
-        DataCommand::Verify { folder } => verify(global, folder),
+        DataCommand::List => list(global),
+        DataCommand::Verify { path } => verify(global, path),
         DataCommand::Stats { data } => stats(global, &DataSpec::parse(data)),
+        DataCommand::Fetch(args) => super::fetch::run(global, args),
     }
 }
 
-fn verify(global: &GlobalArgs, folder: &Path) -> Result<()> {
-    let reports = data::verify(folder)?;
+fn list(global: &GlobalArgs) -> Result<()> {
+    if global.json {
+        let sets: Vec<Value> = SETS.iter().map(|set| set_json(set)).collect();
+        return print_json(&json!({ "sets": sets }));
+    }
+    let mut rows = vec![["set", "train", "test", "image", "classes", "licence"].map(str::to_string)];
+    let mut downloads = vec![["set", "form", "bytes", "download"].map(str::to_string)];
+    for set in SETS {
+        let [train, test] = set.images.map(|count| grouped(count.into()));
+        rows.push([set.name.into(), train, test, set.extent.into(), set.classes.to_string(), set.licence.into()]);
+        for release in set.releases {
+            for Download { file, url } in release.downloads {
+                let bytes = file.bytes.map_or("-".into(), grouped);
+                downloads.push([set.name.into(), release.form.into(), bytes, (*url).into()]);
+            }
+        }
+    }
+    let (left, right) = (Align::Left, Align::Right);
+    let sets = table(&[left, right, right, left, right, left], &rows);
+    let downloads = table(&[left, left, right, left], &downloads);
+    print(&format!("{sets}\n{downloads}\nUse one with --data FOLDER or, as downloaded, --data ARCHIVE\n"))
+}
+
+fn set_json(set: &Set) -> Value {
+    let file = |file: &File| {
+        let (kind, digest) = file.digest.unzip();
+        json!({ "name": file.name, "bytes": file.bytes, "digest": { "kind": kind, "value": digest } })
+    };
+    let download = |download: &Download| json!({ "file": file(&download.file), "url": download.url });
+    let release = |release: &Release| {
+        json!({
+            "form": release.form,
+            "downloads": release.downloads.iter().map(download).collect::<Vec<_>>(),
+            "files": release.files.iter().map(file).collect::<Vec<_>>(),
+        })
+    };
+    json!({
+        "name": set.name,
+        "train": { "images": set.images[0] },
+        "test": { "images": set.images[1] },
+        "extent": set.extent,
+        "classes": set.classes,
+        "licence": set.licence,
+        "releases": set.releases.iter().map(release).collect::<Vec<_>>(),
+    })
+}
+
+fn verify(global: &GlobalArgs, path: &Path) -> Result<()> {
+    let reports = data::verify(path)?;
     if global.json {
         let files: Vec<Value> = reports.iter().map(report_json).collect();
-        print_json(&json!({ "folder": folder.display().to_string(), "files": files }))?;
+        print_json(&json!({ "path": path.display().to_string(), "files": files }))?;
     } else {
         print(&report_table(&reports))?;
     }

@@ -45,10 +45,15 @@ pub fn run(args: &EvalArgs, global: &GlobalArgs) -> Result<()> {
     let split = args.split.name();
     let error = outcome.percent();
     let margin = error_margin(error, outcome.images);
-    let json = serde_json::json!({ "architecture": id, "weights": weights, "split": split,
+    let top5 = outcome.top5_percent(job.shape.classes);
+    let mut json = serde_json::json!({ "architecture": id, "weights": weights, "split": split,
         format!("{split}_err"): error, format!("{split}_loss"): outcome.mean_loss(), "images": outcome.images });
+    if let Some(top5) = top5 {
+        json[format!("{split}_top5_err")] = top5.into();
+    }
+    let top5 = top5.map_or(String::new(), |e| format!(", {split}_top5_err {e:.2} %"));
     let text = format!(
-        "architecture {id}, {weights} weights: {split}_err {error:.2} % +- {margin:.2} on {} images, {split}_loss {:.4}\n",
+        "architecture {id}, {weights} weights: {split}_err {error:.2} % +- {margin:.2} on {} images{top5}, {split}_loss {:.4}\n",
         outcome.images,
         outcome.mean_loss()
     );

@@ -5,7 +5,7 @@ use crate::backend::cuda::MAX_VIEWS;
 use crate::cli::{GlobalArgs, RunArgs};
 use crate::commands::device::{Chosen, choose};
 use crate::commands::profiling;
-use crate::config::RunConfig;
+use crate::config::{Input, RunConfig};
 use crate::data::augment::centred;
 use crate::data::{AugmentKind, DataSpec, Dataset, Images, channel_stats, sequential_batches, validation_split};
 use crate::error::{Error, Result};
@@ -17,9 +17,6 @@ use crate::tensor::Shape;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-/// Pixels of padding a random crop moves in.
-const CROP_PAD: u32 = 4;
 
 /// A run being worked on.
 pub struct Job {
@@ -37,6 +34,8 @@ pub struct Job {
     pub gather: BatchGather,
     /// What surrounds an architecture.
     pub shape: NetworkShape,
+    /// How training images are varied.
+    pub augment: AugmentKind,
     /// Flags of every command.
     pub global: GlobalArgs,
     /// What it computes on.
@@ -71,7 +70,9 @@ impl Job {
             let message = "is for profilers of CUDA, and this runs on the CPU; add --device cuda:N";
             return Err(Error::config("--profile-steps", message));
         }
-        let (config, dir) = resolve(args, directory)?;
+        let dir = directory_of(args)?;
+        let before = if directory == Directory::Existing { Some(settings_of(&dir)?) } else { None };
+        let mut config = before.as_ref().map_or_else(|| RunConfig::resolve(args), |before| before.with_flags(args))?;
         let most = config.space.max_banks();
         if device.cuda().is_some() && most > MAX_VIEWS {
             let message = format!(
@@ -81,9 +82,12 @@ impl Job {
             return Err(Error::config("space", message));
         }
         let dataset = crate::data::open(&DataSpec::parse(&config.data.source))?;
-        let (train, validation) =
-            validation_split(dataset.train.labels(), config.data.validation, config.seed, config.data.split.into())?;
-        let (gather, shape) = geometry(&config, &dataset)?;
+        let input = config.settle(&dataset)?;
+        if let Some(before) = before {
+            refuse_other_stages(&dir, &config, &before)?;
+        }
+        let (train, validation) = split(&config, &dataset)?;
+        let (gather, shape) = geometry(&input, &dataset);
         if config.smash.batch.max(config.retrain.batch) > train.len() {
             return Err(Error::config("batch", format!("is larger than the {} training images", train.len())));
         }
@@ -100,6 +104,7 @@ impl Job {
             validation,
             gather,
             shape,
+            augment: input.augment,
             global: global.clone(),
             device,
             profiled,
@@ -181,11 +186,6 @@ impl Job {
         }
     }
 
-    /// How training images are varied.
-    pub fn augment(&self) -> AugmentKind {
-        if self.config.data.augment { AugmentKind::CropFlip { pad: CROP_PAD } } else { AugmentKind::None }
-    }
-
     /// Shape of a batch of `n` images on the network's input.
     pub fn batch_shape(&self, n: usize) -> Shape {
         self.shape.batch(n)
@@ -227,6 +227,12 @@ pub fn gather_batch<'a>(images: &'a Images, indices: &[u32]) -> Batch<'a> {
     }
 }
 
+/// What the parameters of a network owe to what surrounds its architecture.
+pub fn surroundings(shape: &NetworkShape) -> serde_json::Value {
+    serde_json::json!({ "classes": shape.classes, "image_channels": shape.image_channels, "volumes": shape.is_volume(),
+        "stem_kernel": shape.stem_kernel, "stem_stride": shape.stem_stride })
+}
+
 /// The directory a command works in: what `--out` says, or what its settings say.
 ///
 /// # Errors
@@ -238,29 +244,27 @@ pub fn directory_of(args: &RunArgs) -> Result<PathBuf> {
     }
 }
 
-/// Settings and directory of a command.
-fn resolve(args: &RunArgs, directory: Directory) -> Result<(RunConfig, PathBuf)> {
-    let dir = directory_of(args)?;
-    if directory == Directory::New {
-        return Ok((RunConfig::resolve(args)?, dir));
-    }
+/// The settings of the run in `dir`.
+fn settings_of(dir: &Path) -> Result<RunConfig> {
     let path = dir.join("config.toml");
     if !path.is_file() {
         let message = format!("{} holds no run; `smash-engine train --out DIR` makes one", dir.display());
         return Err(Error::config("--out", message));
     }
-    let before = RunConfig::load(&path)?;
-    let now = before.with_flags(args)?;
+    RunConfig::load(&path)
+}
+
+/// A later stage may have its own settings, but not change those of what was done before.
+fn refuse_other_stages(dir: &Path, now: &RunConfig, before: &RunConfig) -> Result<()> {
     let settled: Vec<String> = now
-        .differences(&before)
+        .differences(before)
         .into_iter()
         // Another norm would leave the networks trained here before without their settings.
         .filter(|line| {
             line.starts_with("retrain.norm") || !line.starts_with("search.") && !line.starts_with("retrain.")
         })
         .collect();
-    refuse_differences(&dir, &settled)?;
-    Ok((now, dir))
+    refuse_differences(dir, &settled)
 }
 
 /// An error that names the settings in which a checkpoint or run at `path` differs, if any do.
@@ -273,14 +277,27 @@ pub fn refuse_differences(path: &Path, differences: &[String]) -> Result<()> {
     Err(Error::checkpoint(path, message))
 }
 
+/// Images to learn from, and to validate on: of the whole training set, or of one fold of it.
+fn split(config: &RunConfig, dataset: &Dataset) -> Result<(Vec<u32>, Vec<u32>)> {
+    let images: Vec<u32> = match config.data.fold {
+        None => (0..dataset.train.len() as u32).collect(),
+        Some(fold) => dataset.folds.get(fold).cloned().ok_or_else(|| {
+            let message = match dataset.folds.len() {
+                0 => format!("{} has no folds; leave it out", dataset.name),
+                folds => format!("{fold} is not one of 0 to {}", folds - 1),
+            };
+            Error::config("data.fold", message)
+        })?,
+    };
+    let labels: Vec<u16> = images.iter().map(|&i| dataset.train.label(i as usize)).collect();
+    let (train, validation) = validation_split(&labels, config.data.validation, config.seed, config.data.split.into())?;
+    let among = |chosen: Vec<u32>| chosen.into_iter().map(|i| images[i as usize]).collect();
+    Ok((among(train), among(validation)))
+}
+
 /// Batches' geometry and what surrounds an architecture.
-fn geometry(config: &RunConfig, dataset: &Dataset) -> Result<(BatchGather, NetworkShape)> {
-    let image = dataset.shape;
-    let size = config.data.size;
-    if image.height > size || image.width > size {
-        let message = format!("{size} is smaller than the images ({} x {})", image.height, image.width);
-        return Err(Error::config("data.size", message));
-    }
+fn geometry(input: &Input, dataset: &Dataset) -> (BatchGather, NetworkShape) {
+    let (image, size) = (dataset.shape, input.size);
     let statistics = channel_stats(&dataset.train, image);
     let single = |values: &[f64]| values.iter().map(|&x| x as f32).collect();
     let gather = BatchGather {
@@ -289,8 +306,12 @@ fn geometry(config: &RunConfig, dataset: &Dataset) -> Result<(BatchGather, Netwo
         mean: single(&statistics.mean),
         std: single(&statistics.std),
     };
-    let shape = NetworkShape::pictures(image.channels, size, dataset.class_names.len(), config.stem_kernel);
-    Ok((gather, shape))
+    let shape = NetworkShape {
+        image_depth: image.depth,
+        stem_stride: input.stem_stride,
+        ..NetworkShape::pictures(image.channels, size, dataset.class_names.len(), input.stem_kernel)
+    };
+    (gather, shape)
 }
 
 /// Settings of a run that --overwrite is deleting.

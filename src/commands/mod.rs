@@ -4,6 +4,7 @@ mod bench;
 mod data;
 mod device;
 mod eval;
+mod fetch;
 mod info;
 mod job;
 mod output;

@@ -3,7 +3,7 @@
 use crate::backend::Context;
 use crate::checkpoint::write_atomic;
 use crate::cli::{GlobalArgs, RetrainArgs};
-use crate::commands::job::{Directory, Job, directory_of, remove};
+use crate::commands::job::{Directory, Job, directory_of, remove, surroundings};
 use crate::commands::output::print_result;
 use crate::commands::search::{Candidate, winner};
 use crate::commands::timing::Timing;
@@ -49,6 +49,9 @@ pub struct Trained {
     pub val_err: f64,
     /// Error after training on the test images, in percent.
     pub test_err: f64,
+    /// The same with five guesses, of sets with 100 classes and more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_top5_err: Option<f64>,
     /// Test images.
     pub test_images: usize,
 }
@@ -98,7 +101,7 @@ fn checkpoint(job: &Job, arch: &Architecture) -> std::path::PathBuf {
 /// What a resulting network's checkpoint belongs to.
 pub fn identity(job: &Job, arch: &Architecture) -> String {
     serde_json::json!({ "kind": "resulting", "arch": arch, "norm": job.config.retrain.norm,
-        "classes": job.shape.classes, "stem_kernel": job.shape.stem_kernel, "image_channels": job.shape.image_channels })
+        "surroundings": surroundings(&job.shape) })
     .to_string()
 }
 
@@ -180,6 +183,7 @@ pub fn train_one(job: &Job, role: Role, arch: &Architecture, smash_val_err: Opti
         smash_val_err,
         val_err: validation.percent(),
         test_err: test.percent(),
+        test_top5_err: test.top5_percent(job.shape.classes),
         test_images: test.images,
     })
 }
@@ -216,15 +220,23 @@ fn ancestors(ranking: &[Candidate], candidate: &Candidate) -> Vec<usize> {
 /// Results as a table.
 pub fn table(networks: &[Trained]) -> String {
     let mut text = format!(
-        "{:8}  {:12}  {:>8}  {:>8}  {:>13}  {:>8}  {:>16}\n",
-        "role", "architecture", "params", "MACs", "smash val_err", "val_err", "test_err"
+        "{:8}  {:12}  {:>8}  {:>8}  {:>13}  {:>8}  {:>16}{}\n",
+        "role",
+        "architecture",
+        "params",
+        "MACs",
+        "smash val_err",
+        "val_err",
+        "test_err",
+        if networks.iter().any(|n| n.test_top5_err.is_some()) { "  test_top5_err" } else { "" }
     );
     for n in networks {
         let role = format!("{:?}", n.role).to_lowercase();
         let score = n.smash_val_err.map_or("-".into(), |e| format!("{e:.2}%"));
         let test = format!("{:.2}% +- {:.2}", n.test_err, crate::report::error_margin(n.test_err, n.test_images));
+        let top5 = n.test_top5_err.map_or(String::new(), |e| format!("  {e:>12.2}%"));
         text += &format!(
-            "{role:8}  {:12}  {:>8}  {:>8}  {score:>13}  {:>7.2}%  {test:>16}\n",
+            "{role:8}  {:12}  {:>8}  {:>8}  {score:>13}  {:>7.2}%  {test:>16}{top5}\n",
             n.id,
             count(n.params),
             count(n.macs),

@@ -31,16 +31,19 @@ fn network_shape(args: &ShowArgs) -> Result<NetworkShape> {
         }
     };
     let image_size = between("--image-size", args.image_size, 4096)?;
-    if !image_size.is_multiple_of(4) {
-        // Two transitions halve the picture.
-        return Err(Error::config("--image-size", format!("{image_size} is not a multiple of 4")));
+    let stem_stride = between("--stem-stride", args.stem_stride, 2)?;
+    if !image_size.is_multiple_of(4 * stem_stride) {
+        // Two transitions halve the picture, and the stem may.
+        return Err(Error::config("--image-size", format!("{image_size} is not a multiple of {}", 4 * stem_stride)));
     }
-    Ok(NetworkShape::pictures(
-        between("--image-channels", args.image_channels, 4096)?,
-        image_size,
-        between("--classes", args.classes, 1 << 20)?,
-        between("--stem-kernel", args.stem_kernel, 11)?,
-    ))
+    if args.volume && stem_stride != 1 {
+        return Err(Error::config("--stem-stride", "is for pictures; volumes are not halved"));
+    }
+    let image_channels = between("--image-channels", args.image_channels, 4096)?;
+    let classes = between("--classes", args.classes, 1 << 20)?;
+    let stem_kernel = between("--stem-kernel", args.stem_kernel, 11)?;
+    let image_depth = if args.volume { image_size } else { 1 };
+    Ok(NetworkShape { image_channels, image_depth, image_size, stem_stride, classes, stem_kernel })
 }
 
 fn as_json(arch: &Architecture, shape: &NetworkShape) -> Result<Value> {

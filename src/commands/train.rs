@@ -2,7 +2,7 @@
 
 use crate::backend::Context;
 use crate::cli::{GlobalArgs, RunArgs};
-use crate::commands::job::{Directory, Job};
+use crate::commands::job::{Directory, Job, surroundings};
 use crate::commands::output::print_result;
 use crate::commands::timing::Timing;
 use crate::commands::training::{Trained, Training};
@@ -38,7 +38,7 @@ pub fn network(job: &Job) -> SmashNetwork {
 pub fn identity(job: &Job) -> String {
     let config = &job.config;
     serde_json::json!({ "kind": "smash", "space": config.space, "hyper": config.hyper, "empty": config.smash.empty, "noise": config.smash.noise,
-        "classes": job.shape.classes, "stem_kernel": job.shape.stem_kernel, "image_channels": job.shape.image_channels })
+        "surroundings": surroundings(&job.shape) })
     .to_string()
 }
 

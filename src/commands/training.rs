@@ -38,7 +38,7 @@ struct State {
     /// Bytes of metrics.jsonl that belong to the steps done.
     metrics_len: u64,
     /// Sums over the current epoch: loss, errors, images.
-    epoch_sums: (f64, usize, usize),
+    epoch_sums: Outcome,
 }
 
 /// How far a checkpoint's training came.
@@ -157,7 +157,6 @@ impl Training<'_> {
         if first < total {
             self.state_cost(job, total - first, planned);
         }
-        let (loss, errors, images) = state.epoch_sums;
         let mut progress = Progress::new(job.style, &self.name, first, total);
         let mut steps = Steps {
             training: self,
@@ -167,7 +166,7 @@ impl Training<'_> {
             metrics,
             step: first,
             total,
-            sums: Outcome { loss, errors, images },
+            sums: state.epoch_sums,
             under_way: VecDeque::new(),
             recording: Recording::default(),
         };
@@ -206,7 +205,7 @@ impl Training<'_> {
         let seed = job.config.seed;
         Ok(Streams {
             order: BatchOrder::new(job.train.clone(), self.batch, Rng::sub(seed, Stream::Shuffle, self.stream))?,
-            augment: Augment::new(job.augment(), Rng::sub(seed, Stream::Augment, self.stream)),
+            augment: Augment::new(job.augment, Rng::sub(seed, Stream::Augment, self.stream)),
             arch: Rng::sub(seed, Stream::Arch, self.stream),
         })
     }
@@ -222,7 +221,7 @@ impl Training<'_> {
             augment: streams.augment.state(),
             arch: streams.arch.state(),
             metrics_len,
-            epoch_sums: (sums.loss, sums.errors, sums.images),
+            epoch_sums: sums,
         }
     }
 
@@ -256,7 +255,7 @@ impl Training<'_> {
         };
         Ok(Streams {
             order: BatchOrder::restore(job.train.clone(), self.batch, &state.order, &self.checkpoint)?,
-            augment: Augment::new(job.augment(), restore(&state.augment)?),
+            augment: Augment::new(job.augment, restore(&state.augment)?),
             arch: restore(&state.arch)?,
         })
     }

@@ -7,6 +7,9 @@
 
 use crate::rng::{Rng, RngState};
 
+/// Rotations of a volume in use, at training as well as in the average of a test.
+const USED_VIEWS: usize = 12;
+
 /// Where to look at one image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Placement {
@@ -39,8 +42,12 @@ impl Placement {
 pub enum AugmentKind {
     /// Not at all.
     None,
-    /// A random window of the image padded by `pad` pixels on each side, mirrored half the time.
+    /// A random window of the image padded by `pad` pixels on each side.
+    Crop { pad: u32 },
+    /// The same, mirrored half the time.
     CropFlip { pad: u32 },
+    /// Of voxels: one of the rotations used of `views` stored ones, now and then mirrored, shifted a little.
+    Volume { views: usize },
 }
 
 /// Draws the placements of training images.
@@ -61,12 +68,17 @@ impl Augment {
         self.rng.state()
     }
 
-    /// The placements of the next `n` images; each takes dy, dx and flip from the generator, in
-    /// this order, or nothing at all with [`AugmentKind::None`].
+    /// The placements of the next `n` images; each takes what its kind varies from the generator: dy,
+    /// dx and flip, in this order.
     pub fn draw(&mut self, n: usize) -> Vec<Placement> {
         match self.kind {
             AugmentKind::None => centred(n),
+            AugmentKind::Crop { pad } => (0..n).map(|_| crop(&mut self.rng, pad)).collect(),
             AugmentKind::CropFlip { pad } => (0..n).map(|_| crop_flip(&mut self.rng, pad)).collect(),
+            AugmentKind::Volume { views } => {
+                let views = views_used(views);
+                (0..n).map(|_| volume(&mut self.rng, &views)).collect()
+            }
         }
     }
 }
@@ -76,10 +88,31 @@ pub fn centred(n: usize) -> Vec<Placement> {
     vec![Placement::CENTRED; n]
 }
 
-fn crop_flip(rng: &mut Rng, pad: u32) -> Placement {
+/// The rotations of a volume that are used of `views` stored ones: 12 evenly spaced ones where that is possible (of 24,
+/// 30 degrees apart), else all.
+pub fn views_used(views: usize) -> Vec<u16> {
+    let step = if views.is_multiple_of(USED_VIEWS) { views / USED_VIEWS } else { 1 };
+    (0..views).step_by(step.max(1)).map(|view| view as u16).collect()
+}
+
+/// What the paper's settings for volumes (Brock et al. 2016) do to each: any of its rotations, two axes
+/// mirrored with probability 0.2 each, rolled by -2 to 1 along every axis.
+fn volume(rng: &mut Rng, views: &[u16]) -> Placement {
+    let view = views[rng.below(views.len())];
+    let (flip, flip_rows) = (rng.chance(0.2), rng.chance(0.2));
+    let mut roll = || rng.below(4) as i32 - 2;
+    Placement { view, dz: roll(), dy: roll(), dx: roll(), flip, flip_rows }
+}
+
+fn crop(rng: &mut Rng, pad: u32) -> Placement {
     let mut offset = || rng.below(2 * pad as usize + 1) as i32 - pad as i32;
     let (dy, dx) = (offset(), offset());
-    Placement::window(dy, dx, rng.chance(0.5))
+    Placement::window(dy, dx, false)
+}
+
+fn crop_flip(rng: &mut Rng, pad: u32) -> Placement {
+    let window = crop(rng, pad);
+    Placement { flip: rng.chance(0.5), ..window }
 }
 
 #[cfg(test)]
@@ -101,6 +134,41 @@ mod tests {
         }
         // 1000 expected per cell, sd 31.5: five of them.
         assert!(cells.iter().all(|&c| (842..=1158).contains(&c)), "{cells:?}");
+    }
+
+    #[test]
+    fn crops_without_flips_go_everywhere_too() {
+        let drawn = augment(AugmentKind::Crop { pad: 1 }).draw(900);
+        let count = |dy, dx| drawn.iter().filter(|&&p| p == Placement::window(dy, dx, false)).count();
+        let counts: Vec<usize> = (0..9).map(|i| count(i / 3 - 1, i % 3 - 1)).collect();
+        assert_eq!(counts.iter().sum::<usize>(), 900, "{counts:?}");
+        // 100 expected, sd 9.4: five of them.
+        assert!(counts.iter().all(|c| (53..=147).contains(c)), "{counts:?}");
+    }
+
+    #[test]
+    fn twelve_views_are_used_where_there_are_so_many() {
+        let every = |step: u16| (0..12).map(|i| i * step).collect::<Vec<u16>>();
+        assert_eq!([views_used(12), views_used(24), views_used(36)], [every(1), every(2), every(3)]);
+        assert_eq!([views_used(1), views_used(5)], [vec![0], vec![0, 1, 2, 3, 4]]);
+    }
+
+    #[test]
+    fn volumes_are_turned_mirrored_and_rolled() {
+        let drawn = augment(AugmentKind::Volume { views: 24 }).draw(19_200);
+        let count = |what: &dyn Fn(&Placement) -> bool| drawn.iter().filter(|p| what(p)).count();
+        // 1,600 of each view (sd 38), 4,800 of each shift (sd 60), 3,840 of each mirror (sd 55): five of them.
+        for view in 0..12 {
+            assert!(count(&|p| p.view == 2 * view).abs_diff(1600) <= 190, "view {view}");
+        }
+        for shift in -2..2 {
+            let axes: [fn(&Placement) -> i32; 3] = [|p| p.dz, |p| p.dy, |p| p.dx];
+            for (axis, of) in axes.into_iter().enumerate() {
+                assert!(count(&|p| of(p) == shift).abs_diff(4800) <= 300, "shift {shift} of axis {axis}");
+            }
+        }
+        assert!(count(&|p| p.flip).abs_diff(3840) <= 275 && count(&|p| p.flip_rows).abs_diff(3840) <= 275);
+        assert!(count(&|p| p.flip && p.flip_rows).abs_diff(768) <= 140, "independent");
     }
 
     #[test]

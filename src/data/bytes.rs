@@ -1,24 +1,32 @@
 //! The bytes of a data file: mapped into memory, or unpacked into it.
 //!
-//! Files are mapped only after their length is known from the open handle, and the handle lives as
-//! long as the map, so replacing the file by name does no harm. Another process that cuts the
+//! A [`Bytes`] is cheap to clone, and a range of one shares its memory: a member of an archive or an array
+//! inside a file stays where it lies. Files are mapped only after their length is known from the open
+//! handle; a map keeps its file, so replacing that by name does no harm. Another process that cuts the
 //! very same file short while it is mapped kills this one with SIGBUS; no reader of maps can
 //! prevent that, and downloads are finished before they are trained on.
 
 use std::fs::File;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::Path;
+use std::sync::Arc;
 
 use memmap2::{Mmap, MmapOptions};
 
 use crate::error::{Error, Result};
 
-/// Bytes of an unpacked file.
-pub(super) enum Bytes {
-    /// Unpacked from gzip, or made in memory.
+/// Bytes of an unpacked file, or a range of them.
+#[derive(Clone)]
+pub(super) struct Bytes {
+    memory: Arc<Memory>,
+    range: Range<usize>,
+}
+
+enum Memory {
+    /// Unpacked, or made in memory.
     Owned(Vec<u8>),
     /// The file itself.
-    Mapped { map: Mmap, _file: File },
+    Mapped(Mmap),
 }
 
 impl Bytes {
@@ -32,11 +40,28 @@ impl Bytes {
         let Ok(length) = usize::try_from(length) else {
             return Err(Error::data(path, format!("{length} bytes are more than this machine can address")));
         };
-        // SAFETY: the map is private and read-only, `length` is that of the open file, and
-        // the file outlives the map. A concurrent change of its contents changes pixels, for
-        // which every value is valid; labels are copied before they are checked.
+        // SAFETY: the map is private and read-only, and `length` is that of the open file. A
+        // concurrent change of its contents changes pixels, for which every value is valid;
+        // labels are copied before they are checked.
         let map = unsafe { MmapOptions::new().len(length).map_copy_read_only(&file) };
-        Ok(Self::Mapped { map: map.map_err(Error::io("map", path))?, _file: file })
+        Ok(Self { memory: Arc::new(Memory::Mapped(map.map_err(Error::io("map", path))?)), range: 0..length })
+    }
+
+    /// A range of these bytes, in the same memory.
+    ///
+    /// # Panics
+    /// When it is not inside them, like a slice: what a file says is checked before.
+    pub fn slice(&self, range: Range<usize>) -> Self {
+        let len = self[range.clone()].len();
+        let start = self.range.start + range.start;
+        Self { memory: Arc::clone(&self.memory), range: start..start + len }
+    }
+}
+
+impl From<Vec<u8>> for Bytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        let range = 0..bytes.len();
+        Self { memory: Arc::new(Memory::Owned(bytes)), range }
     }
 }
 
@@ -44,10 +69,11 @@ impl Deref for Bytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        match self {
-            Self::Owned(bytes) => bytes,
-            Self::Mapped { map, .. } => map,
-        }
+        let all: &[u8] = match &*self.memory {
+            Memory::Owned(bytes) => bytes,
+            Memory::Mapped(map) => map,
+        };
+        &all[self.range.clone()]
     }
 }
 
@@ -78,6 +104,15 @@ mod tests {
         let bytes = Bytes::map(&path).unwrap_or_else(|e| panic!("{e}"));
         std::fs::remove_file(&path).unwrap();
         assert_eq!(bytes[..], [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_slice_of_a_slice_lies_in_the_memory_of_the_whole() {
+        let whole = Bytes::from((0..20).collect::<Vec<u8>>());
+        let part = whole.slice(5..15).slice(2..6);
+        assert_eq!(part[..], [7, 8, 9, 10]);
+        assert_eq!(part.as_ptr(), whole[7..].as_ptr());
+        assert!(std::panic::catch_unwind(|| part.slice(0..5).len()).is_err());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! CIFAR-10 and CIFAR-100 in their binary versions, mapped into memory.
+//! CIFAR-10 and CIFAR-100 in their binary versions, read where they lie.
 //!
 //! A file is a sequence of records without a header: CIFAR-10 has one label byte (0-9) and
 //! 3072 pixels, CIFAR-100 a coarse label (0-19), a fine label (0-99) and 3072 pixels; pixels are
@@ -9,19 +9,20 @@
 use std::path::Path;
 
 use crate::data::bytes::Bytes;
+use crate::data::files::Files;
 use crate::data::images::{ImageShape, Images, Part};
 use crate::data::{Dataset, names};
 use crate::error::{Error, Result};
 
 const SHAPE: ImageShape = ImageShape::picture(3, 32, 32);
 const PIXELS: usize = SHAPE.pixels();
+/// The largest official file, CIFAR-100's for training, has 154 MB.
+const MAX_BYTES: u64 = 256 << 20;
 
 /// What tells the two sets apart.
 #[derive(Debug)]
 pub(super) struct Layout {
     pub name: &'static str,
-    /// The folder the official archive unpacks to.
-    pub sub_folder: &'static str,
     train_files: &'static [&'static str],
     test_file: &'static str,
     names_file: &'static str,
@@ -32,7 +33,6 @@ pub(super) struct Layout {
 
 pub(super) const CIFAR_10: Layout = Layout {
     name: "cifar-10",
-    sub_folder: "cifar-10-batches-bin",
     train_files: &["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"],
     test_file: "test_batch.bin",
     names_file: "batches.meta.txt",
@@ -42,7 +42,6 @@ pub(super) const CIFAR_10: Layout = Layout {
 
 pub(super) const CIFAR_100: Layout = Layout {
     name: "cifar-100",
-    sub_folder: "cifar-100-binary",
     train_files: &["train.bin"],
     test_file: "test.bin",
     names_file: "fine_label_names.txt",
@@ -56,21 +55,29 @@ impl Layout {
         self.train_files.iter().copied().chain([self.test_file])
     }
 
+    /// How large a file of this name may be, if it is one of the set.
+    pub fn limit(&self, name: &str) -> Option<u64> {
+        if name == self.names_file {
+            return Some(names::MAX_BYTES);
+        }
+        self.members().any(|member| member == name).then_some(MAX_BYTES)
+    }
+
     fn record_bytes(&self) -> usize {
         self.label_ranges.len() + PIXELS
     }
 }
 
-/// Opens the set in `dir`.
-pub(super) fn open(dir: &Path, layout: &Layout) -> Result<Dataset> {
-    if let Some(missing) = layout.members().find(|name| !dir.join(name).exists()) {
+/// Opens the set among `files`.
+pub(super) fn open(files: &Files, layout: &Layout) -> Result<Dataset> {
+    if let Some(missing) = layout.members().find(|name| !files.has(name)) {
         let message =
             format!("is missing; put all {} image files of the set into one folder", layout.members().count());
-        return Err(Error::data(dir.join(missing), message));
+        return Err(Error::data(files.path(missing), message));
     }
     let mut parts = Vec::new();
     for name in layout.members() {
-        parts.push(read(&dir.join(name), layout)?);
+        parts.push(parse(&files.path(name), files.bytes(name, MAX_BYTES)?, layout)?);
     }
     let test = parts.split_off(layout.train_files.len());
     Ok(Dataset {
@@ -80,12 +87,11 @@ pub(super) fn open(dir: &Path, layout: &Layout) -> Result<Dataset> {
         shape: SHAPE,
         views: 1,
         folds: Vec::new(),
-        class_names: names::read_or(&dir.join(layout.names_file), layout.names)?,
+        class_names: names::read_or(files, layout.names_file, layout.names)?,
     })
 }
 
-fn read(path: &Path, layout: &Layout) -> Result<Part> {
-    let bytes = Bytes::map(path)?;
+fn parse(path: &Path, bytes: Bytes, layout: &Layout) -> Result<Part> {
     let stride = layout.record_bytes();
     let excess = bytes.len() % stride;
     if excess != 0 {
@@ -112,6 +118,12 @@ fn read(path: &Path, layout: &Layout) -> Result<Part> {
     Ok(Part { bytes, offset: layout.label_ranges.len(), stride, labels })
 }
 
+/// Reads a file of CIFAR-10, or else of CIFAR-100.
+pub(super) fn check(bytes: &[u8]) -> Result<()> {
+    let read = |layout| parse(Path::new("batch.bin"), bytes.to_vec().into(), layout).map(drop);
+    read(&CIFAR_10).or_else(|_| read(&CIFAR_100))
+}
+
 fn wrong_label(label: u8, range: u8, record: usize, byte: usize, layout: &Layout) -> String {
     let which = match range {
         20 => "coarse label",
@@ -129,7 +141,7 @@ fn wrong_label(label: u8, range: u8, record: usize, byte: usize, layout: &Layout
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::testdata::{cifar_records, pixel, refusal};
+    use crate::data::testdata::{cifar_records, gz, pixel, refusal, tar};
     use crate::data::{DataSpec, open as open_spec};
     use crate::rng::{Rng, Stream};
 
@@ -144,13 +156,22 @@ mod tests {
         std::fs::write(dir.join(layout.test_file), cifar_records(90, 3, fine)).unwrap();
     }
 
+    fn open_in(dir: &Path, layout: &Layout) -> Result<Dataset> {
+        open(&Files::open(dir)?, layout)
+    }
+
     #[test]
-    fn both_sets_are_read_from_their_folder_and_from_the_one_above() {
+    fn both_sets_are_read_from_their_folder_the_one_above_and_the_archive() {
         for (layout, train_len, classes) in [(&CIFAR_10, 10, 10), (&CIFAR_100, 5, 100)] {
-            for sub in ["", layout.sub_folder] {
-                let dir = tempfile::tempdir().unwrap();
-                write(&dir.path().join(sub), layout);
-                let set = open_spec(&DataSpec::Folder(dir.path().into())).unwrap();
+            let dir = tempfile::tempdir().unwrap();
+            let inner = dir.path().join("above/inner");
+            write(&inner, layout);
+            let member = |name| (format!("inner/{name}"), std::fs::read(inner.join(name)).unwrap());
+            let plain = tar(&layout.members().map(member).collect::<Vec<_>>());
+            std::fs::write(dir.path().join("set.tar.gz"), gz(&plain)).unwrap();
+            std::fs::write(dir.path().join("set.tar"), plain).unwrap();
+            for place in ["above/inner", "above", "set.tar.gz", "set.tar"] {
+                let set = open_spec(&DataSpec::Folder(dir.path().join(place))).unwrap();
                 assert_eq!((set.name.as_str(), set.train.len(), set.test.len()), (layout.name, train_len, 3));
                 assert_eq!((set.shape, set.class_names.len()), (SHAPE, classes));
                 for (i, p) in [(0, 0), (3, 3071), (4, 1024)] {
@@ -168,7 +189,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), &CIFAR_10);
         std::fs::write(dir.path().join("batches.meta.txt"), "a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n\n").unwrap();
-        assert_eq!(open(dir.path(), &CIFAR_10).unwrap().class_names[9], "j");
+        assert_eq!(open_in(dir.path(), &CIFAR_10).unwrap().class_names[9], "j");
     }
 
     #[test]
@@ -190,7 +211,7 @@ mod tests {
         let mut bytes = cifar_records(0, 4, layout.label_ranges.len() == 2);
         change(&mut bytes);
         std::fs::write(dir.path().join(layout.test_file), bytes).unwrap();
-        refusal(open(dir.path(), layout))
+        refusal(open_in(dir.path(), layout))
     }
 
     #[test]
@@ -215,8 +236,6 @@ mod tests {
 
     #[test]
     fn mutated_files_are_read_or_refused_but_never_panic() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x.bin");
         let mut rng = Rng::new(12, Stream::Init);
         let mut seen = [0, 0];
         for round in 0..500 {
@@ -234,8 +253,7 @@ mod tests {
                     bytes[at] = rng.below(256) as u8;
                 }
             }
-            std::fs::write(&path, &bytes).unwrap();
-            match read(&path, layout) {
+            match parse(Path::new("x.bin"), bytes.into(), layout) {
                 Ok(part) => {
                     seen[0] += 1;
                     let images = Images::join(vec![part], PIXELS);

@@ -13,14 +13,14 @@ use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 
 use crate::data::bytes::Bytes;
+use crate::data::files::Files;
 use crate::data::images::{ImageShape, Images, Part};
+use crate::data::zip::MAX_EXPANSION;
 use crate::data::{Dataset, names, official};
 use crate::error::{Error, Result};
 
 /// The most a header may promise. MNIST has 47 MB; more than this is a damaged header.
 const MAX_BYTES: u64 = 1 << 30;
-/// Deflate cannot expand more than this (258 bytes from two bits, zlib's technical notes).
-const MAX_EXPANSION: u64 = 1032;
 const CLASSES: u8 = 10;
 const AGAIN: &str = "copy or download the file again";
 
@@ -71,15 +71,22 @@ impl Member {
         format!("{}-idx{}-ubyte", self.stem, self.kind.dimensions())
     }
 
-    /// This file in `dir`, in any spelling; unpacked before gzipped, because that one is mapped. A
-    /// folder of that name (some archives unpack to one) is the last resort, for the sake of the error.
-    pub fn find(&self, dir: &Path) -> Option<PathBuf> {
+    /// Its names, in order of preference: unpacked before gzipped, because that one is read in place.
+    fn names(&self) -> [String; 4] {
         let dashed = self.file_name();
         let dotted = format!("{}.idx{}-ubyte", self.stem, self.kind.dimensions());
-        let names = [dashed.clone(), dotted.clone(), dashed + ".gz", dotted + ".gz"];
-        let paths = names.map(|name| dir.join(name));
-        paths.iter().find(|path| path.is_file()).or_else(|| paths.iter().find(|path| path.exists())).cloned()
+        [dashed.clone(), dotted.clone(), dashed + ".gz", dotted + ".gz"]
     }
+
+    /// Its name among `files`, in any spelling.
+    pub fn find(&self, files: &Files) -> Option<String> {
+        self.names().into_iter().find(|name| files.has(name))
+    }
+}
+
+/// How large a file of this name may be, if it is one of a set.
+pub(super) fn limit(name: &str) -> Option<u64> {
+    MEMBERS.iter().any(|member| member.names().iter().any(|other| other == name)).then_some(MAX_BYTES)
 }
 
 /// A checked file: `dims[0]` images or labels from byte `header` on.
@@ -98,18 +105,18 @@ struct Header {
     total_bytes: u64,
 }
 
-/// Opens the set in `dir`.
-pub(super) fn open(dir: &Path) -> Result<Dataset> {
+/// Opens the set among `files`.
+pub(super) fn open(files: &Files) -> Result<Dataset> {
     let read_member = |member: Member| {
-        let Some(path) = member.find(dir) else {
+        let Some(name) = member.find(files) else {
             let message = "is missing (plain or .gz); put all four files of the set into one folder";
-            return Err(Error::data(dir.join(member.file_name()), message));
+            return Err(Error::data(files.path(&member.file_name()), message));
         };
-        read(&path, member.kind)
+        read(&files.path(&name), member.kind, files.bytes(&name, MAX_BYTES)?)
     };
     let [a, b, c, d] = MEMBERS;
-    let files = [read_member(a)?, read_member(b)?, read_member(c)?, read_member(d)?];
-    assemble(files, |digest| official::idx_set(dir, &[digest]))
+    let members = [read_member(a)?, read_member(b)?, read_member(c)?, read_member(d)?];
+    assemble(members, |digest| official::idx_set(&files.root(), &[digest]))
 }
 
 /// Joins the files of [`MEMBERS`], in that order, to a data set; `recognise` gets the SHA-256 of
@@ -166,22 +173,19 @@ fn label(images: IdxFile, labels: IdxFile) -> Result<Images> {
     Ok(Images::join(vec![part], pixels))
 }
 
-/// Reads the file at `path`; a gzipped one is unpacked, another one mapped.
-pub(super) fn read(path: &Path, kind: Kind) -> Result<IdxFile> {
-    let bytes = Bytes::map(path)?;
+/// Reads a file, which is unpacked if it is gzipped; `path` is its name in errors.
+pub(super) fn read(path: &Path, kind: Kind, bytes: Bytes) -> Result<IdxFile> {
     let packed = bytes.starts_with(&[0x1f, 0x8b]);
-    check(path, kind, if packed { Bytes::Owned(unpack(path, kind, &bytes)?) } else { bytes })
-}
-
-/// Reads a gzipped file that is already in memory; `path` is its name in errors.
-pub(super) fn read_packed(path: &Path, kind: Kind, packed: &[u8]) -> Result<IdxFile> {
-    check(path, kind, Bytes::Owned(unpack(path, kind, packed)?))
-}
-
-fn check(path: &Path, kind: Kind, bytes: Bytes) -> Result<IdxFile> {
+    let bytes = if packed { unpack(path, kind, &bytes)?.into() } else { bytes };
     let header = parse_header(path, kind, &bytes)?;
     check_length(path, &header, bytes.len() as u64)?;
     Ok(IdxFile { path: path.to_path_buf(), bytes, header })
+}
+
+/// Reads a file of images, or else of labels.
+pub(super) fn check(bytes: &[u8]) -> Result<()> {
+    let read = |kind| read(Path::new("idx"), kind, bytes.to_vec().into()).map(drop);
+    read(Kind::Images).or_else(|_| read(Kind::Labels))
 }
 
 /// Unpacks at most what the header promises, plus one byte.

@@ -85,7 +85,7 @@ impl Images {
             let expected = format!("{} images of {} bytes", labels.len(), shape.pixels());
             return Err(Error::shape("images", expected, format!("{} bytes", pixels.len())));
         }
-        let part = Part { bytes: Bytes::Owned(pixels), offset: 0, stride: shape.pixels(), labels };
+        let part = Part { bytes: pixels.into(), offset: 0, stride: shape.pixels(), labels };
         Ok(Self::join(vec![part], shape.pixels()))
     }
 
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn images_of_several_parts_keep_offset_stride_and_order() {
         let part = |base: u8, count: u8| Part {
-            bytes: Bytes::Owned((0..1 + count * 5).map(|i| base + i).collect()),
+            bytes: (0..1 + count * 5).map(|i| base + i).collect::<Vec<u8>>().into(),
             offset: 3,
             stride: 5,
             labels: (0..count.into()).map(|i| u16::from(base) + i).collect(),

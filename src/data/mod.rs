@@ -1,37 +1,62 @@
 //! Data sets: pixels as u8, labels as numbers, nothing converted.
 //!
-//! [`open`] finds out what a folder holds (IDX or CIFAR binary files) and gives a [`Dataset`]
+//! [`open`] finds out what a folder or archive holds and gives a [`Dataset`]
 //! whose [`Images`] hand out single images in place: `image(i)` is C·H·W bytes, channel planes
 //! outermost, each row-major. Cropping, flipping, scaling to floats and the C,H,W,N layout are
 //! the business of the op that gathers a batch; this module only says which images
 //! ([`loader`]) and from where ([`augment`]). 28x28 sets stay 28x28 here.
 //!
-//! One file per format: `idx.rs` and `cifar.rs` read strictly, and every bad input is an
-//! [`Error::Data`](crate::Error::Data) that names file, byte and remedy.
+//! `files.rs` lists the files of a folder or archive, `folder.rs` tells the format from their names, and one file
+//! per format (`idx.rs`, `cifar.rs`, `stl.rs`) reads it strictly: every bad input is an [`Error::Data`](crate::Error::Data)
+//! that names file, byte and remedy.
 
 use std::path::PathBuf;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
+mod arrays;
 pub mod augment;
 mod bytes;
 mod cifar;
+mod cifar_python;
+mod codecs;
 pub mod embedded;
+pub mod fetch;
+mod files;
 mod folder;
+mod http;
 mod idx;
+mod imagenet32;
 mod images;
 pub mod loader;
+mod modelnet;
 mod names;
-mod official;
+mod npy;
+mod npz;
+mod numpy;
+mod off;
+pub mod official;
+pub mod parsers;
+mod pickle;
+mod pictures;
+mod resize;
 pub mod split;
 pub mod stats;
+mod stl;
+mod tar;
+#[cfg(test)]
+mod testarrays;
 #[cfg(test)]
 mod testdata;
 pub mod verify;
+mod voxel_file;
+mod voxels;
+mod zip;
 
 pub use augment::{Augment, AugmentKind, Placement};
 pub use images::{ImageShape, Images};
 pub use loader::{BatchOrder, OrderState, sequential_batches};
+pub use modelnet::{Converted, Progress, convert};
 pub use split::{SplitKind, validation_split};
 pub use stats::{ChannelStats, channel_stats, class_counts};
 pub use verify::{FileReport, Verdict, verify};
@@ -41,12 +66,12 @@ pub use verify::{FileReport, Verdict, verify};
 pub enum DataSpec {
     /// The 12,000 Fashion-MNIST images inside the binary.
     Embedded,
-    /// A folder of the user's; what it holds is told from its files.
+    /// A folder or archive of the user's; what it holds is told from its files.
     Folder(PathBuf),
 }
 
 impl DataSpec {
-    /// `embedded` is the embedded set, anything else is a folder (`./embedded` for one of that name).
+    /// `embedded` is the embedded set, anything else is a folder or archive (`./embedded` for one of that name).
     pub fn parse(text: &str) -> Self {
         if text == "embedded" { Self::Embedded } else { Self::Folder(text.into()) }
     }
@@ -64,7 +89,7 @@ impl std::fmt::Display for DataSpec {
 /// A labelled training set and a test set of equal image shape.
 #[derive(Debug)]
 pub struct Dataset {
-    /// `fashion-mnist-12k`, `fashion-mnist`, `mnist`, `cifar-10`, `cifar-100`, or `idx` for IDX
+    /// `fashion-mnist-12k`, `fashion-mnist`, `mnist`, `cifar-10`, `cifar-100`, `stl-10`, or `idx` for IDX
     /// files that are none of these.
     pub name: String,
     /// Images to train and validate on.
@@ -81,21 +106,40 @@ pub struct Dataset {
     pub class_names: Vec<String>,
 }
 
-/// Opens a data set; decompresses gzipped files, maps the others into memory.
+/// How a data set is read where its files leave a choice.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Height and width in pixels that pictures are brought to; none leaves them as they are.
+    pub image_size: Option<usize>,
+    /// Called while meshes are voxelised, which takes minutes and is done once.
+    pub progress: Option<fn(&Progress<'_>)>,
+}
+
+/// Far more than networks here can take.
+const MAX_IMAGE_SIZE: usize = 4096;
+
+/// Opens a data set with default [`Options`].
 ///
 /// # Errors
-/// `Data` when the folder or one of its files is missing or not what it claims to be (exit
-/// status 3), `Io` when the operating system refuses to read one.
+/// Those of [`open_with`].
 pub fn open(spec: &DataSpec) -> Result<Dataset> {
+    open_with(spec, Options::default())
+}
+
+/// Opens a data set; decompresses what is packed, maps other files into memory.
+///
+/// # Errors
+/// `Data` when the folder or archive or one of its files is missing or not what it claims to be (exit
+/// status 3), `Io` when the operating system refuses to read one, `Config` for an image size out of range.
+pub fn open_with(spec: &DataSpec, options: Options) -> Result<Dataset> {
+    if let Some(size) = options.image_size.filter(|size| !(1..=MAX_IMAGE_SIZE).contains(size)) {
+        return Err(Error::config("--image-size", format!("{size} is not between 1 and {MAX_IMAGE_SIZE} pixels")));
+    }
     match spec {
-        DataSpec::Embedded => embedded::open(),
+        DataSpec::Embedded => resize::to_size(embedded::open()?, options.image_size),
         DataSpec::Folder(path) => {
             let found = folder::detect(path)?;
-            match found.format {
-                folder::Format::Idx => idx::open(&found.dir),
-                folder::Format::Cifar10 => cifar::open(&found.dir, &cifar::CIFAR_10),
-                folder::Format::Cifar100 => cifar::open(&found.dir, &cifar::CIFAR_100),
-            }
+            resize::to_size((found.format.open)(&found.files, options)?, options.image_size)
         }
     }
 }

@@ -1,10 +1,9 @@
-//! Names of classes, for reports. The CIFAR lists are those of the data sets' own text files, which
+//! Names of classes, for reports. The CIFAR and STL-10 lists are those of the data sets' own text files, which
 //! take precedence when they lie beside the images.
 
-use std::io::Read;
 use std::path::Path;
 
-use crate::data::bytes::open_regular;
+use crate::data::files::Files;
 use crate::error::{Error, Result};
 
 /// Fashion-MNIST, in label order.
@@ -17,6 +16,10 @@ pub(super) const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "
 /// CIFAR-10, in label order.
 pub(super) const CIFAR_10: [&str; 10] =
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
+
+/// STL-10, in label order.
+pub(super) const STL_10: [&str; 10] =
+    ["airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck"];
 
 /// Fine labels of CIFAR-100, alphabetical and so in label order.
 #[rustfmt::skip]
@@ -34,29 +37,30 @@ pub(super) const CIFAR_100: [&str; 100] = [
 ];
 
 /// Names files are a few hundred bytes; anything beyond this is something else.
-const MAX_NAMES_BYTES: u64 = 64 << 10;
+pub(super) const MAX_BYTES: u64 = 64 << 10;
 
 /// A built-in list as owned strings.
 pub(super) fn owned(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// One name per line of the file at `path`, blank lines ignored, or `built_in` when there is
+/// One name per line of the file called `name`, blank lines ignored, or `built_in` when there is
 /// no such file. The file must have as many names as the built-in list.
-pub(super) fn read_or(path: &Path, built_in: &[&str]) -> Result<Vec<String>> {
-    if !path.exists() {
+pub(super) fn read_or(files: &Files, name: &str, built_in: &[&str]) -> Result<Vec<String>> {
+    if !files.has(name) {
         return Ok(owned(built_in));
     }
-    let mut bytes = Vec::new();
-    let mut limited = open_regular(path)?.take(MAX_NAMES_BYTES);
-    limited.read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    parse(&files.path(name), &files.bytes(name, MAX_BYTES)?, built_in.len())
+}
+
+fn parse(path: &Path, bytes: &[u8], expected: usize) -> Result<Vec<String>> {
     let remedy = "copy the official file, or remove it to use the built-in names";
-    let Ok(text) = String::from_utf8(bytes) else {
+    let Ok(text) = std::str::from_utf8(bytes) else {
         return Err(Error::data(path, format!("is not text; {remedy}")));
     };
     let names: Vec<String> = text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned).collect();
-    if names.len() != built_in.len() {
-        let message = format!("holds {} class names where {} are expected; {remedy}", names.len(), built_in.len());
+    if names.len() != expected {
+        let message = format!("holds {} class names where {expected} are expected; {remedy}", names.len());
         return Err(Error::data(path, message));
     }
     Ok(names)
@@ -68,20 +72,23 @@ mod tests {
     use crate::data::testdata::refusal;
 
     #[test]
-    fn cifar_names_are_in_alphabetical_and_so_in_label_order() {
-        assert!(CIFAR_10.is_sorted());
+    fn names_are_in_alphabetical_and_so_in_label_order() {
+        assert!(CIFAR_10.is_sorted() && STL_10.is_sorted());
         assert!(CIFAR_100.windows(2).all(|pair| pair[0] < pair[1]));
     }
 
     #[test]
     fn a_names_file_wins_over_the_built_in_list_and_must_be_whole() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("batches.meta.txt");
-        assert_eq!(read_or(&path, &["a", "b"]).unwrap(), ["a", "b"]);
+        let read = |built_in: &[&str]| read_or(&Files::open(dir.path()).unwrap(), "names.txt", built_in);
+        assert_eq!(read(&["a", "b"]).unwrap(), ["a", "b"]);
+        let path = dir.path().join("names.txt");
         std::fs::write(&path, "cat\r\ndog\n\n").unwrap();
-        assert_eq!(read_or(&path, &["a", "b"]).unwrap(), ["cat", "dog"]);
-        assert!(refusal(read_or(&path, &["a", "b", "c"])).contains("2 class names where 3 are expected"));
+        assert_eq!(read(&["a", "b"]).unwrap(), ["cat", "dog"]);
+        assert!(refusal(read(&["a", "b", "c"])).contains("names.txt: holds 2 class names where 3 are expected"));
         std::fs::write(&path, [0xff, 0xfe, b'\n', 0xff]).unwrap();
-        assert!(refusal(read_or(&path, &["a", "b"])).contains("is not text"));
+        assert!(refusal(read(&["a", "b"])).contains("is not text"));
+        std::fs::write(&path, vec![b'\n'; 1 << 17]).unwrap();
+        assert!(refusal(read(&["a", "b"])).contains("131072 bytes, beyond the limit of 65536"));
     }
 }

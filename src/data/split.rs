@@ -78,6 +78,18 @@ fn quotas(members: &[Vec<u32>], fraction: f64, total: usize) -> Vec<usize> {
     quotas
 }
 
+/// Images `0..labels.len()` for training and for test, where a set has no test images of its own: for test is every
+/// fifth image of each class. Both ascend.
+pub(super) fn every_fifth(labels: &[u16]) -> (Vec<usize>, Vec<usize>) {
+    let classes = labels.iter().max().map_or(0, |&label| usize::from(label) + 1);
+    let mut seen = vec![0u32; classes];
+    (0..labels.len()).partition(|&i| {
+        let seen = &mut seen[usize::from(labels[i])];
+        *seen += 1;
+        !seen.is_multiple_of(5)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,5 +157,12 @@ mod tests {
             let error = validation_split(&vec![0; n], fraction, 1, SplitKind::Stratified).unwrap_err();
             assert!(matches!(error, Error::Config { .. }), "{fraction} of {n}: {error}");
         }
+    }
+
+    #[test]
+    fn every_fifth_image_of_each_class_is_for_test() {
+        let labels = [0, 0, 1, 0, 0, 1, 1, 0, 1, 1, 0, 2];
+        assert_eq!(every_fifth(&labels), (vec![0, 1, 2, 3, 4, 5, 6, 8, 10, 11], vec![7, 9]));
+        assert_eq!(every_fifth(&[]), (vec![], vec![]));
     }
 }

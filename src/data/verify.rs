@@ -1,26 +1,29 @@
-//! Compares the files of a folder with the official ones, byte for byte.
+//! Compares the files of a data set with the official ones, byte for byte.
 //!
-//! [`open`](crate::data::open) accepts any well-formed files; this tells whether they are the
-//! published ones. Gzipped IDX files are compared unpacked.
+//! [`open`](crate::data::open) accepts any well-formed files; this tells whether they are the published ones: archives
+//! as downloaded, and the files inside, wherever they lie. Gzipped IDX files are compared unpacked.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
+use md5::Md5;
 use serde::Serialize;
 use sha1::Sha1;
 use sha2::Sha256;
 use sha2::digest::Digest;
 
-use crate::data::bytes::open_regular;
-use crate::data::folder::{self, Format};
+use crate::data::bytes::Bytes;
+use crate::data::files::Files;
+use crate::data::folder::{self, Found, Published};
 use crate::data::idx;
 pub use crate::data::official::DigestKind;
-use crate::data::official::{self, Set, hex};
+use crate::data::official::{self, File, hex};
 use crate::error::{Error, Result};
 
-/// Hashing stops here; the largest official file, CIFAR-100's for training, has 154 MB.
-const MAX_BYTES: u64 = 1 << 30;
+/// Unpacking stops here; the largest official file, that of ImageNet's training images, has 3.6 GB.
+const MAX_BYTES: u64 = 8 << 30;
+const AGAIN: &str = "copy or download it again";
 
 /// What became of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -33,7 +36,7 @@ pub enum Verdict {
     WrongSize,
     /// It has the official size, but other bytes (or broken gzip).
     WrongDigest,
-    /// The set is none with published digests.
+    /// No digest of it is published.
     Unknown,
 }
 
@@ -42,16 +45,16 @@ pub enum Verdict {
 pub struct FileReport {
     /// Where it is, or should be.
     pub file: PathBuf,
-    /// Official size in bytes, unpacked; none when the set is unknown.
+    /// Official size in bytes, unpacked; none when it is unknown.
     pub expected_bytes: Option<u64>,
-    /// Its size in bytes, unpacked as far as its gzip stream is intact (and no further than 1 GiB);
+    /// Its size in bytes, unpacked as far as its gzip stream is intact (and no further than 8 GiB);
     /// none when it is missing.
     pub actual_bytes: Option<u64>,
     /// How the digests are computed.
     pub digest_kind: DigestKind,
-    /// Official digest, lower-case hexadecimal; none when the set is unknown.
+    /// Official digest, lower-case hexadecimal; none when it is unknown.
     pub expected_digest: Option<String>,
-    /// Its digest; none when it is missing, broken or beyond 1 GiB.
+    /// Its digest; none when it is missing, broken or beyond 8 GiB.
     pub actual_digest: Option<String>,
     /// The outcome.
     pub verdict: Verdict,
@@ -59,43 +62,80 @@ pub struct FileReport {
     pub remedy: String,
 }
 
-/// Compares the data set in `folder` with the official one, file by file.
+/// Compares the data set in the folder or archive at `path` with the official one, file by file. An archive with an
+/// official name is compared as it is, any other by the files inside.
 ///
 /// # Errors
-/// `Data` when the folder holds no data set, `Io` when the operating system refuses to read a file;
-/// differences are not errors but verdicts.
-pub fn verify(folder: &Path) -> Result<Vec<FileReport>> {
-    let found = folder::detect(folder)?;
-    match found.format {
-        Format::Idx => verify_idx(&found.dir),
-        Format::Cifar10 => verify_cifar(&found.dir, &official::CIFAR_10),
-        Format::Cifar100 => verify_cifar(&found.dir, &official::CIFAR_100),
+/// `Data` when there is no data set, or none that anything is published about; `Io` when the operating
+/// system refuses to read a file. Differences are not errors but verdicts.
+pub fn verify(path: &Path) -> Result<Vec<FileReport>> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if path.is_file()
+        && let Some((_, release)) = official::of_archive(&name)
+    {
+        let this = release.downloads.iter().filter(|download| download.file.name == name);
+        let parent = path.parent().unwrap_or(Path::new(""));
+        return this.map(|download| archive(&parent.join(download.file.name), download)).collect();
     }
-}
-
-fn verify_cifar(dir: &Path, set: &'static Set) -> Result<Vec<FileReport>> {
-    let report = |file: &'static official::File| {
-        let path = dir.join(file.name);
-        let found = if path.exists() { Some(measure::<Sha1>(&path)?) } else { None };
-        Ok(compare(path, DigestKind::Sha1, Some(file), found))
+    let files = Files::open(path)?;
+    let mut reports = Vec::new();
+    for release in official::SETS.into_iter().flat_map(|set| set.releases).filter(|_| path.is_dir()) {
+        if release.is_archived() && release.downloads.iter().any(|download| files.has(download.file.name)) {
+            for download in release.downloads {
+                reports.push(archive(&files.path(download.file.name), download)?);
+            }
+        }
+    }
+    let found = match folder::search(&files)? {
+        None if reports.is_empty() => Some(folder::detect(path)?),
+        found => found,
     };
-    set.files.iter().map(report).collect()
+    if let Some(Found { format, files }) = found {
+        reports.extend(match format.published {
+            Published::Idx => idx_files(&files)?,
+            Published::Files(official) => members(&files, official)?,
+        });
+        if reports.is_empty() {
+            let message =
+                format!("holds {}, of which no digests are published; there is nothing to compare", format.name);
+            return Err(Error::data(path, message));
+        }
+    }
+    Ok(reports)
 }
 
-fn verify_idx(dir: &Path) -> Result<Vec<FileReport>> {
+/// One archive as downloaded.
+fn archive(path: &Path, download: &'static official::Download) -> Result<FileReport> {
+    let kind = download.file.digest.map_or(DigestKind::Sha256, |(kind, _)| kind);
+    let found = if path.exists() { Some(measure(Bytes::map(path), kind)?) } else { None };
+    let again = format!("download it again from {}", download.url);
+    Ok(compare(path.to_path_buf(), kind, Some(&download.file), found, &again))
+}
+
+/// The files of a set.
+fn members(files: &Files, official: &'static [File]) -> Result<Vec<FileReport>> {
+    let report = |file: &'static File| {
+        let kind = file.digest.map_or(DigestKind::Sha256, |(kind, _)| kind);
+        let found = if files.has(file.name) { Some(measure(files.bytes(file.name, MAX_BYTES), kind)?) } else { None };
+        Ok(compare(files.path(file.name), kind, Some(file), found, AGAIN))
+    };
+    official.iter().map(report).collect()
+}
+
+/// The four files of an IDX set, which may be any of several or an unknown one.
+fn idx_files(files: &Files) -> Result<Vec<FileReport>> {
     let mut found = Vec::new();
     for member in idx::MEMBERS {
-        let path = member.find(dir);
-        let measured = path.as_deref().map(measure_idx).transpose()?;
-        found.push((path.unwrap_or_else(|| dir.join(member.file_name() + ".gz")), measured));
+        let name = member.find(files);
+        let measured = name.as_deref().map(|name| measure_idx(files.bytes(name, MAX_BYTES))).transpose()?;
+        found.push((files.path(&name.unwrap_or_else(|| member.file_name() + ".gz")), measured));
     }
     let digests: Vec<&str> = found.iter().filter_map(|(_, m)| m.as_ref()?.digest.as_deref()).collect();
-    let set = official::idx_set(dir, &digests);
-    let reports = found
-        .into_iter()
-        .enumerate()
-        .map(|(i, (path, measured))| compare(path, DigestKind::Sha256, set.map(|set| &set.files[i]), measured));
-    Ok(reports.collect())
+    let set = official::idx_set(&files.root(), &digests);
+    let official = |i: usize| set.and_then(|set| set.releases.first()?.files.get(i));
+    let reports = found.into_iter().enumerate();
+    let report = |(i, (path, measured))| compare(path, DigestKind::Sha256, official(i), measured, AGAIN);
+    Ok(reports.map(report).collect())
 }
 
 /// A file's unpacked size and digest, or how far it could be unpacked and why no further.
@@ -105,97 +145,89 @@ struct Measured {
     broken: Option<String>,
 }
 
+/// Measures a file as it is. One that cannot be read for what it is (empty, a link in an archive) is broken.
+fn measure(bytes: Result<Bytes>, kind: DigestKind) -> Result<Measured> {
+    let bytes = match bytes {
+        Err(Error::Data { message, .. }) => return Ok(Measured { bytes: 0, digest: None, broken: Some(message) }),
+        other => other?,
+    };
+    let digest = match kind {
+        DigestKind::Md5 => hex(&Md5::digest(&bytes[..])),
+        DigestKind::Sha1 => hex(&Sha1::digest(&bytes[..])),
+        DigestKind::Sha256 => hex(&Sha256::digest(&bytes[..])),
+    };
+    Ok(Measured { bytes: bytes.len() as u64, digest: Some(digest), broken: None })
+}
+
 /// Measures an IDX file: unpacked if it is gzipped.
-fn measure_idx(path: &Path) -> Result<Measured> {
-    let mut start = Vec::new();
-    open_regular(path)?.take(2).read_to_end(&mut start).map_err(Error::io("read", path))?;
-    if start != [0x1f, 0x8b] {
-        return measure::<Sha256>(path);
+fn measure_idx(bytes: Result<Bytes>) -> Result<Measured> {
+    match &bytes {
+        Ok(packed) if packed.starts_with(&[0x1f, 0x8b]) => Ok(unpack(packed)),
+        _ => measure(bytes, DigestKind::Sha256),
     }
-    let packed = std::io::BufReader::new(open_regular(path)?);
-    digest::<Sha256>(MultiGzDecoder::new(packed)).or_else(|(bytes, error)| {
-        // Errors of the operating system have a number, those of the decoder have none.
-        if error.raw_os_error().is_some() {
-            return Err(Error::io("read", path)(error));
-        }
-        Ok(Measured { bytes, digest: None, broken: Some(error.to_string()) })
-    })
 }
 
-/// Measures a file as it is.
-fn measure<D: Digest>(path: &Path) -> Result<Measured> {
-    let file = open_regular(path)?;
-    let bytes = file.metadata().map_err(Error::io("read the size of", path))?.len();
-    if bytes > MAX_BYTES {
-        return Ok(Measured { bytes, digest: None, broken: None });
-    }
-    digest::<D>(file).map_err(|(_, error)| Error::io("read", path)(error))
-}
-
-/// Reads to the end, but at most [`MAX_BYTES`] and one; an error comes with the bytes before it.
-fn digest<D: Digest>(from: impl Read) -> Result<Measured, (u64, std::io::Error)> {
-    let mut from = from.take(MAX_BYTES + 1);
-    let (mut hash, mut bytes, mut buffer) = (D::new(), 0, vec![0; 1 << 16]);
+/// Measures what a gzip stream unpacks to, as far as it is intact and no further than [`MAX_BYTES`] and one.
+fn unpack(packed: &[u8]) -> Measured {
+    let mut stream = MultiGzDecoder::new(packed).take(MAX_BYTES + 1);
+    let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 16]);
     loop {
-        match from.read(&mut buffer) {
+        match stream.read(&mut buffer) {
             Ok(0) => break,
             Ok(count) => {
                 bytes += count as u64;
                 hash.update(&buffer[..count]);
             }
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err((bytes, error)),
+            Err(error) => {
+                let broken = format!("its gzip stream is broken ({error}); {AGAIN}");
+                return Measured { bytes, digest: None, broken: Some(broken) };
+            }
         }
     }
     let digest = (bytes <= MAX_BYTES).then(|| hex(&hash.finalize()));
-    Ok(Measured { bytes, digest, broken: None })
+    Measured { bytes, digest, broken: None }
 }
 
 fn compare(
     file: PathBuf,
     digest_kind: DigestKind,
-    official: Option<&official::File>,
+    official: Option<&File>,
     measured: Option<Measured>,
+    again: &str,
 ) -> FileReport {
-    let (verdict, remedy) = judge(official, measured.as_ref());
+    let (verdict, remedy) = judge(official, measured.as_ref(), again);
     FileReport {
         file,
-        expected_bytes: official.map(|official| official.bytes),
+        expected_bytes: official.and_then(|official| official.bytes),
         actual_bytes: measured.as_ref().map(|measured| measured.bytes),
         digest_kind,
-        expected_digest: official.map(|official| official.digest.to_owned()),
+        expected_digest: official.and_then(|official| Some(official.digest?.1.to_owned())),
         actual_digest: measured.and_then(|measured| measured.digest),
         verdict,
         remedy,
     }
 }
 
-fn judge(official: Option<&official::File>, measured: Option<&Measured>) -> (Verdict, String) {
+fn judge(official: Option<&File>, measured: Option<&Measured>, again: &str) -> (Verdict, String) {
     let Some(measured) = measured else {
         return (Verdict::Missing, "copy or download it into this folder".into());
     };
-    let again = "copy or download it again";
-    let broken = measured.broken.as_ref().map(|why| format!("its gzip stream is broken ({why}); {again}"));
-    let Some(official) = official else {
-        let nothing = "nothing is published for this set; compare the digest with its source";
-        return (Verdict::Unknown, broken.unwrap_or_else(|| nothing.into()));
+    let (bytes, digest) = official.map_or((None, None), |file| (file.bytes, file.digest));
+    let (verdict, remedy) = match (bytes, digest) {
+        (Some(bytes), _) if measured.bytes < bytes => (Verdict::WrongSize, format!("it is too short; {again}")),
+        (Some(bytes), _) if measured.bytes > bytes => (Verdict::WrongSize, format!("it is too long; {again}")),
+        (_, Some((_, digest))) if measured.digest.as_deref() == Some(digest) => (Verdict::Ok, "nothing to do".into()),
+        (_, Some(_)) => (Verdict::WrongDigest, format!("its contents differ from the official file; {again}")),
+        (_, None) => (Verdict::Unknown, "no digest of it is published; compare this one with its source".into()),
     };
-    let (verdict, remedy) = if measured.bytes != official.bytes {
-        let part = if measured.bytes < official.bytes { "it is too short" } else { "it is too long" };
-        (Verdict::WrongSize, format!("{part}; {again}"))
-    } else if measured.digest.as_deref() != Some(official.digest) {
-        (Verdict::WrongDigest, format!("its contents differ from the official file; {again}"))
-    } else {
-        return (Verdict::Ok, "nothing to do".into());
-    };
-    (verdict, broken.unwrap_or(remedy))
+    (verdict, measured.broken.clone().unwrap_or(remedy))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::data::cifar;
-    use crate::data::testdata::{IDX_NAMES, cifar_records, gz, refusal, write_idx};
+    use crate::data::testdata::{IDX_NAMES, cifar_records, gz, refusal, tar, tar_header, write_idx};
 
     fn embedded_copy() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
@@ -266,9 +298,55 @@ mod tests {
     }
 
     #[test]
-    fn every_official_cifar_file_is_one_the_reader_wants() {
+    fn an_archive_with_an_official_name_is_compared_as_downloaded() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("Imagenet32_val_npz.zip");
+        std::fs::write(&path, b"PK, and no more").unwrap();
+        let reports = verify(&path).unwrap();
+        assert_eq!((reports.len(), reports[0].verdict, reports[0].actual_bytes), (1, Verdict::WrongSize, Some(15)));
+        assert!(reports[0].remedy.contains("too short; download it again from https://image-net.org/"));
+        std::fs::write(dir.path().join("ModelNet40.zip"), b"x").unwrap();
+        let found: Vec<_> =
+            verify(dir.path()).unwrap().into_iter().map(|report| (report.file, report.verdict)).collect();
+        let expected = [
+            ("Imagenet32_train_npz.zip", Verdict::Missing),
+            ("Imagenet32_val_npz.zip", Verdict::WrongSize),
+            ("ModelNet40.zip", Verdict::Unknown),
+        ];
+        assert_eq!(found, expected.map(|(name, verdict)| (dir.path().join(name), verdict)));
+    }
+
+    #[test]
+    fn of_an_archive_with_another_name_the_files_inside_are_compared() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mine.tar.gz");
+        let members = [tar_header("c/train.bin", 0, b'2'), tar(&[("c/test.bin", cifar_records(0, 1, true))])].concat();
+        std::fs::write(&path, gz(&members)).unwrap();
+        for place in [path.as_path(), dir.path()] {
+            let reports = verify(place).unwrap();
+            assert_eq!(reports[0].file, path.join("c/train.bin"));
+            assert!(reports[0].remedy.contains("is a link in the archive"), "{}", reports[0].remedy);
+            assert_eq!((reports[1].verdict, reports[1].actual_bytes), (Verdict::WrongSize, Some(3074)));
+        }
+    }
+
+    #[test]
+    fn stl_10_is_compared_with_its_md5() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("test_y.bin"), [1; 8000]).unwrap();
+        let reports = verify(dir.path()).unwrap();
+        let verdicts: Vec<Verdict> = reports.iter().map(|report| report.verdict).collect();
+        assert_eq!(verdicts, [Verdict::Missing, Verdict::Missing, Verdict::Missing, Verdict::WrongDigest]);
+        // `head -c 8000 /dev/zero | tr '\0' '\1' | md5sum`
+        assert_eq!(reports[3].actual_digest.as_deref(), Some("ee59f9c6bdba78325969ed66214ba148"));
+    }
+
+    #[test]
+    fn every_official_file_is_one_the_reader_wants() {
+        let names = official::STL_10.releases[0].files.iter().map(|file| file.name);
+        assert!(names.eq(crate::data::stl::MEMBERS));
         for (set, layout) in [(&official::CIFAR_10, &cifar::CIFAR_10), (&official::CIFAR_100, &cifar::CIFAR_100)] {
-            assert!(layout.members().eq(set.files.iter().map(|file| file.name)));
+            assert!(layout.members().eq(set.releases[0].files.iter().map(|file| file.name)));
         }
     }
 

@@ -224,9 +224,17 @@ impl Architecture {
     /// [`Error::Io`] when it cannot be read, [`Error::Data`] when it is not an architecture.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+        Self::parse(path, std::fs::read(path).map_err(Error::io("read", path))?)
+    }
+
+    fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self> {
         let text = String::from_utf8(bytes).map_err(|_| Error::data(path, "is not text; an architecture is JSON"))?;
         Self::from_json(&text).map_err(|e| Error::data(path, e.to_string()))
+    }
+
+    /// Are `bytes` an architecture?
+    pub(crate) fn check(bytes: &[u8]) -> Result<()> {
+        Self::parse(Path::new("arch.json"), bytes.to_vec()).map(drop)
     }
 
     /// The JSON form, one op per line so that two architectures can be compared line by line.

@@ -15,6 +15,7 @@ use crate::ops::cross_entropy::cross_entropy;
 use crate::tape::{Tape, Var};
 use crate::tensor::Shape;
 use crate::trace;
+use serde::{Deserialize, Serialize};
 use std::ffi::CStr;
 
 /// Images of one step with their windows and labels.
@@ -31,12 +32,14 @@ pub struct Batch<'a> {
 }
 
 /// What a step or an evaluation found.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// Sum of the losses of all images.
     pub loss: f64,
     /// Images whose largest logit was not their label's.
     pub errors: usize,
+    /// Images whose label's logit was not among the five largest.
+    pub top5_errors: usize,
     /// Images.
     pub images: usize,
 }
@@ -46,6 +49,7 @@ impl Outcome {
     pub fn add(&mut self, other: Self) {
         self.loss += other.loss;
         self.errors += other.errors;
+        self.top5_errors += other.top5_errors;
         self.images += other.images;
     }
 
@@ -57,6 +61,11 @@ impl Outcome {
     /// Error in percent.
     pub fn percent(&self) -> f64 {
         100.0 * self.errors as f64 / self.images.max(1) as f64
+    }
+
+    /// Error in percent when five guesses are allowed; none for few classes, where nobody asks for it.
+    pub fn top5_percent(&self, classes: usize) -> Option<f64> {
+        (classes >= 100).then(|| 100.0 * self.top5_errors as f64 / self.images.max(1) as f64)
     }
 }
 
@@ -186,7 +195,7 @@ fn queue_step(
 /// Loss and errors from the numbers of [`cross_entropy`]; none on a device that only plans.
 pub(super) fn outcome(values: &[f32], images: usize) -> Outcome {
     let at = |i: usize| f64::from(values.get(i).copied().unwrap_or(0.0));
-    Outcome { loss: at(0) * images as f64, errors: at(1) as usize, images }
+    Outcome { loss: at(0) * images as f64, errors: at(1) as usize, top5_errors: at(2) as usize, images }
 }
 
 /// Step memory in f32 of such a device that training `network` on `arch` with batches of `shape` will use: a dry

@@ -16,6 +16,7 @@ pub mod linear;
 pub mod pointwise;
 pub mod sgd;
 pub mod subsample;
+pub mod volume_gather;
 pub mod weightnorm;
 
 use crate::backend::cpu::{Filter, update};
@@ -43,6 +44,7 @@ pub fn checks() -> Vec<Check> {
         pointwise::checks::checks(),
         sgd::checks::checks(),
         subsample::checks::checks(),
+        volume_gather::checks::checks(),
         weightnorm::checks::checks(),
     ];
     all.into_iter().flatten().collect()

@@ -289,6 +289,23 @@ fn damaged_cifar_files_are_refused_by_name() {
     }
     let stats = scene.stdout("data stats cifar");
     assert!(stats.contains("3 x 32 x 32"), "{stats}");
+    // Packed by the system's own tar, in every format it has, the set is the same.
+    for format in ["gnu", "pax", "ustar", "v7"] {
+        let tar = |options: &str, archive: &str| {
+            let mut command = std::process::Command::new("tar");
+            command.args(["--format", format, options, archive, "cifar"]).current_dir(scene.path(""));
+            assert!(command.status().unwrap().success(), "{format}");
+        };
+        tar("-cf", "cifar.tar");
+        tar("-czf", "cifar.tar.gz");
+        for archive in ["cifar.tar", "cifar.tar.gz"] {
+            assert_eq!(scene.stdout(&format!("data stats {archive}")), stats, "{archive}, {format}");
+        }
+    }
+    let packed = std::fs::read(scene.path("cifar.tar.gz")).unwrap();
+    std::fs::write(scene.path("half.tar.gz"), &packed[..packed.len() / 2]).unwrap();
+    let message = scene.complaint("train --data half.tar.gz --out run", 3);
+    assert!(message.starts_with("smash-engine: half.tar.gz: truncated: the archive ends early"), "{message}");
     let mut wrong_label = records.clone();
     wrong_label[3073 * 4] = 10;
     for (bytes, part) in [(&records[..records.len() - 1], "3073"), (&wrong_label[..], "label 10")] {

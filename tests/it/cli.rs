@@ -220,6 +220,20 @@ fn data_that_is_not_there_is_a_data_error() {
 }
 
 #[test]
+fn data_list_says_what_to_download() {
+    let text = stdout(&["data", "list"]);
+    for set in ["fashion-mnist-12k", "mnist", "cifar-100", "stl-10", "imagenet32", "modelnet10"] {
+        assert!(text.lines().any(|line| line.split_whitespace().next() == Some(set)), "{set} is missing from:\n{text}");
+    }
+    assert!(text.contains("2,640,397,119  http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz"), "{text}");
+    let sets = json(&["data", "list", "--json"]);
+    let cifar = sets["sets"].as_array().unwrap().iter().find(|set| set["name"] == "cifar-10").unwrap();
+    let file = &cifar["releases"][0]["downloads"][0]["file"];
+    assert_eq!((&file["name"], &file["bytes"]), (&"cifar-10-binary.tar.gz".into(), &170_052_171.into()));
+    assert_eq!(file["digest"]["kind"], "sha256");
+}
+
+#[test]
 fn data_verify_accepts_the_official_files() {
     let folder = embedded_folder();
     let text = stdout(&["data", "verify", folder.to_str().unwrap()]);

@@ -10,11 +10,13 @@ mod cli;
 mod cuda;
 #[cfg(target_os = "linux")] // the emulator is an ELF library
 mod emulator;
+mod fetch;
 mod golden;
 #[cfg(unix)] // signals, kill and bash
 mod interrupt;
 #[cfg(target_os = "linux")]
 mod mutants;
+mod parsers;
 #[cfg(unix)] // g++ and shared libraries
 mod profile;
 mod run;

@@ -95,7 +95,8 @@ const MISTAKES: &[Mistake] = &[
     plant("batchnorm.cu", "batchnorm:training moves", "max(p.plane - 1, 1)", "p.plane"),
     plant("batchnorm.cu", "batchnorm:training normalises", "dot / float(p.plane) * rstd", "dot / float(p.plane)"),
     plant("cross_entropy.cu", "cross_entropy:the loss", "k == label ?", "k == label + 1 ?"),
-    plant("cross_entropy.cu", "cross_entropy:ties", "logit(k) > most", "logit(k) >= most"),
+    plant("cross_entropy.cu", "cross_entropy:ties", "k < label", "k <= label - 2"),
+    plant("cross_entropy.cu", "cross_entropy:five", "rank >= 5", "rank > 5"),
     plant("elementwise.cu", "concat:views follow", "if (p.add)", "if (false)"),
     plant("elementwise.cu", "pointwise:relu", "? 1.f : p.slope", "? p.slope : 1.f"),
     plant("gather_filters.cu", "gather_filters:units", "[middle].start <= i", "[middle].start < i"),
@@ -105,6 +106,9 @@ const MISTAKES: &[Mistake] = &[
     plant("linear.cu", "linear:the first columns", "p.w + size_t(k) * p.stored", "p.w + size_t(k) * p.channels"),
     plant("sgd.cu", "sgd:a loss", "if (isfinite(*p.loss))", ""),
     plant("subsample.cu", "subsample:takes", "(p.add ? p.to[i] : 0.f) + g", "g"),
+    plant("volume_gather.cu", "volume_gather:rolls", "at < extent ? at : at - extent", "at < extent ? at : 0"),
+    plant("volume_gather.cu", "volume_gather:rows and", "window[3] != 0", "window[4] != 0"), // the other axis
+    plant("volume_gather.cu", "volume_gather:views", ">> (bit % 8)", ">> (7 - bit % 8)"),    // from the highest bit on
     plant("weightnorm.cu", "weightnorm:filters longer", "= blockIdx.y * 256 + threadIdx.x", "= threadIdx.x"),
 ];
 

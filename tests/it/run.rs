@@ -373,7 +373,7 @@ fn evaluation_batches_larger_than_training_batches_fit_the_memory() {
 #[test]
 fn the_papers_space_trains_within_the_memory_it_states() {
     let scene = Scene::new();
-    std::fs::write(scene.path("v2.toml"), "preset = \"v2\"\n[data]\naugment = false\neval_batch = 20\n").unwrap();
+    std::fs::write(scene.path("v2.toml"), "preset = \"v2\"\n[data]\naugment = \"none\"\neval_batch = 20\n").unwrap();
     let output = scene.output("train --data data --out v2 --batch 4 --max-steps 6 --config v2.toml -v");
     let log = text(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{log}");

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The modules from top to bottom: an arrow only ever points down this list.
-const LAYERS: [&str; 20] = [
+const LAYERS: [&str; 21] = [
     "main",
     "commands",
     "bench",
+    "parsers",
     "report",
     "checkpoint",
     "config",
@@ -48,6 +49,7 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("commands", "tensor::Shape", "and of what extent those are"),
     ("bench", "machine", "says where it measured, and how much memory that took"),
     ("bench", "report::table", "prints columns"),
+    ("bench", "report::Align", "whose columns are aligned"),
     ("bench", "checkpoint::write_atomic", "runs are saved whole or not at all"),
     ("bench", "config::RunConfig", "steps are those that a preset trains"),
     ("bench", "cli", "takes the arguments typed for it"),
@@ -59,6 +61,10 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("bench", "tensor", "with shapes"),
     ("bench", "backend", "on every device, beside its limits"),
     ("bench", "data", "on images made up"),
+    ("parsers", "data", "lists the readers of data files"),
+    ("parsers", "nas::arch::Architecture", "that of architectures"),
+    ("parsers", "config::RunConfig", "of settings"),
+    ("parsers", "checkpoint", "and of checkpoints"),
     ("report", "checkpoint::write_atomic", "results are written whole or not at all"),
     ("checkpoint", "nn", "names the ranges it saves"),
     ("checkpoint", "backend", "reads and writes memory regions"),
@@ -85,7 +91,7 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("ops", "tape", "every op records itself"),
     ("ops", "tensor", "and checks shapes"),
     ("ops", "backend", "and calls kernels"),
-    ("ops", "data::Images", "batch_gather collects images where they lie"),
+    ("ops", "data::Images", "batch_gather and volume_gather collect images where they lie"),
     ("ops", "data::ImageShape", "is checked on images made up"),
     ("ops", "data::augment::Placement", "and is told where to look at each"),
     ("tape", "tensor", "values are tensors"),

@@ -15,6 +15,7 @@ checks!(
     extreme_logits_stay_finite,
     a_common_offset_of_the_logits_costs_no_digits,
     ties_count_for_the_lower_class,
+    five_guesses_are_one_more_count,
     errors_are_counted_and_carry_no_gradient,
 );
 
@@ -75,7 +76,7 @@ fn a_view_feeds_its_channels_only() -> Vec<Case> {
 
 /// What the op makes of some logits.
 struct Applied {
-    /// Loss and errors.
+    /// Loss, errors, errors of the five best.
     result: Vec<f32>,
     /// Of the loss.
     gradient: Vec<f32>,
@@ -91,7 +92,7 @@ fn apply(context: &mut Context, logits: &[f32], labels: &[u16]) -> Result<Applie
         let outcome = cross_entropy(&mut tape, x, labels)?;
         let result = tape.read(outcome.result)?;
         if both {
-            tape.backward_from(&[(outcome.result, &[1.0, 100.0])])?;
+            tape.backward_from(&[(outcome.result, &[1.0, 100.0, 50.0])])?;
         } else {
             tape.backward(outcome.loss)?;
         }
@@ -106,7 +107,7 @@ fn extreme_logits_stay_finite() -> Vec<Check> {
     let logits = [1e4, -1e4, -1e4, 1e4, 0.0, 0.0];
     vec![Check::new(move |lab, measured| {
         let Applied { result, gradient, .. } = lab.run(1 << 12, |context| apply(context, &logits, &[0, 0]))?;
-        measured.exact("half of 2e4, one error", &result, &[1e4, 1.0]);
+        measured.exact("half of 2e4, one error", &result, &[1e4, 1.0, 0.0]);
         measured.exact("gradient", &gradient, &[0.0, -0.5, 0.0, 0.5, 0.0, 0.0]);
         Ok(())
     })]
@@ -148,7 +149,25 @@ fn ties_count_for_the_lower_class() -> Vec<Check> {
         ];
         for (labels, errors) in expected {
             let applied = lab.run(1 << 12, |context| apply(context, &logits, &labels))?;
-            measured.exact(format!("errors of {labels:?}"), applied.result.get(1..).unwrap_or_default(), &[errors]);
+            measured.exact(
+                format!("errors of {labels:?}"),
+                applied.result.get(1..).unwrap_or_default(),
+                &[errors, 0.0],
+            );
+        }
+        Ok(())
+    })]
+}
+
+fn five_guesses_are_one_more_count() -> Vec<Check> {
+    // Seven classes, two images: descending logits, and all the same.
+    let logits: Vec<f32> = (0..7).flat_map(|k| [-(k as f32), 0.5]).collect();
+    vec![Check::new(move |lab, measured| {
+        for (labels, expected) in
+            [([0, 0], [0.0, 0.0]), ([1, 4], [2.0, 0.0]), ([4, 5], [2.0, 1.0]), ([5, 6], [2.0, 2.0])]
+        {
+            let applied = lab.run(1 << 12, |context| apply(context, &logits, &labels))?;
+            measured.exact(format!("errors of {labels:?}"), applied.result.get(1..).unwrap_or_default(), &expected);
         }
         Ok(())
     })]
@@ -156,18 +175,21 @@ fn ties_count_for_the_lower_class() -> Vec<Check> {
 
 fn errors_are_counted_and_carry_no_gradient() -> Vec<Check> {
     let mut rng = Rng::new(2, Stream::Init);
-    let (classes, images) = (6, 53);
+    let (classes, images) = (9, 53);
     let logits: Vec<f32> = (0..classes * images).map(|_| rng.normal() as f32).collect();
     let labels = draw_labels(classes, images);
-    let wrong = (0..images).filter(|&n| {
-        let of = |k: usize| logits[k * images + n];
-        (0..classes).any(|k| of(k) > of(usize::from(labels[n])))
-    });
-    let wrong = wrong.count() as f32;
+    let wrong = |allowed: usize| {
+        let above = |n: usize| {
+            let of = |k: usize| logits[k * images + n];
+            (0..classes).filter(|&k| of(k) > of(usize::from(labels[n]))).count()
+        };
+        (0..images).filter(|&n| above(n) >= allowed).count() as f32
+    };
+    let (wrong, top5_wrong) = (wrong(1), wrong(5));
     vec![Check::new(move |lab, measured| {
         let applied = lab.run(1 << 12, |context| apply(context, &logits, &labels))?;
-        measured.holds("both errors and hits", (20.0..50.0).contains(&wrong));
-        measured.exact("errors", applied.result.get(1..).unwrap_or_default(), &[wrong]);
+        measured.holds("both errors and hits", (20.0..53.0).contains(&wrong) && (10.0..40.0).contains(&top5_wrong));
+        measured.exact("errors", applied.result.get(1..).unwrap_or_default(), &[wrong, top5_wrong]);
         measured.exact("gradient given to the count", &applied.gradient_of_both, &applied.gradient);
         Ok(())
     })]

@@ -26,23 +26,26 @@ impl Column<'_> {
         max + self.logits().map(|x| (f64::from(x) - max).exp()).sum::<f64>().ln()
     }
 
-    fn best(&self) -> usize {
-        let better = |best: (usize, f32), (k, x): (usize, f32)| if x > best.1 { (k, x) } else { best };
-        self.logits().enumerate().fold((0, f32::NEG_INFINITY), better).0
+    /// Classes that come before the label's: larger logits, and equal ones of lower classes.
+    fn rank(&self, label: u16) -> usize {
+        let (label, own) = (usize::from(label), self.logit(label));
+        self.logits().enumerate().filter(|&(k, x)| x > own || (x == own && k < label)).count()
     }
 }
 
-/// result = [mean loss, errors].
+/// result = [mean loss, errors, errors of the five best].
 pub fn cross_entropy_forward(claims: &Claims<'_>, x: Tensor, labels: &[u16], result: Span) {
     let shape = x.shape;
     let x = claims.read(x.span);
-    let (mut loss, mut errors) = (0.0f64, 0);
+    let (mut loss, mut errors, mut top5_errors) = (0.0f64, 0, 0);
     for (n, &label) in labels.iter().enumerate() {
         let column = Column { x, n, shape };
         loss += column.log_sum_exp() - f64::from(column.logit(label));
-        errors += usize::from(column.best() != usize::from(label));
+        let rank = column.rank(label);
+        errors += usize::from(rank >= 1);
+        top5_errors += usize::from(rank >= 5);
     }
-    claims.write(result).copy_from_slice(&[(loss / shape.n as f64) as f32, errors as f32]);
+    claims.write(result).copy_from_slice(&[(loss / shape.n as f64) as f32, errors as f32, top5_errors as f32]);
 }
 
 /// gx[k][n] (+)= gloss / N * (softmax(x[:, n])[k] - [k = label n]).

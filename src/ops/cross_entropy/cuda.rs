@@ -29,7 +29,7 @@ params! {
     }
 }
 
-/// result = [mean loss, errors].
+/// result = [mean loss, errors, errors of the five best].
 pub fn cross_entropy_forward(cuda: &mut Cuda, x: Tensor, labels: &[u16], result: Span) -> Result<()> {
     let params = CrossEntropyForwardParams {
         x: cuda.address(x.span),

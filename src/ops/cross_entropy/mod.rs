@@ -1,11 +1,12 @@
-//! loss = -1/N * sum over n of log softmax(x[:, n])[label n], and the number of images whose
-//! largest logit is not the label's: log-softmax, negative log-likelihood and error count in one.
+//! loss = -1/N * sum over n of log softmax(x[:, n])[label n], and the numbers of images whose
+//! label has not the largest logit, or none of the five largest: log-softmax, negative log-likelihood and
+//! error counts in one.
 //!
 //! | buffer | shape |
 //! |---|---|
 //! | x | logits [K, 1, 1, N] |
 //! | labels | N class numbers below K |
-//! | result | a vector: [mean loss, errors]; only the loss has a gradient |
+//! | result | a vector: [mean loss, top-1 errors, top-5 errors]; only the loss has a gradient |
 //!
 //! Ties go to the lower class. The log of the sum of exponentials is taken around the maximum.
 
@@ -26,7 +27,7 @@ const OP: &str = "cross_entropy";
 pub struct CrossEntropy {
     /// Mean loss, differentiable.
     pub loss: Var,
-    /// Loss and number of errors, as one vector to read back.
+    /// Loss and numbers of errors, as one vector to read back.
     pub result: Var,
 }
 
@@ -41,7 +42,7 @@ pub fn cross_entropy(tape: &mut Tape<'_>, x: Var, labels: &[u16]) -> Result<Cros
         let got = format!("{shape} with {} labels up to {:?}", labels.len(), labels.iter().max());
         return Err(Error::shape(OP, "logits [K, 1, 1, N] and N labels below K", got));
     }
-    let result = tape.alloc(Shape::vector(2), tape.needs_grad(x))?;
+    let result = tape.alloc(Shape::vector(3), tape.needs_grad(x))?;
     let (xt, rt) = (tape.tensor(x), tape.tensor(result).span);
     tape.compute(
         |claims, _| cpu::cross_entropy_forward(claims, xt, labels, rt),

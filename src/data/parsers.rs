@@ -1,0 +1,39 @@
+//! Every reader of a data file as a function of bytes, for whoever wants to feed them anything.
+//!
+//! `tests/it/parsers.rs` runs all of them on damaged files, `tests/fuzz` looks for worse.
+
+use crate::data::{cifar, files, folder, idx, npy, npz, off, pickle, stl, zip};
+use crate::error::Result;
+
+/// A reader of files.
+#[derive(Clone, Copy, Debug)]
+pub struct Parser {
+    /// What it reads.
+    pub name: &'static str,
+    /// Reads a whole file and throws away what is in it.
+    pub check: fn(&[u8]) -> Result<()>,
+    /// How many bytes of memory a byte of the file may stand for: 1032 where it may be deflated.
+    pub expansion: usize,
+}
+
+const fn plain(name: &'static str, check: fn(&[u8]) -> Result<()>) -> Parser {
+    Parser { name, check, expansion: 1 }
+}
+
+const fn packed(name: &'static str, check: fn(&[u8]) -> Result<()>) -> Parser {
+    Parser { name, check, expansion: zip::MAX_EXPANSION as usize }
+}
+
+/// All readers of data files; `set` is any archive with whatever data set it holds.
+pub const PARSERS: [Parser; 10] = [
+    plain("cifar", cifar::check),
+    plain("npy", npy::check),
+    plain("off", off::check),
+    plain("pickle", pickle::check),
+    plain("stl", stl::check),
+    packed("archive", files::check),
+    packed("idx", idx::check),
+    packed("npz", npz::check),
+    packed("set", folder::check),
+    packed("zip", zip::check),
+];

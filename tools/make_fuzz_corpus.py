@@ -1,0 +1,218 @@
+#!/usr/bin/env python3
+"""Writes tests/fuzz/corpus: for every parser a few small files, most of them intact.
+
+    tools/make_fuzz_corpus.py
+
+Needs the standard library only. The same files come out every time. The pickles of numpy arrays and
+the architectures are copies of those in tests/pickles and tests/golden, the settings those of a run in benches/runs.
+"""
+
+import gzip
+import io
+import json
+import pickle
+import random
+import shutil
+import struct
+import tarfile
+import zipfile
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent.parent / "tests"
+CORPUS = TESTS / "fuzz" / "corpus"
+STORED_RUN = TESTS.parent / "benches" / "runs" / "2026-11-22-xeon-2core" / "default-run"
+CHANCE = random.Random(1)
+
+IDX_NAMES = [
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+]
+
+
+def pixels(count):
+    """Bytes of few values, so that they pack well."""
+    return bytes(CHANCE.choice(b"\0\0\0\x40\xff") for _ in range(count))
+
+
+def labels(count, first=0):
+    return bytes(first + i % 10 for i in range(count))
+
+
+def idx_images(count, height=4, width=3):
+    return struct.pack(">IIII", 0x803, count, height, width) + pixels(count * height * width)
+
+
+def idx_labels(count):
+    return struct.pack(">II", 0x801, count) + labels(count)
+
+
+def packed(data):
+    return gzip.compress(data, mtime=0)
+
+
+def cifar(count, fine):
+    record = lambda i: bytes([i % 20, i % 100]) if fine else bytes([i % 10])
+    return b"".join(record(i) + pixels(3072) for i in range(count))
+
+
+def stl_folds(images=300):
+    lines = [[(fold + i * 7) % images for i in range(images // 5)] for fold in range(10)]
+    return "".join(" ".join(map(str, line)) + " \n" for line in lines).encode()
+
+
+def npy(descr, shape, data, version=(1, 0), fortran=False):
+    text = f"{{'descr': {descr!r}, 'fortran_order': {fortran}, 'shape': {shape!r}, }}"
+    start = 10 if version[0] == 1 else 12
+    text += " " * (-(start + len(text) + 1) % 64) + "\n"
+    length = struct.pack("<H" if version[0] == 1 else "<I", len(text))
+    return b"\x93NUMPY" + bytes(version) + length + text.encode("utf-8") + data
+
+
+def zipped(members, method, zip64=False):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as archive:
+        for name, data in members.items():
+            info = zipfile.ZipInfo(name)
+            info.compress_type = method
+            with archive.open(info, "w", force_zip64=zip64) as member:
+                member.write(data)
+    return out.getvalue()
+
+
+def tarred(members, form=tarfile.USTAR_FORMAT):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=form) as archive:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return out.getvalue()
+
+
+def safetensors(metadata, tensors):
+    header, data = {"__metadata__": metadata}, b""
+    for name, values in tensors.items():
+        end = len(data) + 4 * len(values)
+        header[name] = {"dtype": "F32", "shape": [len(values)], "data_offsets": [len(data), end]}
+        data += struct.pack(f"<{len(values)}f", *values)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def python_batch(count, fine):
+    """What a batch of CIFAR's Python version is; its array is a list here, which no reader takes."""
+    keys = ["fine_labels", "coarse_labels"] if fine else ["labels"]
+    return {"data": [[0] * 4] * count, "batch_label": "training batch 1 of 5"} | {key: [1] * count for key in keys}
+
+
+CUBE = """OFF
+# a cube
+8 6 12
+0 0 0\n1 0 0\n1 1 0\n0 1 0\n0 0 1\n1 0 1\n1 1 1\n0 1 1
+4 0 1 2 3\n4 4 5 6 7\n4 0 1 5 4\n4 2 3 7 6\n4 1 2 6 5\n4 0 3 7 4
+"""
+
+def idx_set():
+    return dict(zip(IDX_NAMES, [idx_images(3), idx_labels(3), idx_images(2), idx_labels(2)]))
+
+
+def cifar_set():
+    train = {f"cifar-10-batches-bin/data_batch_{i}.bin": cifar(1, False) for i in range(1, 6)}
+    return train | {"cifar-10-batches-bin/test_batch.bin": cifar(1, False)}
+
+
+def python_set():
+    array = (TESTS / "pickles" / "python3-numpy2-protocol4.pickle").read_bytes()
+    names = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
+    return {f"cifar-10-batches-py/{name}": array for name in names}
+
+
+def off_set():
+    return {f"ModelNet10/{kind}/{split}/{kind}_0001.off": CUBE.encode() for kind in ("bed", "chair") for split in ("train", "test")}
+
+
+def corpus():
+    arrays = {
+        "x.npy": npy("|u1", (2, 3, 4), pixels(24)),
+        "y.npy": npy("<i8", (2,), struct.pack("<qq", 1, 2)),
+    }
+    stored, deflated = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
+    archives = {
+        "idx.zip": zipped(idx_set(), deflated),
+        "idx_stored.zip": zipped(idx_set(), stored),
+        "idx.tar": tarred(idx_set()),
+        "idx.tar.gz": packed(tarred(idx_set())),
+        "idx_gz.zip": zipped({name + ".gz": packed(data) for name, data in idx_set().items()}, stored),
+    }
+    return {
+        "architecture": {
+            f"{case}.json": (TESTS / "golden" / case / "arch.json").read_bytes()
+            for case in ("smash_v1", "smash_v2", "resulting_full")
+        },
+        "archive": archives
+        | {"pax.tar": tarred(idx_set(), tarfile.PAX_FORMAT), "gnu.tar": tarred({"a/" * 60 + "test.bin": b"abc"}, tarfile.GNU_FORMAT)},
+        "checkpoint": {
+            "small.safetensors": safetensors(
+                {"format": "smash-engine checkpoint 1", "network": "net", "progress": "[1,2]", "sha256": "0" * 64},
+                {"params/a": [1.0, 2.0], "moment1": [0.0]},
+            )
+        },
+        "cifar": {"ten.bin": cifar(2, False), "hundred.bin": cifar(1, True)},
+        "idx": {
+            "images": idx_images(2),
+            "labels": idx_labels(3),
+            "images.gz": packed(idx_images(2)),
+            "two_streams.gz": packed(idx_labels(5)[:8]) + packed(idx_labels(5)[8:]),
+        },
+        "npy": {
+            "bytes.npy": npy("|u1", (2, 3), pixels(6)),
+            "longs.npy": npy("<i8", (3,), struct.pack("<3q", 1, -2, 3)),
+            "floats.npy": npy("<f4", (2, 1, 2), struct.pack("<4f", 0, 0.5, 1, float("nan")), (2, 0)),
+            "doubles.npy": npy("<f8", (), struct.pack("<d", 1.5), (3, 0)),
+            "bools.npy": npy("|b1", (4, 0), b""),
+            "swapped.npy": npy(">i2", (2,), bytes(4)),
+            "columns.npy": npy("|u1", (2, 3), pixels(6), fortran=True),
+        },
+        "npz": {
+            "stored.npz": zipped(arrays, stored),
+            "deflated.npz": zipped(arrays, deflated),
+            "long.npz": zipped(arrays, deflated, zip64=True),
+        },
+        "off": {
+            "cube.off": CUBE.encode(),
+            "glued.off": CUBE.replace("OFF\n# a cube\n", "OFF").encode(),
+            "colours.off": b"COFF\n3 1 0\n0 0 0 255 0 0 255\n1 0 0 0 0 0 0\n0 1 0 1 1 1 1\n3 0 1 2 0.5 0.5 0.5\n",
+            "windows.off": CUBE.replace("\n", "\r\n").encode(),
+            "four.off": b"4OFF\n1 0 0\n0 0 0 1\n",
+        },
+        "pickle": {path.name: path.read_bytes() for path in sorted((TESTS / "pickles").glob("*.pickle"))}
+        | {f"batch{protocol}.pickle": pickle.dumps(python_batch(2, protocol > 3), protocol) for protocol in range(2, 6)},
+        "set": archives
+        | {
+            "cifar.tar.gz": packed(tarred(cifar_set())),
+            "python.tar": tarred(python_set()),
+            "modelnet.zip": zipped(off_set(), deflated),
+        },
+        "settings": {"small.toml": STORED_RUN.joinpath("config.toml").read_bytes()},
+        "stl": {"folds.txt": stl_folds(), "labels.bin": labels(10, 1), "image.bin": pixels(96 * 96 * 3)},
+        "zip": {name: data for name, data in archives.items() if name.endswith("zip")}
+        | {"long.zip": zipped({"a": b"abc" * 50}, deflated, zip64=True)},
+    }
+
+
+def main():
+    for name, files in corpus().items():
+        folder = CORPUS / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for file, data in files.items():
+            (folder / file).write_bytes(data)
+    count = sum(1 for path in CORPUS.rglob("*") if path.is_file())
+    size = sum(path.stat().st_size for path in CORPUS.rglob("*") if path.is_file())
+    print(f"{count} files, {size} bytes in {CORPUS}")
+
+
+main()
