@@ -250,8 +250,20 @@ pub enum DataCommand {
         #[arg(default_value = "embedded")]
         data: String,
     },
+    /// Turn meshes into voxels ahead of a run
+    Convert(ConvertArgs),
     /// Download the official files of a data set and compare them with their digests
     Fetch(FetchArgs),
+}
+
+/// Arguments of `data convert`.
+#[derive(Clone, Debug, Args)]
+pub struct ConvertArgs {
+    /// Folder with CLASS/train/*.off and CLASS/test/*.off, ModelNet10.zip, or a folder with modelnet*.npz
+    pub path: PathBuf,
+    /// File to make [default: NAME.voxels beside the folder or archive NAME, where runs look for it]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }
 
 /// Arguments of `data fetch`.

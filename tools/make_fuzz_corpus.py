@@ -16,6 +16,7 @@ import shutil
 import struct
 import tarfile
 import zipfile
+import zlib
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent.parent / "tests"
@@ -115,6 +116,38 @@ CUBE = """OFF
 4 0 1 2 3\n4 4 5 6 7\n4 0 1 5 4\n4 2 3 7 6\n4 1 2 6 5\n4 0 3 7 4
 """
 
+def png(width, height, colour=2, depth=8):
+    """A PNG without interlacing; `colour` 0 is grey, 2 RGB, 3 a palette, 4 and 6 have transparency."""
+    chunk = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    row = (width * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour] * depth + 7) // 8
+    rows = b"".join(b"\0" + (bytes(i % 2 for i in range(row)) if colour == 3 else pixels(row)) for _ in range(height))
+    palette = chunk(b"PLTE", bytes(range(6))) if colour == 3 else b""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + palette + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b"")
+
+
+def jpeg(grey=True):
+    """The smallest baseline JPEG: 8x8 pixels of one level, in one component or three."""
+    segment = lambda marker, data: bytes([0xFF, marker]) + struct.pack(">H", len(data) + 2) + data
+    components = range(1, 2 if grey else 4)
+    # One code each: no difference in the DC table, the end of the block in the AC table.
+    table = bytes([1]) + bytes(15) + bytes([0])
+    scan = segment(0xDA, bytes([len(components)]) + b"".join(bytes([c, 0]) for c in components) + bytes([0, 63, 0]))
+    frame = struct.pack(">BHHB", 8, 8, 8, len(components)) + b"".join(bytes([c, 0x11, 0]) for c in components)
+    tables = segment(0xDB, bytes([0]) + bytes([1] * 64)) + segment(0xC0, frame)
+    tables += segment(0xC4, bytes([0x00]) + table) + segment(0xC4, bytes([0x10]) + table)
+    # Two bits a block, filled up with ones.
+    bits = "00" * len(components)
+    return b"\xff\xd8" + tables + scan + bytes([int(bits.ljust(8, "1"), 2)]) + b"\xff\xd9"
+
+
+def voxels():
+    """Two views of three objects in two classes; the layout is that of src/data/voxel_file.rs."""
+    text = b"shapes\nball\nbox\n"
+    header = b"SMASHVOX" + struct.pack("<6I", 1, 32, 2, 2, 1, len(text)) + bytes(32) + text + struct.pack("<3H", 0, 1, 1)
+    return header + bytes(-len(header) % 4096) + b"".join(bytes([i]) * 8192 for i in range(3))
+
+
 def idx_set():
     return dict(zip(IDX_NAMES, [idx_images(3), idx_labels(3), idx_images(2), idx_labels(2)]))
 
@@ -128,6 +161,30 @@ def python_set():
     array = (TESTS / "pickles" / "python3-numpy2-protocol4.pickle").read_bytes()
     names = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
     return {f"cifar-10-batches-py/{name}": array for name in names}
+
+
+def imagenet_set():
+    batch = {"data.npy": npy("|u1", (2, 3072), pixels(6144)), "labels.npy": npy("<i8", (2,), struct.pack("<qq", 1, 1000))}
+    names = [f"train_data_batch_{i}.npz" for i in range(1, 11)] + ["val_data.npz"]
+    return {name: zipped(batch, zipfile.ZIP_DEFLATED) for name in names}
+
+
+def arrays_set():
+    x, y = npy("|u1", (3, 4, 4, 3), pixels(144)), npy("<i4", (3,), struct.pack("<3i", 0, 1, 1))
+    return {"mine.npz": zipped({"x_train.npy": x, "y_train.npy": y, "x_test.npy": x, "y_test.npy": y}, zipfile.ZIP_STORED)}
+
+
+def pictures_set():
+    places = [(split, kind) for split in ("train", "test") for kind in ("cat", "dog")]
+    return {f"pets/{split}/{kind}/{i}.png": png(5, 5) for split, kind in places for i in range(2)} | {
+        "pets/train/cat/photo.jpg": jpeg(False)
+    }
+
+
+def volumes_set():
+    data = npy("|u1", (2, 1, 32, 32, 32), bytes(2 * 32**3))
+    members = {"data.npy": data, "labels.npy": npy("<i8", (2,), struct.pack("<qq", 0, 1))}
+    return {f"modelnet10_{split}.npz": zipped(members, zipfile.ZIP_DEFLATED) for split in ("train", "test")}
 
 
 def off_set():
@@ -167,6 +224,7 @@ def corpus():
             "images.gz": packed(idx_images(2)),
             "two_streams.gz": packed(idx_labels(5)[:8]) + packed(idx_labels(5)[8:]),
         },
+        "modelnet": {"meshes.zip": zipped(off_set(), deflated), "volumes.zip": zipped(volumes_set(), stored)},
         "npy": {
             "bytes.npy": npy("|u1", (2, 3), pixels(6)),
             "longs.npy": npy("<i8", (3,), struct.pack("<3q", 1, -2, 3)),
@@ -190,14 +248,25 @@ def corpus():
         },
         "pickle": {path.name: path.read_bytes() for path in sorted((TESTS / "pickles").glob("*.pickle"))}
         | {f"batch{protocol}.pickle": pickle.dumps(python_batch(2, protocol > 3), protocol) for protocol in range(2, 6)},
+        "picture": {
+            "colour.png": png(5, 3),
+            "grey.png": png(9, 2, 0, 1),
+            "palette.png": png(4, 4, 3),
+            "deep.png": png(2, 2, 6, 16),
+            "grey.jpg": jpeg(),
+            "colour.jpg": jpeg(False),
+        },
         "set": archives
         | {
             "cifar.tar.gz": packed(tarred(cifar_set())),
             "python.tar": tarred(python_set()),
-            "modelnet.zip": zipped(off_set(), deflated),
+            "imagenet.zip": zipped(imagenet_set(), stored),
+            "arrays.zip": zipped(arrays_set(), stored),
+            "pictures.zip": zipped(pictures_set(), stored),
         },
         "settings": {"small.toml": STORED_RUN.joinpath("config.toml").read_bytes()},
         "stl": {"folds.txt": stl_folds(), "labels.bin": labels(10, 1), "image.bin": pixels(96 * 96 * 3)},
+        "voxels": {"small.voxels": voxels()},
         "zip": {name: data for name, data in archives.items() if name.endswith("zip")}
         | {"long.zip": zipped({"a": b"abc" * 50}, deflated, zip64=True)},
     }

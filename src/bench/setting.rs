@@ -11,6 +11,7 @@ use crate::nas::cost::NetworkShape;
 use crate::nas::resulting::ResultingNetwork;
 use crate::nas::sample::{SampleLimits, sample};
 use crate::nas::smash::{EncodingConfig, SmashNetwork};
+use crate::nas::train::Gather;
 use crate::nn::optim::Optimizer;
 use crate::ops::batch_gather::BatchGather;
 use crate::rng::{Rng, Stream};
@@ -36,7 +37,7 @@ pub(super) struct Setting<'a> {
     pub shape: NetworkShape,
     pub optimizer: Optimizer,
     pub lr: f32,
-    pub gather: BatchGather,
+    pub gather: Gather,
     pub set: Images,
 }
 
@@ -59,12 +60,12 @@ impl<'a> Setting<'a> {
             place,
             conv,
             shape: NetworkShape::pictures(channels, args.size, classes, 7),
-            gather: BatchGather {
+            gather: Gather::Images(BatchGather {
                 image: [channels, args.size, args.size],
                 size: [args.size; 2],
                 mean: vec![0.5; channels],
                 std: vec![0.29; channels],
-            },
+            }),
             set: Images::from_pixels(pixels, labels, image)?,
             config,
             optimizer,

@@ -78,7 +78,7 @@ impl<'a> Runner<'a> {
         let (set, batch) = (&self.setting.set, self.setting.args.batch);
         let indices: Vec<u32> = (0..batch).map(|_| self.order.below(set.len()) as u32).collect();
         let labels = indices.iter().map(|&i| set.label(i as usize)).collect();
-        Batch { set, labels, placements: self.augment.draw(batch), indices }
+        Batch { set, labels, placements: self.augment.draw(batch), indices, views: 1 }
     }
 
     fn queue(&mut self, arch: &Architecture, recording: Option<&mut Recording>) -> Result<StepResult> {

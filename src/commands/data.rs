@@ -1,9 +1,10 @@
 //! `data list`, `data verify PATH` and `data stats DATA`: what a data set is before anything is trained on it.
 
+use super::convert;
 use super::output::{grouped, print, print_json};
 use crate::cli::{DataArgs, DataCommand, GlobalArgs};
 use crate::data::official::{Download, File, Release, SETS, Set};
-use crate::data::{self, ChannelStats, DataSpec, Dataset, FileReport, Images, Verdict};
+use crate::data::{self, ChannelStats, DataSpec, Dataset, FileReport, Images, Options, Verdict};
 use crate::error::{Error, Result};
 use crate::report::{Align, table};
 use serde_json::{Value, json};
@@ -19,6 +20,7 @@ pub fn run(global: &GlobalArgs, args: &DataArgs) -> Result<()> {
         DataCommand::List => list(global),
         DataCommand::Verify { path } => verify(global, path),
         DataCommand::Stats { data } => stats(global, &DataSpec::parse(data)),
+        DataCommand::Convert(args) => convert::run(global, args),
         DataCommand::Fetch(args) => super::fetch::run(global, args),
     }
 }
@@ -134,7 +136,8 @@ fn report_json(report: &FileReport) -> Value {
 }
 
 fn stats(global: &GlobalArgs, spec: &DataSpec) -> Result<()> {
-    let set = data::open(spec)?;
+    let options = Options { progress: convert::on_stderr(global), ..Options::default() };
+    let set = data::open_with(spec, options)?;
     let summary = Summary::new(&set);
     if global.json { print_json(&summary.json(&set)) } else { print(&summary.text(&set)) }
 }
@@ -160,15 +163,18 @@ impl Summary {
     fn text(&self, set: &Dataset) -> String {
         let shape = set.shape;
         let mut text = format!("{}: {} classes\n\n", set.name, set.class_names.len());
-        let images = |name: &str, images: &Images| {
-            let extent = format!("{} x {} x {}", shape.channels, shape.height, shape.width);
-            [name.to_string(), grouped(images.len() as u64), extent]
+        let pixels = format!("{} x {}", shape.height, shape.width);
+        let (axes, extent) = match shape.is_volume() {
+            true => ("C x D x H x W, views", format!("{} x {} x {pixels}, {}", shape.channels, shape.depth, set.views)),
+            false => ("C x H x W", format!("{} x {pixels}", shape.channels)),
         };
-        let header = ["split", "images", "C x H x W"].map(str::to_string);
+        let images = |name: &str, images: &Images| [name.to_string(), grouped(images.len() as u64), extent.clone()];
+        let header = ["split", "images", axes].map(str::to_string);
         let splits = [header, images("train", &set.train), images("test", &set.test)];
         text += &table(&[Align::Left, Align::Right, Align::Left], &splits);
 
-        text += "\nof the training pixels, scaled to 0..1:\n";
+        let what = if shape.is_volume() { "voxels, 0 or 1" } else { "pixels, scaled to 0..1" };
+        text += &format!("\nof the training {what}:\n");
         let mut rows = vec![["channel", "mean", "std"].map(str::to_string)];
         for (c, (mean, std)) in self.channels.mean.iter().zip(&self.channels.std).enumerate() {
             rows.push([c.to_string(), format!("{mean:.4}"), format!("{std:.4}")]);
@@ -188,7 +194,8 @@ impl Summary {
         let shape = set.shape;
         json!({
             "name": set.name,
-            "image": { "channels": shape.channels, "height": shape.height, "width": shape.width },
+            "image": { "channels": shape.channels, "depth": shape.depth, "height": shape.height, "width": shape.width },
+            "views": set.views,
             "classes": set.class_names,
             "train": { "images": set.train.len(), "class_counts": self.train },
             "test": { "images": set.test.len(), "class_counts": self.test },

@@ -3,15 +3,19 @@
 use crate::backend::Context;
 use crate::backend::cuda::MAX_VIEWS;
 use crate::cli::{GlobalArgs, RunArgs};
+use crate::commands::convert;
 use crate::commands::device::{Chosen, choose};
 use crate::commands::profiling;
 use crate::config::{Input, RunConfig};
-use crate::data::augment::centred;
-use crate::data::{AugmentKind, DataSpec, Dataset, Images, channel_stats, sequential_batches, validation_split};
+use crate::data::augment::{Placement, centred, views_used};
+use crate::data::{
+    AugmentKind, DataSpec, Dataset, Images, Options, channel_stats, sequential_batches, validation_split,
+};
 use crate::error::{Error, Result};
 use crate::nas::cost::NetworkShape;
-use crate::nas::train::Batch;
+use crate::nas::train::{Batch, Gather};
 use crate::ops::batch_gather::BatchGather;
+use crate::ops::volume_gather::VolumeGather;
 use crate::report::{Style, say, write_json};
 use crate::tensor::Shape;
 use std::path::{Path, PathBuf};
@@ -31,7 +35,7 @@ pub struct Job {
     /// Indices of training images to validate on.
     pub validation: Vec<u32>,
     /// How images become batches.
-    pub gather: BatchGather,
+    pub gather: Gather,
     /// What surrounds an architecture.
     pub shape: NetworkShape,
     /// How training images are varied.
@@ -81,7 +85,8 @@ impl Job {
             );
             return Err(Error::config("space", message));
         }
-        let dataset = crate::data::open(&DataSpec::parse(&config.data.source))?;
+        let options = Options { progress: convert::on_stderr(global), ..Options::default() };
+        let dataset = crate::data::open_with(&DataSpec::parse(&config.data.source), options)?;
         let input = config.settle(&dataset)?;
         if let Some(before) = before {
             refuse_other_stages(&dir, &config, &before)?;
@@ -194,7 +199,8 @@ impl Job {
     /// Shape of the largest evaluation batch, of validation or test images.
     pub fn evaluation_shape(&self) -> Shape {
         let most = self.validation.len().max(self.dataset.test.len());
-        self.batch_shape(self.config.data.eval_batch.min(most))
+        let views = views_used(self.dataset.views).len();
+        self.batch_shape(self.config.data.eval_batch.min(most * views).max(views))
     }
 
     /// Evaluation batches over the validation images.
@@ -203,11 +209,21 @@ impl Job {
             .map(|indices| gather_batch(&self.dataset.train, indices))
     }
 
-    /// Evaluation batches over the test set. Only explicit evaluations may ask for them.
+    /// Evaluation batches over the test set, of volumes in all views in use. Only explicit evaluations may ask for them.
     pub fn test_batches(&self) -> Vec<Batch<'_>> {
+        let views = views_used(self.dataset.views);
         let all: Vec<u32> = (0..self.dataset.test.len() as u32).collect();
-        sequential_batches(&all, self.config.data.eval_batch)
-            .map(|indices| gather_batch(&self.dataset.test, indices))
+        sequential_batches(&all, (self.config.data.eval_batch / views.len()).max(1))
+            .map(|indices| {
+                let repeated: Vec<u32> = indices.iter().flat_map(|&i| views.iter().map(move |_| i)).collect();
+                let placements =
+                    indices.iter().flat_map(|_| views.iter().map(|&view| Placement { view, ..Placement::CENTRED }));
+                Batch {
+                    placements: placements.collect(),
+                    views: views.len(),
+                    ..gather_batch(&self.dataset.test, &repeated)
+                }
+            })
             .collect()
     }
 
@@ -224,6 +240,7 @@ pub fn gather_batch<'a>(images: &'a Images, indices: &[u32]) -> Batch<'a> {
         indices: indices.to_vec(),
         placements: centred(indices.len()),
         labels: indices.iter().map(|&i| images.label(i as usize)).collect(),
+        views: 1,
     }
 }
 
@@ -296,21 +313,25 @@ fn split(config: &RunConfig, dataset: &Dataset) -> Result<(Vec<u32>, Vec<u32>)> 
 }
 
 /// Batches' geometry and what surrounds an architecture.
-fn geometry(input: &Input, dataset: &Dataset) -> (BatchGather, NetworkShape) {
+fn geometry(input: &Input, dataset: &Dataset) -> (Gather, NetworkShape) {
     let (image, size) = (dataset.shape, input.size);
-    let statistics = channel_stats(&dataset.train, image);
-    let single = |values: &[f64]| values.iter().map(|&x| x as f32).collect();
-    let gather = BatchGather {
-        image: [image.channels, image.height, image.width],
-        size: [size, size],
-        mean: single(&statistics.mean),
-        std: single(&statistics.std),
-    };
     let shape = NetworkShape {
         image_depth: image.depth,
         stem_stride: input.stem_stride,
         ..NetworkShape::pictures(image.channels, size, dataset.class_names.len(), input.stem_kernel)
     };
+    if image.is_volume() {
+        let size = [image.depth, image.height, image.width];
+        return (Gather::Volumes(VolumeGather { size, views: dataset.views }), shape);
+    }
+    let statistics = channel_stats(&dataset.train, image);
+    let single = |values: &[f64]| values.iter().map(|&x| x as f32).collect();
+    let gather = Gather::Images(BatchGather {
+        image: [image.channels, image.height, image.width],
+        size: [size, size],
+        mean: single(&statistics.mean),
+        std: single(&statistics.std),
+    });
     (gather, shape)
 }
 

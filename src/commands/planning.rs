@@ -3,6 +3,7 @@
 
 use crate::commands::job::Job;
 use crate::commands::training::Training;
+use crate::data::Images;
 use crate::error::Result;
 use crate::machine::peak_resident_bytes;
 use crate::nas::arch::{Architecture, PlacedOp};
@@ -71,7 +72,8 @@ impl Training<'_> {
     /// counted too.
     fn memory_bytes(&self, job: &Job, planned: usize) -> u64 {
         let parameters = self.network.store().len() as u64 * 4;
-        let images = (job.dataset.train.len() + job.dataset.test.len()) as u64 * job.dataset.shape.pixels() as u64;
+        let bytes = |images: &Images| images.len() as u64 * images.pixels() as u64;
+        let images = bytes(&job.dataset.train) + bytes(&job.dataset.test);
         const PROGRAM: u64 = 14 << 20; // binary, packed embedded files, thread stacks
         4 * parameters + 2 * 3 * parameters + planned as u64 * 4 + images + PROGRAM
     }

@@ -346,6 +346,7 @@ impl Steps<'_> {
             labels: indices.iter().map(|&i| set.label(i as usize)).collect(),
             placements: self.streams.augment.draw(training.batch),
             indices,
+            views: 1,
         };
         let lr = cosine(training.lr, self.step, self.total);
         self.step += 1;

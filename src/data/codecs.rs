@@ -77,7 +77,9 @@ pub(super) fn check(bytes: &[u8]) -> Result<()> {
 }
 
 fn refuse(path: &Path, what: &str) -> Error {
-    Error::data(path, format!("{what}; {AGAIN}"))
+    // Some errors of the decoders have several lines.
+    let what: Vec<&str> = what.split(char::is_control).collect();
+    Error::data(path, format!("{}; {AGAIN}", what.concat()))
 }
 
 enum Kind {
@@ -94,7 +96,10 @@ fn kind(bytes: &[u8]) -> Kind {
     }
 }
 
-fn open_png(bytes: &[u8]) -> Result<(png::Reader<Cursor<&[u8]>>, Size), String> {
+/// A decoder that has read the header, and what that says.
+type Opened<Decoder> = Result<(Decoder, Size), String>;
+
+fn open_png(bytes: &[u8]) -> Opened<png::Reader<Cursor<&[u8]>>> {
     let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), Limits { bytes: MAX_PIXELS });
     decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
     decoder.set_ignore_text_chunk(true);
@@ -120,7 +125,7 @@ fn decode_png(bytes: &[u8]) -> Result<(Size, Vec<u8>), String> {
     Ok((size, planes(&pixels, colour.samples(), size)))
 }
 
-fn open_jpeg(bytes: &[u8]) -> Result<(JpegDecoder<ZCursor<&[u8]>>, Size), String> {
+fn open_jpeg(bytes: &[u8]) -> Opened<JpegDecoder<ZCursor<&[u8]>>> {
     let side = usize::from(u16::MAX);
     let options = DecoderOptions::default().set_max_width(side).set_max_height(side);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
@@ -212,7 +217,10 @@ mod tests {
         for (name, bytes) in JPEGS {
             let (measured, planes) = read(bytes).unwrap_or_else(|e| panic!("{name}: {e}"));
             let channels = if name == "grey" { 1 } else { 3 };
-            assert_eq!((measured, measured), (Size { width: 24, height: 16, channels }, size(Path::new("x"), bytes).unwrap()));
+            assert_eq!(
+                (measured, measured),
+                (Size { width: 24, height: 16, channels }, size(Path::new("x"), bytes).unwrap())
+            );
             for (i, &value) in planes.iter().enumerate() {
                 let (c, y, x) = (i / 384, i / 24 % 16, i % 24);
                 let expected = [10 * x, 10 * y, 128][c] as f64;
@@ -246,7 +254,10 @@ mod tests {
         };
         large[29..33].copy_from_slice(&crc.to_be_bytes());
         let message = refusal(read(&large));
-        assert!(message.contains("promises 16384x16384 pixels, which a file of 6") && message.contains("remove it"), "{message}");
+        assert!(
+            message.contains("promises 16384x16384 pixels, which a file of 6") && message.contains("remove it"),
+            "{message}"
+        );
         let mut large = JPEGS[0].1.to_vec();
         let frame = large.windows(2).position(|two| two == [0xff, 0xc0]).unwrap();
         large[frame + 5..frame + 9].copy_from_slice(&[0x40, 0, 0x40, 0]);

@@ -200,6 +200,10 @@ pub(super) fn check(bytes: &[u8]) -> Result<()> {
     let path = Path::new("archive");
     let files = Files::archive(path, bytes.to_vec().into())?;
     let found = search(&files)?.ok_or_else(|| Error::data(path, nothing_found(&files)))?;
+    if modelnet::holds(&found.files) {
+        // This one would leave its voxels on the disk, and has a check of its own.
+        return Ok(());
+    }
     (found.format.open)(&found.files, Options::default()).map(drop)
 }
 

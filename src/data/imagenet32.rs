@@ -142,6 +142,8 @@ mod tests {
     use crate::data::testdata::{refusal, zip};
     use crate::data::{DataSpec, open as open_spec};
 
+    type Member = (String, Vec<u8>);
+
     /// `labels.len()` images whose pixels are all of value `shade`, then `shade` + 1 and so on.
     fn pixels(shade: u8, labels: &[i32]) -> Vec<u8> {
         (0..labels.len()).flat_map(|i| [shade + i as u8; 3072]).collect()
@@ -161,7 +163,7 @@ mod tests {
     }
 
     /// The official files: batch k has the labels k and 1000, the validation batch 1, 2 and 3.
-    fn official(ending: &str, deflate: bool) -> (Vec<(String, Vec<u8>)>, Vec<(String, Vec<u8>)>) {
+    fn official(ending: &str, deflate: bool) -> (Vec<Member>, Vec<Member>) {
         let batch = |shade, labels: &[i32]| match ending {
             "" => pickled(shade, labels),
             _ => npz(shade, labels, &[3072], deflate),
@@ -170,7 +172,7 @@ mod tests {
         (train.collect(), vec![(format!("val_data{ending}"), batch(100, &[1, 2, 3]))])
     }
 
-    fn write(dir: &Path, members: &[(String, Vec<u8>)]) {
+    fn write(dir: &Path, members: &[Member]) {
         std::fs::create_dir_all(dir).unwrap();
         for (name, bytes) in members {
             std::fs::write(dir.join(name), bytes).unwrap();

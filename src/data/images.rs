@@ -27,6 +27,11 @@ impl ImageShape {
         Self { channels, depth: 1, height, width }
     }
 
+    /// Is it a volume of voxels?
+    pub const fn is_volume(self) -> bool {
+        self.depth > 1
+    }
+
     /// Pixels (or voxels) of one image: channels · depth · height · width.
     pub const fn pixels(self) -> usize {
         self.channels * self.depth * self.height * self.width

@@ -56,7 +56,7 @@ mod zip;
 pub use augment::{Augment, AugmentKind, Placement};
 pub use images::{ImageShape, Images};
 pub use loader::{BatchOrder, OrderState, sequential_batches};
-pub use modelnet::{Converted, Progress, convert};
+pub use modelnet::{Conversion, Converted, convert};
 pub use split::{SplitKind, validation_split};
 pub use stats::{ChannelStats, channel_stats, class_counts};
 pub use verify::{FileReport, Verdict, verify};
@@ -112,7 +112,7 @@ pub struct Options {
     /// Height and width in pixels that pictures are brought to; none leaves them as they are.
     pub image_size: Option<usize>,
     /// Called while meshes are voxelised, which takes minutes and is done once.
-    pub progress: Option<fn(&Progress<'_>)>,
+    pub progress: Option<fn(&Conversion<'_>)>,
 }
 
 /// Far more than networks here can take.

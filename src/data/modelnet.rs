@@ -24,7 +24,7 @@ use crate::data::voxel_file::{self, Header};
 use crate::data::{Dataset, Options, voxels};
 use crate::error::{Error, Result};
 
-pub use convert::{Converted, Progress, convert};
+pub use convert::{Conversion, Converted, convert};
 
 /// The largest mesh; those of ModelNet40 have up to 100 MB.
 const MAX_BYTES: u64 = 1 << 30;
@@ -70,6 +70,12 @@ pub(super) fn open_file(files: &Files) -> Result<Dataset> {
 pub(super) fn is_file(files: &Files) -> bool {
     let mut names = files.names();
     names.next().is_some_and(|name| name.ends_with(".voxels")) && names.next().is_none()
+}
+
+/// Makes voxels, in memory, of what is in an archive.
+pub(super) fn check(bytes: &[u8]) -> Result<()> {
+    let files = Files::archive(Path::new("ModelNet.zip"), bytes.to_vec().into())?;
+    convert::in_memory(&Source::of(&files)?, None).map(drop)
 }
 
 /// Where the voxels of `files` are kept: NAME.voxels beside the folder or archive NAME.

@@ -2,7 +2,7 @@
 //!
 //! `tests/it/parsers.rs` runs all of them on damaged files, `tests/fuzz` looks for worse.
 
-use crate::data::{cifar, files, folder, idx, npy, npz, off, pickle, stl, zip};
+use crate::data::{cifar, codecs, files, folder, idx, modelnet, npy, npz, off, pickle, stl, voxel_file, zip};
 use crate::error::Result;
 
 /// A reader of files.
@@ -25,15 +25,18 @@ const fn packed(name: &'static str, check: fn(&[u8]) -> Result<()>) -> Parser {
 }
 
 /// All readers of data files; `set` is any archive with whatever data set it holds.
-pub const PARSERS: [Parser; 10] = [
+pub const PARSERS: [Parser; 13] = [
     plain("cifar", cifar::check),
     plain("npy", npy::check),
     plain("off", off::check),
     plain("pickle", pickle::check),
     plain("stl", stl::check),
+    plain("voxels", voxel_file::check),
     packed("archive", files::check),
     packed("idx", idx::check),
+    packed("modelnet", modelnet::check),
     packed("npz", npz::check),
+    packed("picture", codecs::check),
     packed("set", folder::check),
     packed("zip", zip::check),
 ];

@@ -74,11 +74,6 @@ impl Pickle {
         names.ok_or_else(|| self.refuse(key, format!("is no list of {count} names")))
     }
 
-    /// Is there a `key`?
-    pub fn has(&self, key: &str) -> bool {
-        self.get(key).is_ok()
-    }
-
     fn get(&self, key: &str) -> Result<Value> {
         let Value::Object(root) = self.heap.root else { return Err(self.refuse_root()) };
         let Some(Object::Dict(entries)) = self.heap.objects.get(root) else { return Err(self.refuse_root()) };

@@ -171,7 +171,9 @@ fn decode_all(files: &Files, items: &[Item], shape: ImageShape) -> Result<Images
         };
         let parts = items.chunks(per_thread).zip(pixels.chunks_mut(per_thread * shape.pixels()));
         let threads: Vec<_> = parts.map(|part| scope.spawn(move || of_thread(part))).collect();
-        threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })?;
     Images::from_pixels(pixels, items.iter().map(|item| item.label).collect(), shape)
 }
@@ -212,7 +214,7 @@ mod tests {
     }
 
     fn open_in(path: &Path, image_size: Option<usize>) -> Result<Dataset> {
-        open_with(&DataSpec::Folder(path.into()), Options { image_size })
+        open_with(&DataSpec::Folder(path.into()), Options { image_size, ..Options::default() })
     }
 
     #[test]
@@ -227,7 +229,10 @@ mod tests {
         std::fs::write(dir.path().join("cats/readme.txt"), "not a picture").unwrap();
         std::fs::write(dir.path().join("other.png"), "not in a class").unwrap();
         let set = open_in(dir.path(), None).unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!((set.shape, &set.class_names[..]), (ImageShape::picture(1, 2, 3), &["ants".into(), "cats".into()][..]));
+        assert_eq!(
+            (set.shape, &set.class_names[..]),
+            (ImageShape::picture(1, 2, 3), &["ants".into(), "cats".into()][..])
+        );
         assert_eq!((set.train.len(), set.train.labels()), (13, &[0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1][..]));
         assert_eq!((set.test.image(0), set.test.image(1), set.test.labels()), (&[4; 6][..], &[9; 6][..], &[1, 1][..]));
         let shades: Vec<u8> = (0..13).map(|i| set.train.image(i)[5]).collect();
@@ -249,10 +254,8 @@ mod tests {
             write(&root, name, (2, 2), &[shade]);
         }
         let files = Files::open(&root).unwrap();
-        let members: Vec<_> = files
-            .names()
-            .map(|name| (format!("mine/{name}"), files.bytes(name, 1 << 20).unwrap().to_vec()))
-            .collect();
+        let members: Vec<_> =
+            files.names().map(|name| (format!("mine/{name}"), files.bytes(name, 1 << 20).unwrap().to_vec())).collect();
         std::fs::write(dir.path().join("mine.tar.gz"), gz(&tar(&members))).unwrap();
         for place in ["mine", "mine.tar.gz"] {
             let set = open_in(&dir.path().join(place), None).unwrap_or_else(|e| panic!("{e}"));
@@ -263,7 +266,10 @@ mod tests {
         assert_eq!(open_in(&root, None).unwrap().test.image(0), [4; 4]);
         write(&root, "val/c/1.png", (2, 2), &[7]);
         let message = refusal(open_in(&root, None));
-        assert!(message.contains("val/c/1.png: is of class c, of which there are no pictures for training"), "{message}");
+        assert!(
+            message.contains("val/c/1.png: is of class c, of which there are no pictures for training"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -287,7 +293,10 @@ mod tests {
         assert!(message.contains("train/b/1.png: is of 4x5 pixels, but ") && message.contains("/train/a/1.png of 4x4"));
         assert!(message.contains("bring all pictures to one size, or give --image-size N"), "{message}");
         let set = open_in(dir.path(), Some(3)).unwrap();
-        assert_eq!((set.shape, set.train.image(1), set.test.image(0)), (ImageShape::picture(1, 3, 3), &[2; 9][..], &[3; 9][..]));
+        assert_eq!(
+            (set.shape, set.train.image(1), set.test.image(0)),
+            (ImageShape::picture(1, 3, 3), &[2; 9][..], &[3; 9][..])
+        );
     }
 
     #[test]

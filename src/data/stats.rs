@@ -2,7 +2,7 @@
 //!
 //! Pixels are integers, so the sums are exact integers and the result does not depend on the order
 //! of the images: mean = S1/n, variance = (n·S2 - S1²)/n² over all n pixels of a channel, in
-//! units of u8/255.
+//! units of u8/255. Voxels are bits, of which the same is computed.
 
 use crate::data::{ImageShape, Images};
 
@@ -18,6 +18,9 @@ pub struct ChannelStats {
 
 /// The statistics of all `images`, which have `shape`.
 pub fn channel_stats(images: &Images, shape: ImageShape) -> ChannelStats {
+    if shape.is_volume() {
+        return voxel_stats(images);
+    }
     let plane = shape.height * shape.width;
     // u64 holds the squares of 2.8e14 pixels.
     let mut sums = vec![(0u64, 0u64); shape.channels];
@@ -36,6 +39,15 @@ pub fn channel_stats(images: &Images, shape: ImageShape) -> ChannelStats {
         mean: sums.iter().map(|&(sum, _)| sum as f64 / n.max(1) as f64 / 255.0).collect(),
         std: sums.iter().map(std).collect(),
     }
+}
+
+/// Of all bits of all views: the share of voxels that are set.
+fn voxel_stats(images: &Images) -> ChannelStats {
+    let ones = |i: usize| images.image(i).iter().map(|byte| u64::from(byte.count_ones())).sum::<u64>();
+    let set: u64 = (0..images.len()).map(ones).sum();
+    let mean = set as f64 / (8 * images.len() * images.pixels()).max(1) as f64;
+    let deviation = (mean * (1.0 - mean)).sqrt();
+    ChannelStats { mean: vec![mean], std: vec![if deviation == 0.0 { 1.0 } else { deviation }] }
 }
 
 /// Number of images of each class `0..classes`; labels beyond that are not counted.
@@ -76,6 +88,16 @@ mod tests {
         let shape = ImageShape::picture(1, 2, 2);
         let stats = channel_stats(&Images::from_pixels(vec![51; 8], vec![0; 2], shape).unwrap(), shape);
         assert_eq!((stats.mean[0], stats.std[0]), (0.2, 1.0));
+    }
+
+    #[test]
+    fn voxels_are_counted_bit_by_bit() {
+        // A sixth of three views of two volumes.
+        let bits = [0b1000_0001, 0, 0b100, 0b1000, 0b1_0000, 0b1110_0000];
+        let bytes = ImageShape::picture(1, 1, 3);
+        let images = Images::from_pixels(bits.to_vec(), vec![0; 2], bytes).unwrap();
+        let stats = channel_stats(&images, ImageShape { channels: 1, depth: 2, height: 2, width: 2 });
+        assert!((stats.mean[0] - 1.0 / 6.0).abs() < 1e-15 && (stats.std[0] - 5f64.sqrt() / 6.0).abs() < 1e-15);
     }
 
     #[test]

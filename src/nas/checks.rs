@@ -11,14 +11,14 @@ use super::resulting::{NormKind, ResultingNetwork};
 use super::sample::{SampleLimits, sample};
 use super::smash::{EncodingConfig, SmashNetwork};
 use super::space::Space;
-use super::train::{Batch, Network, Update, train_step};
+use super::train::{Batch, Gather, Network, Update, train_step};
 use crate::backend::cpu::Isa;
 use crate::backend::{Context, Cpu, Recording, Region};
 use crate::data::{ImageShape, Images, Placement};
 use crate::error::Result;
 use crate::nn::norm::Mode;
 use crate::nn::optim::{Optimizer, zero_gradients};
-use crate::ops::batch_gather::{BatchGather, batch_gather};
+use crate::ops::batch_gather::BatchGather;
 use crate::ops::cross_entropy::cross_entropy;
 use crate::rng::{Rng, Stream};
 use crate::tape::Tape;
@@ -176,7 +176,7 @@ struct Job {
     /// One for each step, and one to look at in the end.
     archs: Vec<Architecture>,
     images: Images,
-    gather: BatchGather,
+    gather: Gather,
 }
 
 /// What it leads to.
@@ -194,12 +194,12 @@ impl Job {
         let mut rng = Rng::new(11, Stream::Arch);
         let archs = (0..=STEPS).map(|_| sample(space, &SampleLimits::full(space), &mut rng)).collect();
         let channels = SHAPE.image_channels;
-        let gather = BatchGather {
+        let gather = Gather::Images(BatchGather {
             image: [channels, size, size],
             size: [size; 2],
             mean: vec![0.5; channels],
             std: vec![0.25; channels],
-        };
+        });
         Ok(Self { network, archs, images: draw_images()?, gather })
     }
 
@@ -209,7 +209,7 @@ impl Job {
         let shift = |i: u32| (i % 3) as i32 - 1;
         let placements = indices.iter().map(|&i| Placement::window(shift(i), shift(i / 3), i % 2 == 1));
         let labels = indices.iter().map(|&i| self.images.label(i as usize)).collect();
-        Batch { set: &self.images, placements: placements.collect(), labels, indices }
+        Batch { set: &self.images, placements: placements.collect(), labels, indices, views: 1 }
     }
 
     /// Trains in memory of exactly the size that a dry run finds.
@@ -240,8 +240,7 @@ impl Job {
     /// What the network says of the first images as an architecture.
     fn logits(&self, context: &mut Context, arch: usize) -> Result<Vec<f32>> {
         let mut tape = Tape::new(context);
-        let Batch { set, indices, placements, .. } = self.batch(0);
-        let images = batch_gather(&mut tape, set, &indices, &placements, &self.gather)?;
+        let images = self.gather.batch(&mut tape, &self.batch(0))?;
         let logits = self.network.logits(&mut tape, &self.archs[arch], images, Mode::Eval)?;
         tape.read(logits)
     }

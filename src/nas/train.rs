@@ -12,6 +12,7 @@ use crate::nn::optim::{Optimizer, zero_gradients};
 use crate::nn::params::ParamStore;
 use crate::ops::batch_gather::{BatchGather, batch_gather};
 use crate::ops::cross_entropy::cross_entropy;
+use crate::ops::volume_gather::{VolumeGather, volume_gather};
 use crate::tape::{Tape, Var};
 use crate::tensor::Shape;
 use crate::trace;
@@ -29,6 +30,30 @@ pub struct Batch<'a> {
     pub placements: Vec<Placement>,
     /// One per image.
     pub labels: Vec<u16>,
+    /// How many consecutive images are views of one object, to be classified together in an evaluation.
+    pub views: usize,
+}
+
+/// How the images of a data set become batches.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Gather {
+    /// Pictures.
+    Images(BatchGather),
+    /// Volumes of voxels.
+    Volumes(VolumeGather),
+}
+
+impl Gather {
+    /// The images of `batch` as the network's input.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when they are not of this geometry.
+    pub fn batch(&self, tape: &mut Tape<'_>, batch: &Batch<'_>) -> Result<Var> {
+        match self {
+            Self::Images(config) => batch_gather(tape, batch.set, &batch.indices, &batch.placements, config),
+            Self::Volumes(config) => volume_gather(tape, batch.set, &batch.indices, &batch.placements, config),
+        }
+    }
 }
 
 /// What a step or an evaluation found.
@@ -151,7 +176,7 @@ pub fn train_step(
     recording: Option<&mut Recording>,
     network: &dyn Network,
     arch: &Architecture,
-    gather: &BatchGather,
+    gather: &Gather,
     batch: &Batch<'_>,
     update: Update,
 ) -> Result<StepResult> {
@@ -174,13 +199,13 @@ fn queue_step(
     context: &mut Context,
     network: &dyn Network,
     arch: &Architecture,
-    gather: &BatchGather,
+    gather: &Gather,
     batch: &Batch<'_>,
     update: Update,
 ) -> Result<Span> {
     phase(c"zero", || zero_gradients(context))?;
     let mut tape = Tape::new(context);
-    let images = phase(c"gather", || batch_gather(&mut tape, batch.set, &batch.indices, &batch.placements, gather))?;
+    let images = phase(c"gather", || gather.batch(&mut tape, batch))?;
     let logits = phase(c"forward", || network.logits(&mut tape, arch, images, Mode::Train))?;
     let loss = phase(c"loss", || cross_entropy(&mut tape, logits, &batch.labels))?;
     // Not released: its memory is read after the backward pass.

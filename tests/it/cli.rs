@@ -195,7 +195,7 @@ fn data_stats_describe_the_embedded_set() {
         assert!(text.contains(part), "{part} is missing from:\n{text}");
     }
     let stats = json(&["data", "stats", "embedded", "--json"]);
-    assert_eq!(stats["image"], serde_json::json!({ "channels": 1, "height": 28, "width": 28 }));
+    assert_eq!(stats["image"], serde_json::json!({ "channels": 1, "depth": 1, "height": 28, "width": 28 }));
     assert_eq!((&stats["train"]["images"], &stats["test"]["images"]), (&10_000.into(), &2000.into()));
     assert_eq!(stats["train"]["class_counts"], Value::from(vec![1000; 10]));
     assert_eq!((&stats["classes"][9], &stats["test"]["class_counts"][9]), (&"Ankle boot".into(), &200.into()));

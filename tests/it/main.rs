@@ -19,6 +19,7 @@ mod mutants;
 mod parsers;
 #[cfg(unix)] // g++ and shared libraries
 mod profile;
+mod real;
 mod run;
 mod scene;
 mod selftest;

@@ -64,7 +64,7 @@ unsafe impl GlobalAlloc for Counting {
 static COUNTING: Counting = Counting;
 
 /// Runs `parser` on `bytes`; the error, if it was one, after a look at its form and at the memory.
-fn judge(parser: &Parser, bytes: &[u8]) -> Result<Option<String>, String> {
+pub fn judge(parser: &Parser, bytes: &[u8]) -> Result<Option<String>, String> {
     let start = LIVE.get();
     MOST.set(start);
     LARGEST.set(0);
@@ -153,6 +153,16 @@ fn damage(bytes: &mut Vec<u8>, other: &[u8], chance: &mut ChaCha8Rng) {
             }
         }
     }
+}
+
+/// So many damaged copies of `bytes`.
+pub fn damaged(bytes: &[u8], copies: usize) -> impl Iterator<Item = Vec<u8>> {
+    let mut chance = ChaCha8Rng::seed_from_u64(8);
+    (0..copies).map(move |_| {
+        let mut copy = bytes.to_vec();
+        damage(&mut copy, bytes, &mut chance);
+        copy
+    })
 }
 
 #[test]

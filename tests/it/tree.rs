@@ -46,6 +46,7 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("commands", "data", "opens the data set"),
     ("commands", "machine", "says what a run computes on"),
     ("commands", "ops::batch_gather::BatchGather", "says how its images become batches"),
+    ("commands", "ops::volume_gather::VolumeGather", "and its volumes"),
     ("commands", "tensor::Shape", "and of what extent those are"),
     ("bench", "machine", "says where it measured, and how much memory that took"),
     ("bench", "report::table", "prints columns"),

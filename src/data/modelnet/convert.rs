@@ -16,7 +16,7 @@ const AHEAD: usize = 16;
 
 /// How far a conversion is; called for with 0 objects done first.
 #[derive(Clone, Copy, Debug)]
-pub struct Progress<'a> {
+pub struct Conversion<'a> {
     /// The file being made; none where nothing can be written and the voxels stay in memory.
     pub file: Option<&'a Path>,
     /// Objects done.
@@ -46,7 +46,7 @@ pub struct Converted {
 ///
 /// # Errors
 /// `Data` when there are neither meshes nor volumes, one of them is damaged, or the file cannot be there.
-pub fn convert(path: &Path, to: Option<&Path>, progress: Option<fn(&Progress<'_>)>) -> Result<Converted> {
+pub fn convert(path: &Path, to: Option<&Path>, progress: Option<fn(&Conversion<'_>)>) -> Result<Converted> {
     let found = folder::detect(path)?;
     if !super::holds(&found.files) {
         let message = format!("holds {}, which is read as it is; only ModelNet needs a conversion", found.format.name);
@@ -65,7 +65,7 @@ pub fn convert(path: &Path, to: Option<&Path>, progress: Option<fn(&Progress<'_>
 
 /// Writes the voxels of `source` to the file `path`, whole or not at all; how many bytes it has then. Nothing where the
 /// folder cannot be written to.
-pub(super) fn write(source: &Source, path: &Path, progress: Option<fn(&Progress<'_>)>) -> Result<Option<u64>> {
+pub(super) fn write(source: &Source, path: &Path, progress: Option<fn(&Conversion<'_>)>) -> Result<Option<u64>> {
     let mut part = path.as_os_str().to_owned();
     part.push(".part");
     let part = PathBuf::from(part);
@@ -86,7 +86,7 @@ pub(super) fn write(source: &Source, path: &Path, progress: Option<fn(&Progress<
     written
 }
 
-fn fill(source: &Source, path: &Path, file: &File, progress: Option<fn(&Progress<'_>)>) -> Result<u64> {
+fn fill(source: &Source, path: &Path, file: &File, progress: Option<fn(&Conversion<'_>)>) -> Result<u64> {
     file.set_len(0).map_err(Error::io("write", path))?;
     let mut out = BufWriter::new(file);
     let mut bytes = 0;
@@ -99,7 +99,7 @@ fn fill(source: &Source, path: &Path, file: &File, progress: Option<fn(&Progress
 }
 
 /// The same file in memory.
-pub(super) fn in_memory(source: &Source, progress: Option<fn(&Progress<'_>)>) -> Result<Bytes> {
+pub(super) fn in_memory(source: &Source, progress: Option<fn(&Conversion<'_>)>) -> Result<Bytes> {
     let mut bytes = Vec::new();
     emit(source, None, progress, |piece| {
         if bytes.is_empty() {
@@ -115,13 +115,13 @@ pub(super) fn in_memory(source: &Source, progress: Option<fn(&Progress<'_>)>) ->
 fn emit(
     source: &Source,
     file: Option<&Path>,
-    progress: Option<fn(&Progress<'_>)>,
+    progress: Option<fn(&Conversion<'_>)>,
     mut take: impl FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
     let objects = source.header.len();
     let say = |done: usize| {
         if let Some(progress) = progress {
-            progress(&Progress { file, done, objects });
+            progress(&Conversion { file, done, objects });
         }
     };
     say(0);

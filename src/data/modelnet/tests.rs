@@ -127,7 +127,7 @@ fn where_nothing_can_be_written_voxels_stay_in_memory() {
     write_folder(&folder, &meshes());
     // Who runs tests may be allowed to write everywhere, but not to a folder.
     std::fs::create_dir(dir.path().join("shapes.voxels.part")).unwrap();
-    let progress = |progress: &Progress<'_>| {
+    let progress = |progress: &Conversion<'_>| {
         assert_eq!((progress.file, progress.objects), (None, 5));
         assert!(progress.done == 0 || LAST.load(Ordering::Relaxed) <= progress.done);
         LAST.store(progress.done, Ordering::Relaxed);
