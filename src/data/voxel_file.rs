@@ -110,6 +110,10 @@ impl Header {
         let Ok(names) = std::str::from_utf8(&bytes[FIXED..labels_at]) else {
             return Err(refuse(format!("has names at byte {FIXED} that are no text")));
         };
+        let classes = names.lines().count().saturating_sub(1);
+        if classes > train {
+            return Err(refuse(format!("has {classes} classes at byte {FIXED} and only {train} objects to train on")));
+        }
         let mut names = names.lines().map(str::to_owned);
         let name = names.next().unwrap_or_default();
         let class_names: Vec<String> = names.collect();
@@ -218,6 +222,9 @@ mod tests {
             let message = with(at, byte);
             assert!(message.starts_with("x.voxels: ") && message.contains(why), "{at}: {message}");
         }
+        let many = Header { class_names: vec!["x".into(); 4], ..header() };
+        let many = [many.to_bytes(), vec![0; 5 * 2 * VIEW_BYTES]].concat();
+        assert!(refusal(check(&many)).contains("has 4 classes at byte 64 and only 3 objects to train on"));
         let good = file();
         for end in [0, 7, 63, 64, 90, 4096, good.len() - 1] {
             assert!(check(&good[..end]).is_err(), "{end}");
