@@ -269,6 +269,7 @@ mod tests {
         for head in [
             "OFF\n4 2 5\n",
             "OFF\r\n4 2 5\r\n",
+            "OFF\r4 2 5\r",
             "OFF4 2 0\n",
             "OFF 4 2 5\n",
             "# a comment\n\n  OFF # and another\n\n4 2\n",

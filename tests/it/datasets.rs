@@ -258,8 +258,8 @@ fn stl_10_halved_by_its_stem_and_fold_by_fold() {
 
 #[test]
 fn imagenet_in_both_forms() {
-    runs(&imagenet_zips(), ".", ("imagenet-32", 60, 20, 1000), 32);
-    runs(&imagenet_pickles(), ".", ("imagenet-32", 60, 20, 1000), 32);
+    runs(&imagenet_zips(), ".", ("imagenet32", 60, 20, 1000), 32);
+    runs(&imagenet_pickles(), ".", ("imagenet32", 60, 20, 1000), 32);
 }
 
 #[test]
