@@ -445,7 +445,7 @@ fn parse_toml(path: &Path, bytes: Vec<u8>) -> Result<toml::Table> {
 }
 
 fn toml_error(path: &Path, error: &toml::de::Error) -> Error {
-    Error::data(path, error.to_string().trim().replace('\n', " "))
+    Error::data(path, error.to_string().trim().replace(char::is_control, " "))
 }
 
 /// Overwrites `base` by `over`, table by table.

@@ -125,7 +125,7 @@ impl<'a> Watch<'a> {
         let (done, total) = (at.div_ceil(1000), self.bytes.div_ceil(1000));
         let progress =
             self.progress.get_or_insert_with(|| Progress::new(self.style, format!("{}, kB", self.name), done, total));
-        progress.update(done, "");
+        progress.update(done, &format!("{} %", 100 * done / total.max(1)));
     }
 
     fn end(&mut self) {

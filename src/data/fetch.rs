@@ -42,7 +42,7 @@ impl RemoteFile {
 /// How long to wait for a server, and how often.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// Tries without [`PROGRESS`] before giving up; at least 1.
+    /// Tries that bring less than 1 MiB each before giving up; at least 1.
     pub tries: u32,
     /// Wait before the second try; doubles from then on.
     pub first_wait: Duration,

@@ -7,7 +7,7 @@
 //! ([`loader`]) and from where ([`augment`]). 28x28 sets stay 28x28 here.
 //!
 //! `files.rs` lists the files of a folder or archive, `folder.rs` tells the format from their names, and one file
-//! per format (`idx.rs`, `cifar.rs`, `stl.rs`) reads it strictly: every bad input is an [`Error::Data`](crate::Error::Data)
+//! per format (`idx.rs`, `cifar.rs`, `stl.rs`) reads it strictly: every bad input is an [`Error::Data`]
 //! that names file, byte and remedy.
 
 use std::path::PathBuf;
