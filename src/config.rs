@@ -206,16 +206,7 @@ impl RunConfig {
         let file = args.config.as_deref().map(read_toml).transpose()?;
         let mut config = match file {
             None => Self::preset(args.preset.unwrap_or(Preset::Small)),
-            Some(file) => {
-                let path = args.config.clone().unwrap_or_default();
-                let name = file.get("preset").and_then(|v| v.as_str()).unwrap_or("small");
-                let preset = match args.preset {
-                    Some(preset) => preset,
-                    None => <Preset as clap::ValueEnum>::from_str(name, false)
-                        .map_err(|_| Error::config("preset", format!("{name:?} is not v1, v2 or small")))?,
-                };
-                Self::preset(preset).overlay(file, &path)?
-            }
+            Some(file) => Self::from_file(file, &args.config.clone().unwrap_or_default(), args.preset)?,
         };
         config.apply(args);
         config.validate()?;
@@ -227,18 +218,26 @@ impl RunConfig {
     /// # Errors
     /// [`Error::Io`] or [`Error::Data`] with the path.
     pub fn load(path: &Path) -> Result<Self> {
-        Self::parse(path, std::fs::read(path).map_err(Error::io("read", path))?)
-    }
-
-    fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self> {
-        let config: Self = parse_toml(path, bytes)?.try_into().map_err(|e| toml_error(path, &e))?;
+        let config: Self = read_toml(path)?.try_into().map_err(|e| toml_error(path, &e))?;
         config.validate()?;
         Ok(config)
     }
 
-    /// Are `bytes` the settings of a run?
+    /// Those of a user's file, the rest being the preset's: `preset`, or else the one the file names.
+    fn from_file(file: toml::Table, path: &Path, preset: Option<Preset>) -> Result<Self> {
+        let name = file.get("preset").and_then(|v| v.as_str()).unwrap_or("small");
+        let preset = match preset {
+            Some(preset) => preset,
+            None => <Preset as clap::ValueEnum>::from_str(name, false)
+                .map_err(|_| Error::config("preset", format!("{name:?} is not v1, v2 or small")))?,
+        };
+        Self::preset(preset).overlay(file, path)
+    }
+
+    /// Are `bytes` settings?
     pub(crate) fn check(bytes: &[u8]) -> Result<()> {
-        Self::parse(Path::new("config.toml"), bytes.to_vec()).map(drop)
+        let path = Path::new("config.toml");
+        Self::from_file(parse_toml(path, bytes.to_vec())?, path, None)?.validate()
     }
 
     /// These settings with the flags of `args` applied, or those of `--config` where it is given;

@@ -148,6 +148,21 @@ def voxels():
     return header + bytes(-len(header) % 4096) + b"".join(bytes([i]) * 8192 for i in range(3))
 
 
+SETTINGS = """preset = "v2"
+seed = 7
+
+[data]
+source = "some/folder"
+validation = 0.2
+
+[smash]
+batch = 20
+
+[space]
+depth = 3
+"""
+
+
 def idx_set():
     return dict(zip(IDX_NAMES, [idx_images(3), idx_labels(3), idx_images(2), idx_labels(2)]))
 
@@ -264,7 +279,7 @@ def corpus():
             "arrays.zip": zipped(arrays_set(), stored),
             "pictures.zip": zipped(pictures_set(), stored),
         },
-        "settings": {"small.toml": STORED_RUN.joinpath("config.toml").read_bytes()},
+        "settings": {"small.toml": STORED_RUN.joinpath("config.toml").read_bytes(), "few.toml": SETTINGS.encode()},
         "stl": {"folds.txt": stl_folds(), "labels.bin": labels(10, 1), "image.bin": pixels(96 * 96 * 3)},
         "voxels": {"small.voxels": voxels()},
         "zip": {name: data for name, data in archives.items() if name.endswith("zip")}

@@ -85,7 +85,7 @@ impl Job {
             );
             return Err(Error::config("space", message));
         }
-        let options = Options { progress: convert::on_stderr(global), ..Options::default() };
+        let options = Options { image_size: config.data.image_size, progress: convert::on_stderr(global) };
         let dataset = crate::data::open_with(&DataSpec::parse(&config.data.source), options)?;
         let input = config.settle(&dataset)?;
         if let Some(before) = before {

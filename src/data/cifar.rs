@@ -166,14 +166,17 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let inner = dir.path().join("above/inner");
             write(&inner, layout);
+            let names: String = (0..classes).map(|class| format!("class {class}\n")).collect();
+            std::fs::write(inner.join(layout.names_file), names).unwrap();
             let member = |name| (format!("inner/{name}"), std::fs::read(inner.join(name)).unwrap());
-            let plain = tar(&layout.members().map(member).collect::<Vec<_>>());
+            let plain = tar(&layout.members().chain([layout.names_file]).map(member).collect::<Vec<_>>());
             std::fs::write(dir.path().join("set.tar.gz"), gz(&plain)).unwrap();
             std::fs::write(dir.path().join("set.tar"), plain).unwrap();
             for place in ["above/inner", "above", "set.tar.gz", "set.tar"] {
                 let set = open_spec(&DataSpec::Folder(dir.path().join(place))).unwrap();
                 assert_eq!((set.name.as_str(), set.train.len(), set.test.len()), (layout.name, train_len, 3));
                 assert_eq!((set.shape, set.class_names.len()), (SHAPE, classes));
+                assert_eq!(set.class_names[3], "class 3");
                 for (i, p) in [(0, 0), (3, 3071), (4, 1024)] {
                     assert_eq!(set.train.image(i)[p], pixel(i, p), "pixel {p} of image {i}");
                 }

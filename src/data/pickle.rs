@@ -11,8 +11,10 @@ use crate::data::numpy::{Array, Dtype};
 use crate::error::{Error, Result};
 
 mod machine;
+mod refusal;
+mod values;
 
-use machine::{Heap, Object, Text, Value};
+use values::{Heap, Object, Text, Value};
 
 /// Names of classes are at most a few hundred, each a few letters.
 const MAX_NAME: u32 = 256;

@@ -58,12 +58,14 @@ pub(super) struct Reader<S> {
     at: u64,
     /// Bytes until the next header.
     left: u64,
+    /// The member that these belong to, if any.
+    member: String,
 }
 
 impl<S: Source> Reader<S> {
     /// Reads from `source`; `path` names the archive in errors.
     pub fn new(path: &Path, source: S) -> Self {
-        Self { source, path: path.to_path_buf(), at: 0, left: 0 }
+        Self { source, path: path.to_path_buf(), at: 0, left: 0, member: String::new() }
     }
 
     /// The next member that is no folder, or none at the end.
@@ -88,6 +90,7 @@ impl<S: Source> Reader<S> {
                 b'5' => long = Long::default(),
                 kind => {
                     let name = long.name.take().unwrap_or_else(|| short_name(&header));
+                    self.member.clone_from(&name);
                     let other = if long.sparse { Some("a sparse file") } else { other(kind) };
                     return Ok(Some(Member { name, at: self.at, size, other }));
                 }
@@ -132,6 +135,7 @@ impl<S: Source> Reader<S> {
         let left = std::mem::take(&mut self.left);
         self.source.skip(left).map_err(|error| self.broken(&error))?;
         self.at += left;
+        self.member.clear();
         Ok(())
     }
 
@@ -146,7 +150,10 @@ impl<S: Source> Reader<S> {
             }
             _ => format!("bad gzip after {} unpacked bytes ({error}); {AGAIN}", self.at),
         };
-        Error::data(&self.path, message)
+        if self.member.is_empty() {
+            return Error::data(&self.path, message);
+        }
+        Error::data(self.path.join(&self.member), message)
     }
 }
 

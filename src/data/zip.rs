@@ -32,6 +32,8 @@ pub(super) struct Member {
     /// Its path inside, as written there, with `/` between folders.
     pub name: String,
     packed: Bytes,
+    /// Where these begin in the archive.
+    at: usize,
     /// Bytes unpacked, as the directory says.
     pub size: u64,
     crc: u32,
@@ -66,52 +68,56 @@ pub(super) fn check(bytes: &[u8]) -> Result<()> {
 impl Member {
     /// Its unpacked bytes, at most `limit` of them: in place if they are stored as they are. `path` names the member in errors.
     pub fn bytes(&self, path: &Path, limit: u64) -> Result<Bytes> {
-        let refuse = |message: String| Err(Error::data(path, message));
+        self.unpack(limit).map_err(|(what, remedy)| {
+            Error::data(path, format!("{what} (from byte {} of the archive on); {remedy}", self.at))
+        })
+    }
+
+    /// An error is what is wrong, and the remedy.
+    fn unpack(&self, limit: u64) -> Result<Bytes, (String, &'static str)> {
         let unpack_it = "unpack the archive and name its folder";
         if self.encrypted {
-            return refuse(format!("is encrypted, which is not supported; {unpack_it}"));
+            return Err(("is encrypted, which is not supported".into(), unpack_it));
         }
         let (size, packed) = (self.size, self.packed.len() as u64);
         if size > limit {
-            return refuse(format!("expands beyond the limit of {limit} bytes, to {size}; {AGAIN}"));
+            return Err((format!("expands beyond the limit of {limit} bytes, to {size}"), AGAIN));
         }
         match self.method {
-            _ if size == 0 => refuse(format!("is empty; {AGAIN}")),
+            _ if size == 0 => Err(("is empty".into(), AGAIN)),
             STORED if size == packed => Ok(self.packed.clone()),
-            STORED => refuse(format!("is stored in {packed} bytes, but should have {size}; {AGAIN}")),
+            STORED => Err((format!("is stored in {packed} bytes, but should have {size}"), AGAIN)),
             DEFLATED if size > packed.saturating_mul(MAX_EXPANSION) => {
-                refuse(format!("should have {size} bytes, more than deflate can pack into {packed}; {AGAIN}"))
+                Err((format!("should have {size} bytes, more than deflate can pack into {packed}"), AGAIN))
             }
-            DEFLATED => self.inflate().or_else(refuse),
-            method => refuse(format!(
-                "is packed by method {method}{}, only stored and deflated members are read; {unpack_it}",
-                method_name(method)
-            )),
+            DEFLATED => self.inflate(),
+            method => {
+                let name = method_name(method);
+                let what = format!("is packed by method {method}{name}, only stored and deflated members are read");
+                Err((what, unpack_it))
+            }
         }
     }
 
-    fn inflate(&self) -> Result<Bytes, String> {
+    fn inflate(&self) -> Result<Bytes, (String, &'static str)> {
         let mut bytes = Vec::new();
         bytes.reserve_exact(self.size as usize);
         // One byte more, to see that there is none.
         let outcome = DeflateDecoder::new(&self.packed[..]).take(self.size + 1).read_to_end(&mut bytes);
         let (got, size) = (bytes.len() as u64, self.size);
         if let Err(error) = outcome {
-            return Err(format!("bad deflate stream after {got} unpacked bytes ({error}); {AGAIN}"));
+            return Err((format!("bad deflate stream after {got} unpacked bytes ({error})"), AGAIN));
         }
         if got != size {
             let relation = if got < size { "ends after" } else { "expands beyond the limit of" };
             let bytes = got.min(size);
-            return Err(format!("{relation} {bytes} bytes, where the archive's directory says {size}; {AGAIN}"));
+            return Err((format!("{relation} {bytes} bytes, where the archive's directory says {size}"), AGAIN));
         }
         let mut crc = Crc::new();
         crc.update(&bytes);
-        if crc.sum() != self.crc {
-            return Err(format!(
-                "has checksum {:08x} where the archive's directory says {:08x}; {AGAIN}",
-                crc.sum(),
-                self.crc
-            ));
+        let (sum, expected) = (crc.sum(), self.crc);
+        if sum != expected {
+            return Err((format!("has checksum {sum:08x} where the archive's directory says {expected:08x}"), AGAIN));
         }
         Ok(bytes.into())
     }
@@ -231,7 +237,8 @@ impl Entry {
             ));
         };
         let (size, crc, method) = (self.size, self.crc, self.method);
-        Ok(Member { name: self.name, packed: bytes.slice(range), size, crc, method, encrypted: self.flags & 1 != 0 })
+        let (at, packed, encrypted) = (range.start, bytes.slice(range), self.flags & 1 != 0);
+        Ok(Member { name: self.name, packed, at, size, crc, method, encrypted })
     }
 }
 

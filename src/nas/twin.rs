@@ -61,7 +61,7 @@ impl NetworkShape {
 
     /// Slices, rows and columns in block `block`.
     pub fn extent(&self, block: usize) -> [usize; 3] {
-        let size = self.image_size / self.stem_stride >> block;
+        let size = (self.image_size / self.stem_stride) >> block;
         [(self.image_depth >> block).max(1), size, size]
     }
 

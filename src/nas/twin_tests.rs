@@ -217,8 +217,8 @@ impl Exact<'_> {
         for (b, block) in arch.blocks.iter().enumerate() {
             let width = block.bank_size * space.unit;
             let mut banks: Vec<Option<Value>> = vec![None; block.n_banks];
-            for i in 0..x.c / width {
-                banks[i] = Some(x.channels(i * width..(i + 1) * width));
+            for (i, bank) in banks.iter_mut().enumerate().take(x.c / width) {
+                *bank = Some(x.channels(i * width..(i + 1) * width));
             }
             for (index, placed) in arch.placed_ops().enumerate().filter(|(_, placed)| placed.block_index == b) {
                 let read: Vec<Value> = placed.op.read.iter().map(|&i| banks[i].clone().unwrap()).collect();

@@ -73,7 +73,7 @@ impl Reply {
         to.write_all(&self.body)?;
         if self.hang {
             // Until the other side gives up.
-            to.read(&mut [0])?;
+            let _ = to.read(&mut [0])?;
         }
         Ok(())
     }

@@ -8,14 +8,27 @@ mod build;
 mod cli;
 #[cfg(target_os = "linux")]
 mod cuda;
+mod datasets;
 #[cfg(target_os = "linux")] // the emulator is an ELF library
 mod emulator;
+/// What `formats` calls the crate's errors.
+mod error {
+    pub use smash_engine::error::{Error, Result};
+}
 mod fetch;
+/// What the readers' own tests write: IDX, CIFAR, STL-10, tar and zip.
+#[allow(dead_code)] // their tests use all of it, these some
+#[path = "../../src/data/testdata.rs"]
+mod formats;
 mod golden;
 #[cfg(unix)] // signals, kill and bash
 mod interrupt;
 #[cfg(target_os = "linux")]
 mod mutants;
+/// The same for .npy files and pickles.
+#[allow(dead_code)]
+#[path = "../../src/data/testarrays.rs"]
+mod numpy;
 mod parsers;
 #[cfg(unix)] // g++ and shared libraries
 mod profile;

@@ -60,7 +60,7 @@ fn fashion_mnist_is_verified_and_trained_on() {
     assert_eq!(run(&["data", "verify", folder], dir.path()).matches("  ok  ").count(), 4);
     let stats = run(&["data", "stats", folder], dir.path());
     assert!(stats.starts_with("fashion-mnist: 10 classes"), "{stats}");
-    assert_eq!(stats.matches("6,000   1,000").count(), 10, "{stats}");
+    assert_eq!(stats.matches("  6,000  1,000\n").count(), 10, "{stats}");
     run(&["train", "--data", folder, "--out", "run", "--max-steps", "2", "--batch", "4", "--quiet"], dir.path());
     let metrics = std::fs::read_to_string(dir.path().join("run/metrics.jsonl")).unwrap();
     assert!(metrics.lines().count() >= 2, "{metrics}");

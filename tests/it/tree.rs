@@ -277,7 +277,8 @@ fn the_architecture_page_names_every_file() {
     for file in rust_files(&root().join("src")) {
         let inside = file.strip_prefix(root().join("src")).unwrap();
         let of_an_op = inside.starts_with("ops");
-        let for_tests = ["tests.rs", "testdata.rs", "mod.rs"].iter().any(|name| inside.ends_with(name));
+        let for_tests =
+            ["tests.rs", "testdata.rs", "testarrays.rs", "mod.rs"].iter().any(|name| inside.ends_with(name));
         let name = inside.file_name().unwrap().to_str().unwrap();
         assert!(of_an_op || for_tests || page.contains(name), "ARCHITECTURE.md does not name {}", inside.display());
     }

@@ -129,6 +129,7 @@ fn a_tar_cut_anywhere_is_refused() {
     for keep in (263..end + 512).step_by(61).chain((512..=end).step_by(512)) {
         assert!(refused(whole[..keep].to_vec()).contains("truncated: the archive ends early"), "{keep}");
     }
+    assert!(refused(whole[..600].to_vec()).starts_with("some.archive/set/test.bin: truncated"));
     let packed = gz(&whole);
     for keep in [packed.len() - 1, packed.len() / 2, 30, 2] {
         let message = refused(packed[..keep].to_vec());
@@ -273,6 +274,7 @@ fn zip_members_that_are_not_what_the_directory_says_are_refused() {
     let message = |deflate, change: &dyn Fn(&mut [u8])| unreadable(changed(deflate, change), "test.bin");
     let size = |size: u32| move |entry: &mut [u8]| entry[24..28].copy_from_slice(&size.to_le_bytes());
     assert!(message(true, &size(2999)).contains("expands beyond the limit of 2999 bytes"));
+    assert!(message(true, &size(2999)).contains("says 2999 (from byte 38 of the archive on); copy"));
     assert!(message(true, &size(3001)).contains("ends after 3000 bytes, where the archive's directory says 3001"));
     assert!(message(true, &size(1 << 29)).contains("more than deflate can pack into"));
     assert!(message(true, &size(1 << 31)).contains("expands beyond the limit of 1073741824 bytes"));

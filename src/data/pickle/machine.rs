@@ -9,91 +9,15 @@
 
 use std::collections::HashMap;
 
+use super::refusal::{printable, refused};
+use super::values::{Global, Heap, Object, Text, Value};
+
 /// Values waiting on the stack: picklers write containers in batches of 1,000.
 const MAX_STACK: usize = 4096;
 /// Values held by containers, all together: the labels of ImageNet are 1.3 million.
 const MAX_HELD: usize = 2 << 20;
 /// Remembered values: one per file name of CIFAR-100, and a few.
 const MAX_MEMO: usize = 1 << 18;
-
-/// Text or bytes: a range of the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Text {
-    pub start: usize,
-    pub len: u32,
-    /// Bytes that protocol 2 wrote as text: each character stands for the byte of its number.
-    pub latin1: bool,
-}
-
-/// The names a pickle may refer to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Global {
-    /// `numpy.core.multiarray._reconstruct(ndarray, (0,), b"b")`: an array that `BUILD` fills.
-    Reconstruct,
-    /// `numpy.ndarray`, only as the argument of that.
-    Ndarray,
-    /// `numpy.dtype(code, align, copy)`.
-    Dtype,
-    /// `numpy.core.numeric._frombuffer(bytes, dtype, shape, order)`, protocol 5.
-    FromBuffer,
-    /// `_codecs.encode(text, "latin1")`, how protocol 2 writes bytes.
-    Encode,
-}
-
-impl Global {
-    /// Versions 1 and 2 of numpy differ in the name of a package.
-    fn named(module: &[u8], name: &[u8]) -> Option<Self> {
-        Some(match (module, name) {
-            (b"numpy.core.multiarray" | b"numpy._core.multiarray", b"_reconstruct") => Self::Reconstruct,
-            (b"numpy.core.numeric" | b"numpy._core.numeric", b"_frombuffer") => Self::FromBuffer,
-            (b"numpy", b"ndarray") => Self::Ndarray,
-            (b"numpy", b"dtype") => Self::Dtype,
-            (b"_codecs", b"encode") => Self::Encode,
-            _ => return None,
-        })
-    }
-}
-
-/// What an opcode pushes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Value {
-    None,
-    Bool(bool),
-    Int(i64),
-    Text(Text),
-    Global(Global),
-    /// A container, as a number into [`Heap::objects`].
-    Object(usize),
-}
-
-/// What is made of other values.
-#[derive(Debug)]
-pub(super) enum Object {
-    Tuple(Vec<Value>),
-    List(Vec<Value>),
-    Dict(Vec<(Value, Value)>),
-    /// A numpy element type: its code, such as `u1`, and its byte order (`|`, `<`, `>`, `=`).
-    Dtype {
-        code: Text,
-        order: Option<Text>,
-    },
-    /// An array that is not filled yet.
-    Blank,
-    /// A numpy array.
-    Array {
-        dtype: usize,
-        shape: usize,
-        column_major: bool,
-        payload: Text,
-    },
-}
-
-/// Everything a pickle made, and the value it stands for.
-#[derive(Debug)]
-pub(super) struct Heap {
-    pub objects: Vec<Object>,
-    pub root: Value,
-}
 
 /// What is wrong, and at which byte.
 #[derive(Debug)]
@@ -480,42 +404,4 @@ impl<'a> Machine<'a> {
         }
         Ok(())
     }
-}
-
-/// A name from the file, short and on one line.
-fn printable(name: &[u8]) -> String {
-    String::from_utf8_lossy(&name[..name.len().min(64)]).escape_debug().to_string()
-}
-
-fn refused(opcode: u8) -> String {
-    let name = match opcode {
-        b'0' => "POP",
-        b'1' => "POP_MARK",
-        b'2' => "DUP",
-        b'F' => "FLOAT",
-        b'G' => "BINFLOAT",
-        b'I' => "INT",
-        b'L' => "LONG",
-        b'P' => "PERSID",
-        b'Q' => "BINPERSID",
-        b'S' => "STRING",
-        b'V' => "UNICODE",
-        b'd' => "DICT",
-        b'g' => "GET",
-        b'i' => "INST",
-        b'l' => "LIST",
-        b'o' => "OBJ",
-        b'p' => "PUT",
-        0x81 => "NEWOBJ",
-        0x82..=0x84 => "EXT",
-        0x8b => "LONG4",
-        0x8f => "EMPTY_SET",
-        0x90 => "ADDITEMS",
-        0x91 => "FROZENSET",
-        0x92 => "NEWOBJ_EX",
-        0x97 => "NEXT_BUFFER",
-        0x98 => "READONLY_BUFFER",
-        other => return format!("{other:#04x} is no opcode"),
-    };
-    format!("opcode {name} is refused, because no array of numbers needs it")
 }
