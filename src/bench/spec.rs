@@ -45,6 +45,17 @@ pub enum Spec {
         #[serde(default)]
         gradients: Gradients,
     },
+    /// A convolution of volumes with filters of 3x3x3.
+    Conv3d {
+        c: usize,
+        k: usize,
+        #[serde(default = "three_ones")]
+        dilation: [usize; 3],
+        #[serde(default = "one")]
+        groups: usize,
+        size: [usize; 3],
+        n: usize,
+    },
     /// A 1x1 convolution that reads `views` banks of `c` channels, rectified if `relu`.
     Pointwise {
         #[serde(default = "one")]
@@ -70,10 +81,14 @@ pub enum Spec {
     Concat { views: usize, c: usize, size: [usize; 2], n: usize },
     /// 2x2 pooling.
     AvgPool { c: usize, size: [usize; 2], n: usize },
+    /// Every second pixel.
+    Subsample { c: usize, size: [usize; 2], n: usize },
     /// Pooling over the picture.
     GlobalAvgPool { c: usize, size: [usize; 2], n: usize },
     /// A batch out of a thousand images.
     BatchGather { c: usize, size: [usize; 2], n: usize },
+    /// A batch out of a hundred volumes of so many views each.
+    VolumeGather { views: usize, size: [usize; 3], n: usize },
     /// The classifier.
     Linear { c: usize, k: usize, n: usize },
     /// The loss.
@@ -101,6 +116,10 @@ fn one() -> usize {
 
 fn ones() -> [usize; 2] {
     [1, 1]
+}
+
+fn three_ones() -> [usize; 3] {
+    [1; 3]
 }
 
 fn yes() -> bool {
@@ -133,6 +152,7 @@ impl Spec {
     pub fn op(&self) -> &'static str {
         match self {
             Self::Conv2d { .. } => "conv2d",
+            Self::Conv3d { .. } => "conv3d",
             Self::Pointwise { .. } => "pointwise",
             Self::GatherFilters { .. } => "gather_filters",
             Self::Weightnorm { .. } => "weightnorm",
@@ -141,7 +161,9 @@ impl Spec {
             Self::Activation { .. } => "activation",
             Self::Concat { .. } => "concat",
             Self::AvgPool { .. } => "avg_pool",
+            Self::Subsample { .. } => "subsample",
             Self::GlobalAvgPool { .. } => "global_avg_pool",
+            Self::VolumeGather { .. } => "volume_gather",
             Self::BatchGather { .. } => "batch_gather",
             Self::Linear { .. } => "linear",
             Self::CrossEntropy { .. } => "cross_entropy",
@@ -153,6 +175,7 @@ impl Spec {
     /// The extents in words: `64->64 5x7 d(2,1) g4 16x16 n50`.
     pub fn shape(&self) -> String {
         let picture = |size: &[usize; 2], n: &usize| format!("{}x{} n{n}", size[0], size[1]);
+        let cube = |size: &[usize; 3]| format!("{}x{}x{}", size[0], size[1], size[2]);
         match self {
             Self::Conv2d { c, k, kernel, dilation, groups, size, n, .. } => format!(
                 "{c}->{k} {}x{} d({},{}) g{groups} {}",
@@ -162,6 +185,11 @@ impl Spec {
                 dilation[1],
                 picture(size, n)
             ),
+            Self::Conv3d { c, k, dilation, groups, size, n } => {
+                let [d, h, w] = dilation;
+                format!("{c}->{k} 3x3x3 d({d},{h},{w}) g{groups} {} n{n}", cube(size))
+            }
+            Self::VolumeGather { views, size, n } => format!("{} {views} views n{n}", cube(size)),
             Self::Pointwise { views, c, k, size, n, .. } => format!("{views}x{c}->{k} {}", picture(size, n)),
             Self::GatherFilters { slices, height, slice_channels, row_units, filters } => {
                 format!("{} {height}x{slices} to {filters} filters", slice_channels * row_units)
@@ -173,6 +201,7 @@ impl Spec {
             Self::Add { c, size, n }
             | Self::Activation { c, size, n }
             | Self::AvgPool { c, size, n }
+            | Self::Subsample { c, size, n }
             | Self::GlobalAvgPool { c, size, n }
             | Self::BatchGather { c, size, n } => format!("{c} {}", picture(size, n)),
             Self::Linear { c, k, n } => format!("{c}->{k} n{n}"),
@@ -191,9 +220,14 @@ impl Spec {
             | Self::Activation { size, n, .. }
             | Self::Concat { size, n, .. }
             | Self::AvgPool { size, n, .. }
+            | Self::Subsample { size, n, .. }
             | Self::GlobalAvgPool { size, n, .. }
             | Self::BatchGather { size, n, .. } => {
                 *size = size.map(|side| (side / 8).clamp(2, 8).next_multiple_of(2));
+                *n = (*n).min(3);
+            }
+            Self::Conv3d { size, n, .. } | Self::VolumeGather { size, n, .. } => {
+                *size = [4, 4, 2];
                 *n = (*n).min(3);
             }
             Self::GatherFilters { slices, filters, .. } => {
@@ -239,14 +273,23 @@ impl Spec {
                     _ => Ok(()),
                 }
             }
+            Self::Conv3d { c, k, groups, .. } if !c.is_multiple_of(groups) || !k.is_multiple_of(groups) => {
+                Err(format!("groups {groups} does not divide {c} and {k} channels"))
+            }
+            Self::VolumeGather { size, .. } if size.iter().product::<usize>() % 8 != 0 => {
+                Err(format!("{size:?} is no whole number of bytes of eight voxels"))
+            }
+            Self::VolumeGather { views, .. } if views > usize::from(u16::MAX) => {
+                Err(format!("{views} views are too many"))
+            }
             Self::GatherFilters { slices, filters, .. } if filters > slices => {
                 Err(format!("{filters} filters need as many slices, there are {slices}"))
             }
             Self::Weightnorm { filters, weights } if filters > weights => {
                 Err(format!("{filters} filters need as many weights, there are {weights}"))
             }
-            Self::AvgPool { size, .. } if size.iter().any(|side| side % 2 == 1) => {
-                Err(format!("size {size:?} is odd; 2x2 windows need an even one"))
+            Self::AvgPool { size, .. } | Self::Subsample { size, .. } if size.iter().any(|side| side % 2 == 1) => {
+                Err(format!("size {size:?} is odd; it is halved"))
             }
             Self::CrossEntropy { k, .. } if k > usize::from(u16::MAX) => Err(format!("{k} classes are too many")),
             _ => Ok(()),
@@ -258,6 +301,10 @@ impl Spec {
             Self::Conv2d { c, k, kernel: [r, s], dilation: [d, e], groups, size: [h, w], n, .. } => {
                 vec![c, k, r, s, d, e, groups, h, w, n]
             }
+            Self::Conv3d { c, k, dilation: [t, r, s], groups, size: [d, h, w], n } => {
+                vec![c, k, t, r, s, groups, d, h, w, n]
+            }
+            Self::VolumeGather { views, size: [d, h, w], n } => vec![views, d, h, w, n],
             Self::Pointwise { views, c, k, size: [h, w], n, .. } => vec![views, c, k, h, w, n],
             Self::GatherFilters { slices, height, slice_channels, row_units, filters } => {
                 vec![slices, height, slice_channels, row_units, filters]
@@ -269,6 +316,7 @@ impl Spec {
             Self::Add { c, size: [h, w], n }
             | Self::Activation { c, size: [h, w], n }
             | Self::AvgPool { c, size: [h, w], n }
+            | Self::Subsample { c, size: [h, w], n }
             | Self::GlobalAvgPool { c, size: [h, w], n }
             | Self::BatchGather { c, size: [h, w], n } => vec![c, h, w, n],
             Self::Linear { c, k, n } => vec![c, k, n],
@@ -294,6 +342,11 @@ impl Spec {
             }
             Self::Weightnorm { weights, .. } => Some(weights),
             Self::Linear { c, k, n } => Some(product(&[c, k])?.max(product(&[c, n])?)),
+            Self::Conv3d { c, k, groups, size: [d, h, w], n, .. } => {
+                Some(product(&[c.max(k), d, h, w, n])?.max(product(&[k, c / groups.max(1), 27])?))
+            }
+            // A hundred volumes.
+            Self::VolumeGather { views, size: [d, h, w], n } => product(&[d, h, w, n.max(100 * views)]),
             // A thousand images.
             Self::BatchGather { c, size: [h, w], n } => product(&[c, h, w, n.max(1000)]),
             _ => product(&self.numbers()),

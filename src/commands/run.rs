@@ -9,6 +9,7 @@ use crate::commands::search::{Candidate, stage as search_stage, table as ranking
 use crate::commands::timing::Timing;
 use crate::commands::train::stage as train_stage;
 use crate::error::Result;
+use crate::nas::cost::NetworkShape;
 use crate::report::{duration, write_json};
 use std::fmt::Write;
 
@@ -78,13 +79,27 @@ fn report(job: &Job, ranking: &[Candidate], networks: &[Trained], timing: &Timin
     let _ = writeln!(
         text,
         "\nTest errors are on {} images the search never saw, +- the 95 % interval of that sample; one training each, \
-         so seeds add to it.\nEverything is in {}; `smash-engine show {} --image-channels {}` prints the winner.",
+         so seeds add to it.\nEverything is in {}; `smash-engine show {}{}` prints the winner.",
         networks.first().map_or(0, |n| n.test_images),
         job.dir.display(),
         job.path(&format!("arch/{}.json", ranking[0].id)).display(),
-        job.shape.image_channels
+        show_flags(&job.shape)
     );
     text
+}
+
+/// The flags of `show` for a network of this shape, those at their defaults left out.
+fn show_flags(shape: &NetworkShape) -> String {
+    let flags = [
+        ("image-channels", shape.image_channels, 3),
+        ("image-size", shape.image_size, 32),
+        ("classes", shape.classes, 10),
+        ("stem-kernel", shape.stem_kernel, 7),
+        ("stem-stride", shape.stem_stride, 1),
+    ];
+    let set = flags.iter().filter(|(_, value, default)| value != default);
+    let text: String = set.map(|(flag, value, _)| format!(" --{flag} {value}")).collect();
+    text + if shape.is_volume() { " --volume" } else { "" }
 }
 
 /// One plain sentence on what the search was worth.

@@ -311,7 +311,7 @@ mod tests {
         let expected = [
             ("Imagenet32_train_npz.zip", Verdict::Missing),
             ("Imagenet32_val_npz.zip", Verdict::WrongSize),
-            ("ModelNet40.zip", Verdict::Unknown),
+            ("ModelNet40.zip", Verdict::WrongSize),
         ];
         assert_eq!(found, expected.map(|(name, verdict)| (dir.path().join(name), verdict)));
     }

@@ -4,6 +4,7 @@
 mod convolutions;
 mod hypernet;
 mod passes;
+mod volumes;
 
 use super::spec::Spec;
 use crate::backend::{Context, Kind};
@@ -106,6 +107,7 @@ impl Case {
         let case = match spec {
             Spec::Conv2d { .. } => convolutions::conv2d_case(spec)?,
             Spec::Pointwise { .. } => convolutions::pointwise_case(spec)?,
+            Spec::Conv3d { .. } | Spec::VolumeGather { .. } => volumes::case(spec)?,
             Spec::GatherFilters { .. } | Spec::Weightnorm { .. } => hypernet::case(spec)?,
             Spec::Adam { .. } | Spec::Sgd { .. } => None,
             _ => passes::case(spec)?,

@@ -15,6 +15,7 @@ use crate::ops::concat::concat;
 use crate::ops::cross_entropy::cross_entropy;
 use crate::ops::global_avg_pool::global_avg_pool;
 use crate::ops::linear::linear;
+use crate::ops::subsample::subsample;
 use crate::tensor::Shape;
 
 /// Images of the data set that batches are gathered from.
@@ -28,6 +29,7 @@ pub(super) fn case(spec: &Spec) -> Result<Option<Case>> {
         Spec::Activation { c, size, n } => activation_case(picture(c, size, n)),
         Spec::Concat { views, c, size, n } => concat_case(views, picture(c, size, n)),
         Spec::AvgPool { c, size, n } => avg_pool_case(picture(c, size, n)),
+        Spec::Subsample { c, size, n } => subsample_case(picture(c, size, n)),
         Spec::GlobalAvgPool { c, size, n } => global_avg_pool_case(picture(c, size, n)),
         Spec::BatchGather { c, size, n } => batch_gather_case(c, size, n),
         Spec::Linear { c, k, n } => linear_case(c, k, n),
@@ -90,6 +92,22 @@ fn avg_pool_case(shape: Shape) -> Result<Case> {
         [],
         false,
     ))
+}
+
+fn subsample_case(shape: Shape) -> Result<Case> {
+    let half = Shape { h: shape.h / 2, w: shape.w / 2, ..shape };
+    let reference = move |seen: &Seen<'_>, of: Of, at: usize| match of {
+        Of::Result => {
+            let [c, p, q, n] = place(half, at);
+            seen.at(0, index(shape, [c, 2 * p, 2 * q, n]))
+        }
+        Of::Gradient(_) => match place(shape, at) {
+            [c, h, w, n] if h % 2 == 0 && w % 2 == 0 => f64::from(seen.gy[index(half, [c, h / 2, w / 2, n])]),
+            _ => 0.0,
+        },
+    };
+    let case = Case::new(vec![input(shape)], 1, |tape, v| subsample(tape, v[0]), reference)?;
+    Ok(case.backward("backward", [(0, 1)], [], false))
 }
 
 fn global_avg_pool_case(shape: Shape) -> Result<Case> {
