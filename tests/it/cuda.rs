@@ -17,7 +17,7 @@ fn scene() -> Scene {
         ("epochs = 3\nbatch = 10", "epochs = 1\nbatch = 60"),
         ("random = 24\nperturb = 12\nmarkov = 12", "random = 2\nperturb = 1\nmarkov = 1"),
         ("epochs = 4\nbatch = 10\nrivals = 2", "epochs = 2\nbatch = 40\nrivals = 0"),
-        ("eval_batch = 30", "eval_batch = 15"),
+        ("eval_batch = 30", "eval_batch = 15\naugment = \"crop-flip\""),
     ] {
         assert!(settings.contains(before), "{before}");
         settings = settings.replace(before, after);

@@ -273,7 +273,7 @@ fn modelnet_from_meshes_and_volumes() {
 #[test]
 fn anybodys_pictures_and_arrays() {
     runs(&pictures(), ". --image-size 20", ("sets", 24, 6, 3), 24);
-    runs(&named([("mine.npz", arrays())]), "mine.npz", ("mine", 40, 10, 4), 16);
+    runs(&named([("mine.npz", arrays())]), "mine.npz", ("mine", 42, 8, 4), 16);
 }
 
 /// The complaint about `data` when the file `name` of `files` is changed.

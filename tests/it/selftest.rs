@@ -55,9 +55,9 @@ fn one_op_may_be_asked_for() {
 
 #[test]
 fn an_op_that_is_not_there_is_named() {
-    let (stdout, stderr, code, file) = selftest(&["--only", "conv3d"]);
+    let (stdout, stderr, code, file) = selftest(&["--only", "conv4d"]);
     assert_eq!((code, stdout.as_str(), file), (2, "", None));
-    assert!(stderr.starts_with("smash-engine: --only: \"conv3d\" is none of activation, adam, "), "{stderr}");
+    assert!(stderr.starts_with("smash-engine: --only: \"conv4d\" is none of activation, adam, "), "{stderr}");
 }
 
 #[test]
