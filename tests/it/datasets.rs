@@ -4,6 +4,7 @@
 use crate::formats::{cifar_records, gz, idx_images, idx_labels, stl, tar, zip};
 use crate::numpy::{Entry, npy, pickle};
 use crate::scene::Scene;
+use smash_engine::data::{self, DataSpec, SplitKind, validation_split};
 use std::path::Path;
 
 /// A search space and budgets small enough for a run of seconds.
@@ -216,10 +217,43 @@ fn runs(
         let counts = (&stats["train"]["images"], &stats["test"]["images"], stats["classes"].as_array().unwrap().len());
         assert_eq!((counts.0.as_u64(), counts.1.as_u64(), counts.2), (Some(train as u64), Some(test as u64), classes));
     }
+    assert_split(&scene.path("sets").join(source));
     // What eval finds on the test images is what the report says.
     let again = scene.json("eval --out run");
     assert_eq!(again["test_err"], network["test_err"], "{name}");
     toml::from_str::<toml::Table>(&config).map(|table| serde_json::to_value(table).unwrap()).unwrap()
+}
+
+/// The images held out for validation are a tenth of each class, drawn with the seed, and none of those trained on.
+#[track_caller]
+fn assert_split(path: &Path) {
+    let set = data::open(&DataSpec::Folder(path.into())).unwrap_or_else(|_| {
+        // Pictures of several sizes.
+        let options = data::Options { image_size: Some(8), ..data::Options::default() };
+        data::open_with(&DataSpec::Folder(path.into()), options).unwrap()
+    });
+    let classes = set.class_names.len();
+    let parts = std::iter::once((0..set.train.len() as u32).collect()).chain(set.folds);
+    for part in parts {
+        let labels: Vec<u16> = part.iter().map(|&i| set.train.label(i as usize)).collect();
+        let split = |seed| validation_split(&labels, 0.25, seed, SplitKind::Stratified).unwrap();
+        let (train, held_out) = split(1);
+        let mut all: Vec<u32> = train.iter().chain(&held_out).copied().collect();
+        all.sort_unstable();
+        assert!(all.into_iter().eq(0..labels.len() as u32), "each image is in one of the two");
+        let count =
+            |images: &[u32], class: usize| images.iter().filter(|&&i| usize::from(labels[i as usize]) == class).count();
+        for class in 0..classes {
+            let (kept, held) = (count(&train, class), count(&held_out, class));
+            assert!(
+                (held as f64 - 0.25 * (kept + held) as f64).abs() <= 1.0,
+                "class {class}: {held} of {}",
+                kept + held
+            );
+        }
+        assert_eq!(split(1), (train, held_out));
+        assert!((2..9).any(|seed| split(seed) != split(1)), "another seed draws others");
+    }
 }
 
 #[test]
