@@ -36,11 +36,12 @@ struct Column {
     for (int k = 0; k < classes; k++) total += expf(logit(k) - most);
   }
   __device__ __forceinline__ float logit(int k) const { return x[size_t(k) * batch]; }
-  // Classes that come before the label's: larger logits, and equal ones of lower classes.
+  // Classes that do not come after the label's: those with larger logits, equal ones of lower classes, and what
+  // cannot be compared, so that NaN is always an error.
   __device__ __forceinline__ int rank(int label) const {
     const float own = logit(label);
     int before = 0;
-    for (int k = 0; k < classes; k++) before += logit(k) > own || (logit(k) == own && k < label);
+    for (int k = 0; k < classes; k++) before += !(logit(k) < own || (logit(k) == own && k >= label));
     return before;
   }
 };

@@ -75,7 +75,7 @@ pub enum Command {
 /// Settings of a run. Unset flags come from SMASH_* variables, then --config, then the defaults.
 #[derive(Clone, Debug, Default, Args)]
 pub struct RunArgs {
-    /// Directory of the run [default: runs/DATA-PRESET-sSEED]
+    /// Directory of the run [default: runs/DATA-PRESET-sSEED, with the fold if there is one]
     #[arg(long, value_name = "DIR", env = "SMASH_OUT")]
     pub out: Option<PathBuf>,
     /// Continue a run that was interrupted
@@ -93,6 +93,9 @@ pub struct RunArgs {
     /// Train on one part of the training images of STL-10, 0 to 9, as its protocol does
     #[arg(long, value_name = "N", env = "SMASH_FOLD")]
     pub fold: Option<usize>,
+    /// Part of the training images held out for validation; 0, for retrain only, trains on all [default: 0.1]
+    #[arg(long, value_name = "X", env = "SMASH_VALIDATION")]
+    pub validation: Option<f64>,
     /// Height and width in pixels that pictures are brought to, cut to their middle square [default: as they are]
     #[arg(long, value_name = "N", env = "SMASH_IMAGE_SIZE")]
     pub image_size: Option<usize>,
@@ -114,7 +117,7 @@ pub struct RunArgs {
     /// End SMASH training after this many steps, whatever the epochs
     #[arg(long, value_name = "N", env = "SMASH_MAX_STEPS")]
     pub max_steps: Option<u64>,
-    /// Images per training step [default: 50]
+    /// Images per step of SMASH training [default: 50]
     #[arg(long, value_name = "N", env = "SMASH_BATCH")]
     pub batch: Option<usize>,
     /// Learning rate of SMASH training (Adam) [default: 0.001]
@@ -148,6 +151,9 @@ pub struct RetrainSettings {
     /// Epochs of training from scratch
     #[arg(long, value_name = "N", env = "SMASH_RETRAIN_EPOCHS")]
     pub retrain_epochs: Option<u64>,
+    /// Images per step of training from scratch [default: 50]
+    #[arg(long, value_name = "N", env = "SMASH_RETRAIN_BATCH")]
+    pub retrain_batch: Option<usize>,
     /// Learning rate of training from scratch (Nesterov momentum) [default: 0.1]
     #[arg(long, value_name = "X", env = "SMASH_RETRAIN_LR")]
     pub retrain_lr: Option<f32>,

@@ -19,6 +19,9 @@ use std::path::{Path, PathBuf};
 /// Bound on counts: far above any use, far below overflow.
 const MOST: u64 = 1_000_000_000;
 
+/// Most pixels along a side of the network's input.
+const LARGEST: usize = 1024;
+
 /// Pictures of this size are halved by the stem: 96x96 then has its blocks at 48, 24 and 12.
 const LARGE: usize = 64;
 
@@ -70,7 +73,7 @@ pub struct DataConfig {
     pub size: Option<usize>,
     /// How training images are varied.
     pub augment: Option<AugmentName>,
-    /// Part of the training images set aside for validation.
+    /// Part of the training images set aside for validation; 0, for `retrain` only, trains on all of them.
     pub validation: f64,
     /// How that part is chosen.
     pub split: SplitName,
@@ -278,6 +281,7 @@ impl RunConfig {
         set(&mut self.seed, &args.seed);
         set(&mut self.checkpoint_seconds, &args.checkpoint_seconds);
         set(&mut self.data.source, &args.data);
+        set(&mut self.data.validation, &args.validation);
         replace(&mut self.data.fold, args.fold);
         replace(&mut self.data.image_size, args.image_size);
         replace(&mut self.data.augment, args.augment);
@@ -290,6 +294,7 @@ impl RunConfig {
         set(&mut self.search.perturb, &args.perturb);
         set(&mut self.search.markov, &args.markov);
         set(&mut self.retrain.epochs, &args.retrain.retrain_epochs);
+        set(&mut self.retrain.batch, &args.retrain.retrain_batch);
         set(&mut self.retrain.lr, &args.retrain.retrain_lr);
         set(&mut self.retrain.norm, &args.retrain.norm);
         set(&mut self.retrain.rivals, &args.rivals);
@@ -301,7 +306,7 @@ impl RunConfig {
             ("epochs", self.smash.epochs),
             ("batch", self.smash.batch as u64),
             ("retrain-epochs", self.retrain.epochs),
-            ("retrain batch", self.retrain.batch as u64),
+            ("retrain-batch", self.retrain.batch as u64),
             ("eval_batch", self.data.eval_batch as u64),
             ("hyper.growth", self.hyper.growth as u64),
             ("hyper.stem", self.hyper.stem as u64),
@@ -347,8 +352,8 @@ impl RunConfig {
                 return Err(Error::config(name, format!("{lr} is not a positive number")));
             }
         }
-        if let Some(size) = self.data.size.filter(|size| !size.is_multiple_of(4) || !(4..=1024).contains(size)) {
-            return Err(Error::config("data.size", format!("{size} is not a multiple of 4 up to 1024")));
+        if let Some(size) = self.data.size.filter(|size| !size.is_multiple_of(4) || !(4..=LARGEST).contains(size)) {
+            return Err(Error::config("data.size", format!("{size} is not a multiple of 4 up to {LARGEST}")));
         }
         Ok(())
     }
@@ -363,6 +368,11 @@ impl RunConfig {
         let largest = image.height.max(image.width);
         let volumes = image.depth > 1;
         let size = *self.data.size.get_or_insert(largest.next_multiple_of(8));
+        if size > LARGEST {
+            let message =
+                format!("{size} is more than {LARGEST}; bring the pictures to another size with --image-size");
+            return Err(Error::config("data.size", message));
+        }
         if size < largest || (volumes && size != image.depth) {
             let extent = if volumes { format!("{} x ", image.depth) } else { String::new() };
             let message = match volumes {
@@ -403,7 +413,8 @@ impl RunConfig {
     /// The directory of the run when none is named: the same settings find it again.
     pub fn default_out(&self) -> PathBuf {
         let data = Path::new(&self.data.source).file_name().map_or("data".into(), |n| n.to_string_lossy());
-        PathBuf::from("runs").join(format!("{data}-{}-s{}", self.preset, self.seed))
+        let fold = self.data.fold.map_or(String::new(), |fold| format!("-fold{fold}"));
+        PathBuf::from("runs").join(format!("{data}{fold}-{}-s{}", self.preset, self.seed))
     }
 
     /// The TOML text of a `config.toml`.
@@ -545,6 +556,8 @@ mod tests {
         assert_eq!(message, "data.size: 36 is not a multiple of 8, as two halvings and the stem need");
         assert!(refused(&picture, |c| c.data.augment = Some(AugmentName::Volume)).contains("none, crop or crop-flip"));
         assert!(refused(&cube, |c| c.data.augment = Some(AugmentName::Crop)).contains("none or volume"));
+        let poster = set("arrays", ImageShape::picture(1, 1032, 8), 1);
+        assert!(refused(&poster, |_| ()).contains("1032 is more than 1024"));
         assert!(refused(&cube, |c| c.data.size = Some(64)).contains("not the size of the volumes (32 x 32 x 32)"));
         assert!(refused(&cube, |c| c.stem_stride = Some(2)).contains("volumes are not halved"));
     }

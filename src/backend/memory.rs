@@ -79,8 +79,12 @@ impl Memory {
     /// [`Error::Run`] when the system has no such amount of address space left.
     pub fn resize(&mut self, region: Region, len: usize) -> Result<()> {
         let bytes = len * size_of::<f32>();
-        let map = MmapMut::map_anon(bytes.max(1))
-            .map_err(|e| Error::Run(format!("cannot reserve {} MiB of memory: {e}", bytes >> 20)))?;
+        let map = MmapMut::map_anon(bytes.max(1)).map_err(|e| {
+            Error::Run(format!(
+                "cannot reserve {} MiB of memory ({e}); take smaller batches (--batch, --retrain-batch) or networks",
+                bytes >> 20
+            ))
+        })?;
         // Kernels stride from channel to channel, each a page of its own: with 4 KiB pages they
         // wait for address translation. Where huge pages are refused it is only slower.
         #[cfg(target_os = "linux")]

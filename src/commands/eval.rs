@@ -18,6 +18,9 @@ use crate::report::error_margin;
 pub fn run(args: &EvalArgs, global: &GlobalArgs) -> Result<()> {
     let run_args = RunArgs { out: Some(args.out.clone()), resume: true, ..RunArgs::default() };
     let job = Job::open(&run_args, global, Directory::Existing)?;
+    if args.split == Split::Val && job.validation.is_empty() {
+        return Err(Error::config("--split", "val: this run trained on all images and held none out; name test"));
+    }
     let batches: Vec<Batch<'_>> = match args.split {
         Split::Val => job.validation_batches().collect(),
         Split::Test => job.test_batches(),

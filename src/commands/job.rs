@@ -9,10 +9,11 @@ use crate::commands::profiling;
 use crate::config::{Input, RunConfig};
 use crate::data::augment::{Placement, centred, views_used};
 use crate::data::{
-    AugmentKind, DataSpec, Dataset, Images, Options, channel_stats, sequential_batches, validation_split,
+    AugmentKind, DataSpec, Dataset, Images, Options, picture_stats, sequential_batches, validation_split,
 };
 use crate::error::{Error, Result};
 use crate::nas::cost::NetworkShape;
+use crate::nas::space::Space;
 use crate::nas::train::{Batch, Gather};
 use crate::ops::batch_gather::BatchGather;
 use crate::ops::volume_gather::VolumeGather;
@@ -77,27 +78,24 @@ impl Job {
         let dir = directory_of(args)?;
         let before = if directory == Directory::Existing { Some(settings_of(&dir)?) } else { None };
         let mut config = before.as_ref().map_or_else(|| RunConfig::resolve(args), |before| before.with_flags(args))?;
-        let most = config.space.max_banks();
-        if device.cuda().is_some() && most > MAX_VIEWS {
-            let message = format!(
-                "its blocks may have {most} memory banks, and an op reads at most {MAX_VIEWS} on a GPU; change \
-                 unit, n_max or max_bank_size, or use --device cpu"
-            );
-            return Err(Error::config("space", message));
+        if let Some(before) = &before {
+            // First of all what was typed: what follows from other images would hide it.
+            refuse_other_stages(&dir, &config, before, |line| !line.contains(": unset now"))?;
         }
+        let kernels = config.space.kernels.clone();
         let options = Options { image_size: config.data.image_size, progress: convert::on_stderr(global) };
         let dataset = crate::data::open_with(&DataSpec::parse(&config.data.source), options)?;
         let input = config.settle(&dataset)?;
-        if let Some(before) = before {
-            refuse_other_stages(&dir, &config, &before)?;
+        if let Some(before) = &before {
+            refuse_other_stages(&dir, &config, before, |_| true)?;
         }
         let (train, validation) = split(&config, &dataset)?;
-        let (gather, shape) = geometry(&input, &dataset);
-        if config.smash.batch.max(config.retrain.batch) > train.len() {
-            return Err(Error::config("batch", format!("is larger than the {} training images", train.len())));
-        }
+        let (gather, shape) = geometry(&input, &dataset, train.iter().chain(&validation));
         let anew = directory == Directory::New && check_new(&dir, &config, args)?;
         let style = Style::detect(global.quiet);
+        if config.space.kernels != kernels && style != Style::Quiet {
+            say(&format!("filters of voxels are 3x3x3: the space's kernels {kernels:?} become [3]"));
+        }
         if args.resume && directory == Directory::New && !dir.join("config.toml").is_file() && style != Style::Quiet {
             say(&format!("{} holds no run to resume: starting one", dir.display()));
         }
@@ -117,6 +115,48 @@ impl Job {
             anew,
             interrupt: Interrupt::default(),
         })
+    }
+
+    /// Checks what training a SMASH network and searching with it need; before [`begin`](Self::begin).
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the setting.
+    pub fn check_smash(&self) -> Result<()> {
+        if self.validation.is_empty() {
+            let message = "0 leaves no images to score architectures on; only retrain can do without";
+            return Err(Error::config("data.validation", message));
+        }
+        self.check_batch("batch", self.config.smash.batch)?;
+        self.check_views(&self.config.space)
+    }
+
+    /// Checks what training a resulting network of `space` needs; before [`begin`](Self::begin).
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the setting.
+    pub fn check_resulting(&self, space: &Space) -> Result<()> {
+        self.check_batch("retrain-batch", self.config.retrain.batch)?;
+        self.check_views(space)
+    }
+
+    fn check_batch(&self, name: &str, batch: usize) -> Result<()> {
+        if batch > self.train.len() {
+            let message = format!("{batch} is more than the {} training images; make it smaller", self.train.len());
+            return Err(Error::config(name, message));
+        }
+        Ok(())
+    }
+
+    fn check_views(&self, space: &Space) -> Result<()> {
+        let most = space.max_banks();
+        if self.device.cuda().is_some() && most > MAX_VIEWS {
+            let message = format!(
+                "its blocks may have {most} memory banks, and an op reads at most {MAX_VIEWS} on a GPU; change \
+                 unit, n_max or max_bank_size, or use --device cpu"
+            );
+            return Err(Error::config("space", message));
+        }
+        Ok(())
     }
 
     /// Makes the directory, deletes the run in it if that was asked for, and writes down settings
@@ -203,7 +243,7 @@ impl Job {
         self.batch_shape(self.config.data.eval_batch.min(most * views).max(views))
     }
 
-    /// Evaluation batches over the validation images.
+    /// Evaluation batches over the validation images, of volumes in one view: a score is wanted thousands of times.
     pub fn validation_batches(&self) -> impl Iterator<Item = Batch<'_>> {
         sequential_batches(&self.validation, self.config.data.eval_batch)
             .map(|indices| gather_batch(&self.dataset.train, indices))
@@ -272,10 +312,11 @@ fn settings_of(dir: &Path) -> Result<RunConfig> {
 }
 
 /// A later stage may have its own settings, but not change those of what was done before.
-fn refuse_other_stages(dir: &Path, now: &RunConfig, before: &RunConfig) -> Result<()> {
+fn refuse_other_stages(dir: &Path, now: &RunConfig, before: &RunConfig, matters: fn(&String) -> bool) -> Result<()> {
     let settled: Vec<String> = now
         .differences(before)
         .into_iter()
+        .filter(matters)
         // Another norm would leave the networks trained here before without their settings.
         .filter(|line| {
             line.starts_with("retrain.norm") || !line.starts_with("search.") && !line.starts_with("retrain.")
@@ -300,20 +341,25 @@ fn split(config: &RunConfig, dataset: &Dataset) -> Result<(Vec<u32>, Vec<u32>)> 
         None => (0..dataset.train.len() as u32).collect(),
         Some(fold) => dataset.folds.get(fold).cloned().ok_or_else(|| {
             let message = match dataset.folds.len() {
+                0 if dataset.name == "stl-10" => "the folds are in fold_indices.txt, which is not there".to_string(),
                 0 => format!("{} has no folds; leave it out", dataset.name),
                 folds => format!("{fold} is not one of 0 to {}", folds - 1),
             };
             Error::config("data.fold", message)
         })?,
     };
+    if config.data.validation == 0.0 {
+        return Ok((images, Vec::new()));
+    }
     let labels: Vec<u16> = images.iter().map(|&i| dataset.train.label(i as usize)).collect();
     let (train, validation) = validation_split(&labels, config.data.validation, config.seed, config.data.split.into())?;
     let among = |chosen: Vec<u32>| chosen.into_iter().map(|i| images[i as usize]).collect();
     Ok((among(train), among(validation)))
 }
 
-/// Batches' geometry and what surrounds an architecture.
-fn geometry(input: &Input, dataset: &Dataset) -> (Gather, NetworkShape) {
+/// Batches' geometry and what surrounds an architecture; pixels are normalised by the statistics of `images`, those
+/// trained and validated on.
+fn geometry<'a>(input: &Input, dataset: &Dataset, images: impl Iterator<Item = &'a u32>) -> (Gather, NetworkShape) {
     let (image, size) = (dataset.shape, input.size);
     let shape = NetworkShape {
         image_depth: image.depth,
@@ -324,7 +370,7 @@ fn geometry(input: &Input, dataset: &Dataset) -> (Gather, NetworkShape) {
         let size = [image.depth, image.height, image.width];
         return (Gather::Volumes(VolumeGather { size, views: dataset.views }), shape);
     }
-    let statistics = channel_stats(&dataset.train, image);
+    let statistics = picture_stats(&dataset.train, image, images.map(|&i| i as usize));
     let single = |values: &[f64]| values.iter().map(|&x| x as f32).collect();
     let gather = Gather::Images(BatchGather {
         image: [image.channels, image.height, image.width],
@@ -416,4 +462,36 @@ impl Interrupt {
 /// The error that ends an interrupted run.
 pub fn interrupted(signal: i32) -> Error {
     Error::Interrupted { name: if signal == signal_hook::consts::SIGINT { "SIGINT" } else { "SIGTERM" }, signal }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Preset;
+
+    #[test]
+    fn a_fold_is_split_within_itself() {
+        let shape = crate::data::ImageShape::picture(1, 1, 1);
+        let images = |n: usize| Images::from_pixels(vec![0; n], (0..n as u16).map(|i| i % 2).collect(), shape).unwrap();
+        let folds = vec![vec![3, 4, 5, 6, 7, 8, 9, 10], vec![11, 0, 2, 13, 15, 6, 8, 19]];
+        let (train, test, class_names) = (images(20), images(2), vec!["a".into(), "b".into()]);
+        let set = Dataset { name: "some".into(), train, test, shape, views: 1, folds: folds.clone(), class_names };
+        let mut config = RunConfig::preset(Preset::Small);
+        config.data.validation = 0.25;
+        for (number, fold) in folds.iter().enumerate() {
+            config.data.fold = Some(number);
+            let (train, validation) = split(&config, &set).unwrap();
+            assert_eq!((train.len(), validation.len()), (6, 2));
+            let mut all: Vec<u32> = train.into_iter().chain(validation.iter().copied()).collect();
+            let mut expected = fold.clone();
+            all.sort_unstable();
+            expected.sort_unstable();
+            assert_eq!(all, expected, "each image of the fold once, and no other");
+            assert_eq!(validation.iter().map(|i| i % 2).sum::<u32>(), 1, "one of each class");
+        }
+        config.data.fold = Some(2);
+        assert_eq!(split(&config, &set).unwrap_err().to_string(), "data.fold: 2 is not one of 0 to 1");
+        (config.data.fold, config.data.validation) = (None, 0.0);
+        assert_eq!(split(&config, &set).unwrap(), ((0..20).collect(), vec![]), "all images are trained on");
+    }
 }

@@ -45,8 +45,9 @@ pub struct Trained {
     pub macs: u64,
     /// SMASH score, validation error with generated weights in percent, where it was scored.
     pub smash_val_err: Option<f64>,
-    /// Error after training on the validation images, in percent.
-    pub val_err: f64,
+    /// Error after training on the validation images, in percent; none where all images were trained on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val_err: Option<f64>,
     /// Error after training on the test images, in percent.
     pub test_err: f64,
     /// The same with five guesses, of sets with 100 classes and more.
@@ -85,6 +86,7 @@ pub fn run(args: &RetrainArgs, global: &GlobalArgs) -> Result<()> {
     if !args.run.overwrite {
         training(&job, &arch, &ResultingNetwork::new(&arch, job.shape, job.config.retrain.norm)).check(&job)?;
     }
+    job.check_resulting(&arch.space)?;
     job.begin()?;
     if args.run.overwrite {
         remove(&checkpoint)?;
@@ -168,12 +170,17 @@ pub fn train_one(job: &Job, role: Role, arch: &Architecture, smash_val_err: Opti
     let network = ResultingNetwork::new(arch, job.shape, job.config.retrain.norm);
     let validate = |context: &mut Context, _epoch: u64| {
         let outcome = network_error(context, &network, &job.gather, job.validation_batches())?;
-        Ok((outcome.percent(), 0.0))
+        Ok((!job.validation.is_empty()).then(|| (outcome.percent(), 0.0)))
     };
     let training = training(job, arch, &network);
     let mut trained = Timing::measure(job, "retrain", || training.run(job, &validate))?;
     let validation = network_error(&mut trained.context, &network, &job.gather, job.validation_batches())?;
     let test = network_error(&mut trained.context, &network, &job.gather, job.test_batches().into_iter())?;
+    // Training looks at the loss before each step, and so not at what the last one did.
+    if !(validation.loss + test.loss).is_finite() {
+        let message = format!("network {} has no finite loss after its training; lower --retrain-lr", arch.id());
+        return Err(Error::Run(message));
+    }
     let cost = cost(arch, &job.shape);
     Ok(Trained {
         role,
@@ -181,7 +188,7 @@ pub fn train_one(job: &Job, role: Role, arch: &Architecture, smash_val_err: Opti
         params: cost.params,
         macs: cost.macs,
         smash_val_err,
-        val_err: validation.percent(),
+        val_err: (validation.images > 0).then(|| validation.percent()),
         test_err: test.percent(),
         test_top5_err: test.top5_percent(job.shape.classes),
         test_images: test.images,
@@ -232,15 +239,15 @@ pub fn table(networks: &[Trained]) -> String {
     );
     for n in networks {
         let role = format!("{:?}", n.role).to_lowercase();
-        let score = n.smash_val_err.map_or("-".into(), |e| format!("{e:.2}%"));
+        let percent = |error: Option<f64>| error.map_or("-".into(), |e| format!("{e:.2}%"));
+        let (score, val_err) = (percent(n.smash_val_err), percent(n.val_err));
         let test = format!("{:.2}% +- {:.2}", n.test_err, crate::report::error_margin(n.test_err, n.test_images));
         let top5 = n.test_top5_err.map_or(String::new(), |e| format!("  {e:>12.2}%"));
         text += &format!(
-            "{role:8}  {:12}  {:>8}  {:>8}  {score:>13}  {:>7.2}%  {test:>16}{top5}\n",
+            "{role:8}  {:12}  {:>8}  {:>8}  {score:>13}  {val_err:>8}  {test:>16}{top5}\n",
             n.id,
             count(n.params),
-            count(n.macs),
-            n.val_err
+            count(n.macs)
         );
     }
     text
@@ -262,7 +269,7 @@ mod tests {
             origin,
             id: format!("id{index}"),
             val_err: 0.0,
-            val_loss: 0.0,
+            val_loss: None,
             params: 0,
             macs,
             arch: arch.clone(),

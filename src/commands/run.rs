@@ -19,6 +19,8 @@ use std::fmt::Write;
 /// Those of the stages; after an interruption the same command with `--resume` continues.
 pub fn run(args: &RunArgs, global: &GlobalArgs) -> Result<()> {
     let job = Job::open(args, global, Directory::New)?;
+    job.check_smash()?;
+    job.check_resulting(&job.config.space)?;
     job.begin()?;
     job.say(&format!(
         "{}: {} training, {} validation, {} test images of {} classes; results go to {}",

@@ -34,8 +34,8 @@ pub struct Candidate {
     pub id: String,
     /// SMASH score: error on the validation images with generated weights, in percent.
     pub val_err: f64,
-    /// Mean loss on the validation images with generated weights.
-    pub val_loss: f64,
+    /// Mean loss on the validation images with generated weights; none if it is not a number.
+    pub val_loss: Option<f64>,
     /// Parameters of the resulting network.
     pub params: u64,
     /// Multiply-accumulates of the resulting network per image.
@@ -62,6 +62,7 @@ pub fn run(args: &RunArgs, global: &GlobalArgs) -> Result<()> {
         return Err(Error::config("--profile-steps", "search trains nothing; it is for run, train and retrain"));
     }
     let job = Job::open(args, global, Directory::Existing)?;
+    job.check_smash()?;
     let state = job.path("ckpt/search.json");
     if state.is_file() && !args.overwrite {
         if !args.resume {
@@ -237,7 +238,7 @@ fn score(job: &Job, network: &SmashNetwork, context: &mut Context, proposal: Pro
         origin,
         id: arch.id(),
         val_err: outcome.percent(),
-        val_loss: outcome.mean_loss(),
+        val_loss: Some(outcome.mean_loss()).filter(|loss| loss.is_finite()),
         params: cost.params,
         macs: cost.macs,
         arch,

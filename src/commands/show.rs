@@ -42,6 +42,12 @@ fn network_shape(args: &ShowArgs) -> Result<NetworkShape> {
     let image_channels = between("--image-channels", args.image_channels, 4096)?;
     let classes = between("--classes", args.classes, 1 << 20)?;
     let stem_kernel = between("--stem-kernel", args.stem_kernel, 11)?;
+    if stem_kernel.is_multiple_of(2) {
+        return Err(Error::config(
+            "--stem-kernel",
+            format!("{stem_kernel} is even; \"same\" padding needs an odd one"),
+        ));
+    }
     let image_depth = if args.volume { image_size } else { 1 };
     Ok(NetworkShape { image_channels, image_depth, image_size, stem_stride, classes, stem_kernel })
 }
@@ -56,6 +62,7 @@ fn as_json(arch: &Architecture, shape: &NetworkShape) -> Result<Value> {
     Ok(json!({
         "id": arch.id(),
         "image": { "channels": shape.image_channels, "depth": shape.image_depth, "size": shape.image_size },
+        "stem": { "kernel": shape.stem_kernel, "stride": shape.stem_stride },
         "classes": shape.classes,
         "layers": arch.layers(),
         "slices": arch.slices(),

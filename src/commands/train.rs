@@ -18,6 +18,7 @@ use crate::rng::{Rng, Stream};
 /// As [`stage`].
 pub fn run(args: &RunArgs, global: &GlobalArgs) -> Result<()> {
     let job = Job::open(args, global, Directory::New)?;
+    job.check_smash()?;
     job.begin()?;
     let (_, trained) = stage(&job)?;
     print_result(
@@ -62,8 +63,9 @@ pub fn stage(job: &Job) -> Result<(SmashNetwork, Trained)> {
         optimizer: config.optimizer,
         stream: 0,
     };
-    let trained =
-        Timing::measure(job, "smash", || training.run(job, &|context, epoch| validate(job, &network, context, epoch)))?;
+    let trained = Timing::measure(job, "smash", || {
+        training.run(job, &|context, epoch| validate(job, &network, context, epoch).map(Some))
+    })?;
     Ok((network, trained))
 }
 

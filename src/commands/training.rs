@@ -96,8 +96,8 @@ pub struct Training<'a> {
     pub stream: u32,
 }
 
-/// Validation at the end of an epoch: mean error and its spread over batches, in percent.
-pub type Validate<'a> = dyn Fn(&mut Context, u64) -> Result<(f64, f64)> + 'a;
+/// Validation at the end of an epoch: mean error and its spread over batches, in percent; none without images for it.
+pub type Validate<'a> = dyn Fn(&mut Context, u64) -> Result<Option<(f64, f64)>> + 'a;
 
 /// A finished training.
 pub struct Trained {
@@ -375,7 +375,7 @@ impl Steps<'_> {
     }
 
     fn end_epoch(&mut self, epoch: u64, validate: &Validate<'_>) -> Result<()> {
-        let (error, spread) = validate(&mut self.context, epoch)?;
+        let validated = validate(&mut self.context, epoch)?;
         let (name, sums) = (&self.training.name, std::mem::take(&mut self.sums));
         self.metrics.write(&serde_json::json!({
             "network": name,
@@ -383,10 +383,10 @@ impl Steps<'_> {
             "step": self.step,
             "train_loss": sums.mean_loss(),
             "train_err": sums.percent(),
-            "val_err": error,
-            "val_err_std": spread,
+            "val_err": validated.map(|(error, _)| error),
+            "val_err_std": validated.map(|(_, spread)| spread),
         }))?;
-        if self.job.global.verbose {
+        if let (true, Some((error, spread))) = (self.job.global.verbose, validated) {
             self.job.say(&format!("{name} epoch {}: val_err {error:.2} % (spread {spread:.2})", epoch + 1));
         }
         Ok(())

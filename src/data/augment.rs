@@ -3,7 +3,7 @@
 //! A placement names the window of the zero-padded image that becomes the input: with dy, dx and flip,
 //! `out[c][y][x] = in[c][y + dy][x' + dx]`, x' = W-1-x when flipped and x otherwise; outside the
 //! image the pixel is 0 (black) before normalisation. Pad 4 and random flips are the "+" of CIFAR-10+
-//! (section 4 of the paper).
+//! (section 4 of the paper). Volumes are rolled instead: what leaves on one side enters on the other.
 
 use crate::rng::{Rng, RngState};
 
@@ -69,7 +69,7 @@ impl Augment {
     }
 
     /// The placements of the next `n` images; each takes what its kind varies from the generator: dy,
-    /// dx and flip, in this order.
+    /// dx and flip, in this order; of volumes view, flip, flip_rows, dz, dy and dx.
     pub fn draw(&mut self, n: usize) -> Vec<Placement> {
         match self.kind {
             AugmentKind::None => centred(n),

@@ -2,7 +2,7 @@
 //!
 //! [`open`] finds out what a folder or archive holds and gives a [`Dataset`]
 //! whose [`Images`] hand out single images in place: `image(i)` is C·H·W bytes, channel planes
-//! outermost, each row-major. Cropping, flipping, scaling to floats and the C,H,W,N layout are
+//! outermost, each row-major, or, of volumes, all views of an object, a bit for each voxel. Cropping, flipping, scaling to floats and the C,H,W,N layout are
 //! the business of the op that gathers a batch; this module only says which images
 //! ([`loader`]) and from where ([`augment`]). 28x28 sets stay 28x28 here.
 //!
@@ -58,7 +58,7 @@ pub use images::{ImageShape, Images};
 pub use loader::{BatchOrder, OrderState, sequential_batches};
 pub use modelnet::{Conversion, Converted, convert};
 pub use split::{SplitKind, validation_split};
-pub use stats::{ChannelStats, channel_stats, class_counts};
+pub use stats::{ChannelStats, channel_stats, class_counts, picture_stats};
 pub use verify::{FileReport, Verdict, verify};
 
 /// Which data set to use.
@@ -89,8 +89,7 @@ impl std::fmt::Display for DataSpec {
 /// A labelled training set and a test set of equal image shape.
 #[derive(Debug)]
 pub struct Dataset {
-    /// `fashion-mnist-12k`, `fashion-mnist`, `mnist`, `cifar-10`, `cifar-100`, `stl-10`, or `idx` for IDX
-    /// files that are none of these.
+    /// That of `data list`, `idx` for other IDX files, and of the user's own pictures and arrays that of their folder or file.
     pub name: String,
     /// Images to train and validate on.
     pub train: Images,

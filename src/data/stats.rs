@@ -18,19 +18,23 @@ pub struct ChannelStats {
 
 /// The statistics of all `images`, which have `shape`.
 pub fn channel_stats(images: &Images, shape: ImageShape) -> ChannelStats {
-    if shape.is_volume() {
-        return voxel_stats(images);
-    }
+    if shape.is_volume() { voxel_stats(images) } else { picture_stats(images, shape, 0..images.len()) }
+}
+
+/// The statistics of the images `which` of a set of pictures of `shape`.
+pub fn picture_stats(images: &Images, shape: ImageShape, which: impl Iterator<Item = usize>) -> ChannelStats {
     let plane = shape.height * shape.width;
     // u64 holds the squares of 2.8e14 pixels.
     let mut sums = vec![(0u64, 0u64); shape.channels];
-    for i in 0..images.len() {
+    let mut count = 0;
+    for i in which {
+        count += 1;
         for ((sum, squares), channel) in sums.iter_mut().zip(images.image(i).chunks_exact(plane)) {
             *sum += channel.iter().map(|&x| u64::from(x)).sum::<u64>();
             *squares += channel.iter().map(|&x| u64::from(x) * u64::from(x)).sum::<u64>();
         }
     }
-    let n = (images.len() * plane) as u128;
+    let n = (count * plane) as u128;
     let std = |&(sum, squares): &(u64, u64)| {
         let scaled = n * u128::from(squares) - u128::from(sum) * u128::from(sum);
         if scaled == 0 { 1.0 } else { (scaled as f64).sqrt() / n as f64 / 255.0 }

@@ -109,7 +109,8 @@ fn together(logits: &[f32], batch: &Batch<'_>) -> Outcome {
         }
         let label = usize::from(batch.labels[first]);
         let own = mean[label];
-        let rank = mean.iter().enumerate().filter(|&(k, &p)| p > own || (p == own && k < label)).count();
+        // As in cross_entropy: NaN is always an error.
+        let rank = mean.iter().enumerate().filter(|&(k, &p)| !(p < own || (p == own && k >= label))).count();
         outcome.loss -= own.ln();
         outcome.errors += usize::from(rank >= 1);
         outcome.top5_errors += usize::from(rank >= 5);
@@ -135,6 +136,8 @@ mod tests {
         let logits: Vec<f32> = (0..3).flat_map(|k| (0..4).map(move |n| ln(columns[n][k]) + n as f32)).collect();
         let outcome = together(&logits, &batch);
         assert_eq!((outcome.images, outcome.errors, outcome.top5_errors), (2, 1, 0));
+        let broken = together(&[f32::NAN; 12], &batch);
+        assert_eq!((broken.errors, broken.top5_errors), (2, 0), "three classes are among any five");
         // Means are 0.3, 0.55, 0.15 and 0.15, 0.3, 0.55.
         let loss = -(0.55f64.ln() + 0.15f64.ln());
         assert!((outcome.loss - loss).abs() < 1e-6, "{} {loss}", outcome.loss);

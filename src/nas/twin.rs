@@ -9,7 +9,8 @@
 //! | transitions | 2 x 2 pooling | 2 x 2 x 2 pooling, until one slice is left |
 //! | head | mean of the picture | mean of the volume |
 //!
-//! Groups, widths, banks, 1x1 convolutions and BatchNorm are the same, and so is the encoding.
+//! Groups, widths, banks, 1x1 convolutions and BatchNorm are the same. A search on volumes has a space of one kernel, so
+//! that the encoding says nothing about kernels.
 
 use crate::nas::arch::Conv;
 use crate::tensor::Shape;

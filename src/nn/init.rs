@@ -9,7 +9,7 @@ pub enum Init {
     Zeros,
     /// All ones: BatchNorm scales.
     Ones,
-    /// Rows (or columns, if there are more rows) orthonormal, seen as [K, C*R*S] (Saxe et al.
+    /// Rows (or columns, if there are more rows) orthonormal, seen as [K, C*R*S] (of volumes C*T*R*S) (Saxe et al.
     /// 2014): the SMASH network and the HyperNet.
     Orthogonal,
     /// Normal with variance 2 / (C*R*S) (He et al. 2015): the resulting network.

@@ -282,6 +282,48 @@ fn an_architecture_can_be_trained_alone() {
     assert_eq!(scene.json(&format!("{line} --resume"))["network"], trained["network"]);
 }
 
+/// A scene with the architecture of a finished run in `arch.json`.
+fn with_architecture() -> Scene {
+    let scene = Scene::new();
+    let (_, arch) = finished().iter().find(|(name, _)| name.starts_with("arch/")).unwrap();
+    std::fs::write(scene.path("arch.json"), arch).unwrap();
+    scene
+}
+
+#[test]
+fn a_network_may_be_trained_on_all_images() {
+    let scene = with_architecture();
+    let line = "retrain --config settings.toml --out all --arch arch.json --validation 0 --retrain-batch 150";
+    let network = &scene.json(line)["network"];
+    assert!(network["test_err"].is_f64() && network.get("val_err").is_none(), "{network}");
+    let epochs = lines(&scene.files("all")["metrics.jsonl"]);
+    let steps = epochs.iter().filter(|line| line.get("loss").is_some()).count();
+    assert_eq!(steps, IMAGES[0] / 150 * 4, "two steps an epoch, none of its images held out");
+    assert!(scene.complaint("eval --out all --split val", 2).contains("held none out"));
+    let message = scene.complaint("train --config settings.toml --out run --validation 0", 2);
+    assert!(message.contains("data.validation: 0 leaves no images to score"), "{message}");
+}
+
+#[test]
+fn a_diverged_network_is_no_result() {
+    let scene = with_architecture();
+    // One step: its loss is looked at before it changes the network, so only the evaluation can notice.
+    let flags = "--epochs 1 --retrain-epochs 1 --retrain-batch 240 --retrain-lr 1e30";
+    let message = scene.complaint(&format!("retrain --config settings.toml --out bad --arch arch.json {flags}"), 1);
+    assert!(message.contains("--retrain-lr"), "{message}");
+    scene.stdout("train --config settings.toml --out run --epochs 1 --batch 240 --max-steps 1 --lr 1e30");
+    let best = scene.json("search --out run --random 3 --perturb 1 --markov 1")["best"].clone();
+    assert_eq!((&best["val_err"], &best["val_loss"]), (&json!(100.0), &Value::Null), "NaN is no hit");
+    scene.stdout("search --out run --resume");
+}
+
+#[test]
+fn other_images_in_the_directory_of_a_run_are_named_before_they_are_looked_at() {
+    let scene = Scene::finished();
+    let message = scene.complaint("retrain --out run --data elsewhere --resume", 5);
+    assert!(message.contains("data.source: \"elsewhere\" now, \"data\" before"), "{message}");
+}
+
 #[test]
 fn stages_out_of_order_say_what_is_missing() {
     let scene = Scene::new();

@@ -24,6 +24,7 @@ checks!(
     evaluation_leaves_the_running_statistics_alone,
     a_mean_far_from_zero_costs_no_more_than_its_own_rounding,
     a_constant_channel_gives_beta,
+    volumes_are_normalised_over_all_voxels,
 );
 
 /// A normalisation under test; sizes are pairwise different and odd.
@@ -31,6 +32,7 @@ checks!(
 pub(super) struct Geometry {
     /// Channels of each view.
     pub views: &'static [usize],
+    pub depth: usize,
     pub size: [usize; 2],
     pub n: usize,
     /// Length of the stored gamma, beta, mean and variance.
@@ -40,7 +42,7 @@ pub(super) struct Geometry {
 }
 
 pub(super) const PLAIN: Geometry =
-    Geometry { views: &[3, 1, 2], size: [5, 3], n: 7, stored: 6, train: true, slope: None };
+    Geometry { views: &[3, 1, 2], depth: 1, size: [5, 3], n: 7, stored: 6, train: true, slope: None };
 
 impl Geometry {
     fn c(self) -> usize {
@@ -48,7 +50,7 @@ impl Geometry {
     }
 
     pub(super) fn shape(self, channels: usize) -> Shape {
-        Shape::new(channels, self.size[0], self.size[1], self.n)
+        Shape::new(channels, self.size[0], self.size[1], self.n).with_depth(self.depth)
     }
 
     /// Running statistics lie one after the other in the state region.
@@ -275,6 +277,11 @@ fn a_mean_far_from_zero_costs_no_more_than_its_own_rounding() -> Vec<Check> {
         measured.within("normalised", &y, &expected, 3000.0 * f64::from(f32::EPSILON));
         Ok(())
     })]
+}
+
+fn volumes_are_normalised_over_all_voxels() -> Vec<Case> {
+    let volumes = Geometry { depth: 4, n: 2, slope: Some(0.0), ..PLAIN };
+    vec![volumes.case(), Geometry { train: false, ..volumes }.case()]
 }
 
 fn a_constant_channel_gives_beta() -> Vec<Check> {

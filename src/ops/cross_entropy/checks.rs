@@ -16,6 +16,7 @@ checks!(
     a_common_offset_of_the_logits_costs_no_digits,
     ties_count_for_the_lower_class,
     five_guesses_are_one_more_count,
+    not_a_number_is_wrong,
     errors_are_counted_and_carry_no_gradient,
 );
 
@@ -169,6 +170,19 @@ fn five_guesses_are_one_more_count() -> Vec<Check> {
             let applied = lab.run(1 << 12, |context| apply(context, &logits, &labels))?;
             measured.exact(format!("errors of {labels:?}"), applied.result.get(1..).unwrap_or_default(), &expected);
         }
+        Ok(())
+    })]
+}
+
+fn not_a_number_is_wrong() -> Vec<Check> {
+    // Six classes, three images: all NaN, the label's alone, another one.
+    let mut logits = [1.0; 18];
+    (0..6).for_each(|k| logits[3 * k] = f32::NAN);
+    (logits[3 * 2 + 1], logits[3 * 5 + 2]) = (f32::NAN, f32::NAN);
+    logits[3 * 2 + 2] = 2.0;
+    vec![Check::new(move |lab, measured| {
+        let applied = lab.run(1 << 12, |context| apply(context, &logits, &[2, 2, 2]))?;
+        measured.exact("errors", applied.result.get(1..).unwrap_or_default(), &[3.0, 2.0]);
         Ok(())
     })]
 }

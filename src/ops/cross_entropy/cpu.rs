@@ -26,10 +26,11 @@ impl Column<'_> {
         max + self.logits().map(|x| (f64::from(x) - max).exp()).sum::<f64>().ln()
     }
 
-    /// Classes that come before the label's: larger logits, and equal ones of lower classes.
+    /// Classes that do not come after the label's: those with larger logits, equal ones of lower classes, and what cannot
+    /// be compared, so that NaN is always an error.
     fn rank(&self, label: u16) -> usize {
         let (label, own) = (usize::from(label), self.logit(label));
-        self.logits().enumerate().filter(|&(k, x)| x > own || (x == own && k < label)).count()
+        self.logits().enumerate().filter(|&(k, x)| !(x < own || (x == own && k >= label))).count()
     }
 }
 

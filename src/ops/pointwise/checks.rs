@@ -26,6 +26,7 @@ checks!(
     two_readers_of_overlapping_views_add_their_gradients,
     operands_without_gradient_get_none,
     equals_concat_then_relu_then_conv2d_then_leaky_relu,
+    volumes_are_multiplied_voxel_by_voxel,
 );
 
 /// A product under test; sizes are pairwise different and no multiples of a tile.
@@ -34,6 +35,7 @@ struct Geometry {
     /// Channels of each view.
     views: &'static [usize],
     k: usize,
+    depth: usize,
     size: [usize; 2],
     n: usize,
     /// Stored filter [K', C'] if larger than K, C.
@@ -43,8 +45,17 @@ struct Geometry {
     slope: Option<f32>,
 }
 
-const PLAIN: Geometry =
-    Geometry { views: &[3, 1, 5], k: 10, size: [7, 5], n: 2, stored: None, relu: true, scaled: true, slope: None };
+const PLAIN: Geometry = Geometry {
+    views: &[3, 1, 5],
+    k: 10,
+    depth: 1,
+    size: [7, 5],
+    n: 2,
+    stored: None,
+    relu: true,
+    scaled: true,
+    slope: None,
+};
 
 impl Geometry {
     fn c(self) -> usize {
@@ -52,11 +63,11 @@ impl Geometry {
     }
 
     fn plane(self) -> usize {
-        self.size[0] * self.size[1] * self.n
+        self.depth * self.size[0] * self.size[1] * self.n
     }
 
     fn shape(self, channels: usize) -> Shape {
-        Shape::new(channels, self.size[0], self.size[1], self.n)
+        Shape::new(channels, self.size[0], self.size[1], self.n).with_depth(self.depth)
     }
 
     fn stored(self) -> [usize; 2] {
@@ -298,6 +309,10 @@ fn equals_plain(geometry: Geometry) -> Check {
         }
         Ok(())
     })
+}
+
+fn volumes_are_multiplied_voxel_by_voxel() -> Vec<Case> {
+    vec![Geometry { depth: 3, size: [2, 5], ..PLAIN }.case()]
 }
 
 fn equals_concat_then_relu_then_conv2d_then_leaky_relu() -> Vec<Check> {
