@@ -255,6 +255,9 @@ pub enum DataCommand {
         /// `embedded`, a folder, an archive as downloaded, or an .npz file
         #[arg(default_value = "embedded")]
         data: String,
+        /// Height and width in pixels that pictures are brought to, cut to their middle square [default: as they are]
+        #[arg(long, value_name = "N")]
+        image_size: Option<usize>,
     },
     /// Turn meshes into voxels ahead of a run
     Convert(ConvertArgs),

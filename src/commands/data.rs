@@ -6,7 +6,7 @@ use crate::cli::{DataArgs, DataCommand, GlobalArgs};
 use crate::data::official::{Download, File, Release, SETS, Set};
 use crate::data::{self, ChannelStats, DataSpec, Dataset, FileReport, Images, Options, Verdict};
 use crate::error::{Error, Result};
-use crate::report::{Align, table};
+use crate::report::{Align, say, table};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -19,7 +19,7 @@ pub fn run(global: &GlobalArgs, args: &DataArgs) -> Result<()> {
     match &args.command {
         DataCommand::List => list(global),
         DataCommand::Verify { path } => verify(global, path),
-        DataCommand::Stats { data } => stats(global, &DataSpec::parse(data)),
+        DataCommand::Stats { data, image_size } => stats(global, &DataSpec::parse(data), *image_size),
         DataCommand::Convert(args) => convert::run(global, args),
         DataCommand::Fetch(args) => super::fetch::run(global, args),
     }
@@ -135,9 +135,11 @@ fn report_json(report: &FileReport) -> Value {
     })
 }
 
-fn stats(global: &GlobalArgs, spec: &DataSpec) -> Result<()> {
-    let options = Options { progress: convert::on_stderr(global), ..Options::default() };
-    let set = data::open_with(spec, options)?;
+fn stats(global: &GlobalArgs, spec: &DataSpec, image_size: Option<usize>) -> Result<()> {
+    let set = data::open_with(spec, Options { image_size, progress: convert::on_stderr(global) })?;
+    if let Some(difference) = data::unlike_published(&set).filter(|_| !global.quiet) {
+        say(&difference);
+    }
     let summary = Summary::new(&set);
     if global.json { print_json(&summary.json(&set)) } else { print(&summary.text(&set)) }
 }

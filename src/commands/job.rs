@@ -9,7 +9,8 @@ use crate::commands::profiling;
 use crate::config::{Input, RunConfig};
 use crate::data::augment::{Placement, centred, views_used};
 use crate::data::{
-    AugmentKind, DataSpec, Dataset, Images, Options, picture_stats, sequential_batches, validation_split,
+    AugmentKind, DataSpec, Dataset, Images, Options, picture_stats, sequential_batches, unlike_published,
+    validation_split,
 };
 use crate::error::{Error, Result};
 use crate::nas::cost::NetworkShape;
@@ -93,6 +94,9 @@ impl Job {
         let (gather, shape) = geometry(&input, &dataset, train.iter().chain(&validation));
         let anew = directory == Directory::New && check_new(&dir, &config, args)?;
         let style = Style::detect(global.quiet);
+        if let Some(difference) = unlike_published(&dataset).filter(|_| style != Style::Quiet) {
+            say(&difference);
+        }
         if config.space.kernels != kernels && style != Style::Quiet {
             say(&format!("filters of voxels are 3x3x3: the space's kernels {kernels:?} become [3]"));
         }

@@ -217,7 +217,11 @@ fn largest_of(x: &Array, limit: f64) -> Result<f64> {
         // Written so that NaN does not pass.
         let allowed = value >= 0.0 && value <= limit && (limit > 1.0 || value.fract() == 0.0);
         if !allowed {
-            let range = if limit > 1.0 { "pixels are 0 to 255, or floats 0 to 1" } else { "voxels are 0 or 1" };
+            let range = if limit > 1.0 {
+                "pixels are 0 to 255, or floats 0 to 1; scale the array"
+            } else {
+                "voxels are 0 or 1; make them so"
+            };
             let (place, byte) = (index_text(x, i), x.byte(i));
             return Err(x.refuse(format!("holds {value} at index {place}, byte {byte}; {range}")));
         }

@@ -77,6 +77,21 @@ impl Deref for Bytes {
     }
 }
 
+/// An empty vector with room for `len` bytes of what `path` unpacks to.
+///
+/// # Errors
+/// `Data` when this machine has not as much memory: archives of a few megabytes may hold gigabytes.
+pub(super) fn room(path: &Path, len: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    match bytes.try_reserve_exact(len) {
+        Ok(()) => Ok(bytes),
+        Err(_) => {
+            let message = format!("would unpack to {len} bytes, for which there is no memory; is it the right file?");
+            Err(Error::data(path, message))
+        }
+    }
+}
+
 /// Opens `path` for reading if it is a regular file (a pipe would block, a folder cannot be mapped).
 pub(super) fn open_regular(path: &Path) -> Result<File> {
     let metadata = match std::fs::metadata(path) {
@@ -113,6 +128,12 @@ mod tests {
         assert_eq!(part[..], [7, 8, 9, 10]);
         assert_eq!(part.as_ptr(), whole[7..].as_ptr());
         assert!(std::panic::catch_unwind(|| part.slice(0..5).len()).is_err());
+    }
+
+    #[test]
+    fn what_does_not_fit_into_memory_is_refused() {
+        assert!(refusal(room(Path::new("bomb.zip"), usize::MAX / 2)).contains("bomb.zip: would unpack to"));
+        assert_eq!(room(Path::new("some.zip"), 100).unwrap().capacity(), 100);
     }
 
     #[test]

@@ -106,14 +106,15 @@ fn parse(path: &Path, bytes: Bytes, layout: &Layout) -> Result<Part> {
     }
     let mut labels = Vec::with_capacity(bytes.len() / stride);
     for (i, record) in bytes.chunks_exact(stride).enumerate() {
-        let label_bytes = &record[..layout.label_ranges.len()];
-        for (j, (&label, &range)) in label_bytes.iter().zip(layout.label_ranges).enumerate() {
+        let mut class = 0;
+        for (j, (&label, &range)) in record.iter().zip(layout.label_ranges).enumerate() {
             if label >= range {
                 let place = i * stride + j;
                 return Err(Error::data(path, wrong_label(label, range, i, place, layout)));
             }
+            class = label;
         }
-        labels.extend(label_bytes.last().map(|&class| u16::from(class)));
+        labels.push(class.into());
     }
     Ok(Part { bytes, offset: layout.label_ranges.len(), stride, labels })
 }

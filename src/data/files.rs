@@ -181,6 +181,19 @@ impl Files {
         }
     }
 
+    /// What changes when a file of the same size does: when it was written, or its checksum in a zip.
+    pub fn stamp(&self, name: &str) -> u128 {
+        match self.whole.places.get(&format!("{}{name}", self.prefix)) {
+            Some(Place::Disk) => std::fs::metadata(self.path(name))
+                .and_then(|metadata| metadata.modified())
+                .ok()
+                .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
+                .map_or(0, |time| time.as_nanos()),
+            Some(Place::Zip(member)) => member.crc().into(),
+            Some(Place::Memory(_) | Place::Nowhere(_)) | None => 0,
+        }
+    }
+
     /// Where a file lies, for messages; inside an archive its path continues that of the archive.
     pub fn path(&self, name: &str) -> PathBuf {
         self.root().join(name)

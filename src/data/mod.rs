@@ -10,7 +10,7 @@
 //! per format (`idx.rs`, `cifar.rs`, `stl.rs`) reads it strictly: every bad input is an [`Error::Data`]
 //! that names file, byte and remedy.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
@@ -135,10 +135,39 @@ pub fn open_with(spec: &DataSpec, options: Options) -> Result<Dataset> {
         return Err(Error::config("--image-size", format!("{size} is not between 1 and {MAX_IMAGE_SIZE} pixels")));
     }
     match spec {
-        DataSpec::Embedded => resize::to_size(embedded::open()?, options.image_size),
+        DataSpec::Embedded => resize::to_size(embedded::open()?, options.image_size, Path::new("(embedded)")),
         DataSpec::Folder(path) => {
             let found = folder::detect(path)?;
-            resize::to_size((found.format.open)(&found.files, options)?, options.image_size)
+            let set = (found.format.open)(&found.files, options)?;
+            if set.class_names.len() < 2 {
+                return Err(Error::data(
+                    path,
+                    "holds images of one class; there is nothing to tell apart, add another",
+                ));
+            }
+            Ok(printable(resize::to_size(set, options.image_size, path)?))
         }
     }
+}
+
+/// `set` with names that can be printed: some come from files, and would move the cursor of a terminal.
+fn printable(mut set: Dataset) -> Dataset {
+    for name in set.class_names.iter_mut().chain([&mut set.name]) {
+        *name = name.replace(char::is_control, "\u{fffd}");
+    }
+    set
+}
+
+/// How a set that goes by the name of a published one differs from it in numbers: files cut at the end of a record
+/// are well formed.
+pub fn unlike_published(set: &Dataset) -> Option<String> {
+    let published = official::SETS.into_iter().find(|published| published.name == set.name)?;
+    let [train, test] = published.images.map(|count| count as usize);
+    let found = (set.train.len(), set.test.len());
+    (found != (train, test)).then(|| {
+        format!(
+            "{} has {} training and {} test images here, and {train} and {test} as published; `data verify` tells why",
+            set.name, found.0, found.1
+        )
+    })
 }

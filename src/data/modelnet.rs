@@ -195,13 +195,13 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Digest of the names and sizes of files.
+/// Digest of the names, sizes and stamps of files.
 fn listing(files: &Files, names: &[String]) -> [u8; 32] {
     let mut names: Vec<&String> = names.iter().collect();
     names.sort();
     let mut digest = Sha256::new();
     for name in names {
-        digest.update(format!("{name}\t{}\n", files.size(name)));
+        digest.update(format!("{name}\t{}\t{}\n", files.size(name), files.stamp(name)));
     }
     digest.finalize().into()
 }

@@ -184,7 +184,7 @@ impl Array {
             }
             let byte = self.byte(i);
             Err(self.refuse(format!(
-                "holds label {value} for image {i}, at byte {byte}, which is not in {first} to {last}"
+                "holds label {value} for image {i}, at byte {byte}, which is not in {first} to {last}; correct it, or get the file again"
             )))
         };
         (0..self.len()).map(label).collect()

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::data::bytes;
 use crate::data::codecs::{self, Size};
 use crate::data::files::Files;
 use crate::data::images::{ImageShape, Images};
@@ -118,7 +119,8 @@ fn items<'a>(files: &Files, classes: &Classes<'a>, class_names: &[&str]) -> Resu
     let mut items = Vec::new();
     for (class, names) in classes {
         let Ok(label) = class_names.binary_search(class) else {
-            let message = format!("is of class {class}, of which there are no pictures for training");
+            let message =
+                format!("is of class {class}, of which there are no pictures for training; add some, or remove it");
             return Err(Error::data(files.path(names[0]), message));
         };
         items.extend(names.iter().map(|name| Item { name, label: label as u16 }));
@@ -163,7 +165,8 @@ fn common_shape<'a>(
 fn decode_all(files: &Files, items: &[Item], shape: ImageShape) -> Result<Images> {
     let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get());
     let per_thread = items.len().div_ceil(threads).max(1);
-    let mut pixels = vec![0; items.len() * shape.pixels()];
+    let mut pixels = bytes::room(&files.root(), items.len() * shape.pixels())?;
+    pixels.resize(items.len() * shape.pixels(), 0);
     std::thread::scope(|scope| {
         let of_thread = |(items, pixels): (&'_ [Item<'_>], &'_ mut [u8])| {
             let mut pairs = items.iter().zip(pixels.chunks_exact_mut(shape.pixels()));

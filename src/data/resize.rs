@@ -4,8 +4,10 @@
 //! (one old pixel if that is more): when pictures shrink every old pixel counts, when they grow this is bilinear
 //! interpolation. Rows and columns are treated one after the other, in single precision.
 
-use crate::data::Dataset;
+use std::path::Path;
+
 use crate::data::images::{ImageShape, Images};
+use crate::data::{Dataset, bytes};
 use crate::error::Result;
 
 /// Old pixels and their weights, for one new pixel.
@@ -55,19 +57,19 @@ fn taps(side: usize, n: usize) -> Vec<Taps> {
     (0..n).map(of_pixel).collect()
 }
 
-/// `set` with pictures of `size` x `size` pixels, if that is asked for; volumes have no other size.
-pub(super) fn to_size(set: Dataset, size: Option<usize>) -> Result<Dataset> {
+/// `set`, which lies at `path`, with pictures of `size` x `size` pixels, if that is asked for; volumes have no other size.
+pub(super) fn to_size(set: Dataset, size: Option<usize>, path: &Path) -> Result<Dataset> {
     let (Some(n), shape) = (size, set.shape) else { return Ok(set) };
     if shape.depth > 1 || (shape.height, shape.width) == (n, n) {
         return Ok(set);
     }
-    let (train, test) = (images(&set.train, shape, n)?, images(&set.test, shape, n)?);
+    let (train, test) = (images(&set.train, shape, n, path)?, images(&set.test, shape, n, path)?);
     Ok(Dataset { train, test, shape: ImageShape::picture(shape.channels, n, n), ..set })
 }
 
 /// All `images`, which are pictures of `shape`, at `n` x `n` pixels.
-pub(super) fn images(images: &Images, shape: ImageShape, n: usize) -> Result<Images> {
-    let mut pixels = Vec::with_capacity(images.len() * shape.channels * n * n);
+fn images(images: &Images, shape: ImageShape, n: usize, path: &Path) -> Result<Images> {
+    let mut pixels = bytes::room(path, images.len() * shape.channels * n * n)?;
     for i in 0..images.len() {
         for plane in images.image(i).chunks_exact(shape.height * shape.width) {
             pixels.extend(square(plane, shape.height, shape.width, n));
@@ -116,7 +118,7 @@ mod tests {
         let shape = ImageShape::picture(3, 2, 4);
         let pixels: Vec<u8> = (0..6u8).flat_map(|plane| [10 * plane; 8]).collect();
         let set = Images::from_pixels(pixels, vec![4, 5], shape).unwrap();
-        let resized = images(&set, shape, 3).unwrap();
+        let resized = images(&set, shape, 3, Path::new("some")).unwrap();
         assert_eq!((resized.len(), resized.pixels(), resized.labels()), (2, 27, &[4, 5][..]));
         assert_eq!((resized.image(0)[26], resized.image(1)[0], resized.image(1)[26]), (20, 30, 50));
     }

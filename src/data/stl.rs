@@ -8,6 +8,7 @@
 
 use std::path::Path;
 
+use crate::data::bytes;
 use crate::data::files::Files;
 use crate::data::images::{ImageShape, Images};
 use crate::data::{Dataset, names};
@@ -83,7 +84,8 @@ fn parse_images(path: &Path, bytes: &[u8]) -> Result<Vec<u8>> {
         );
         return Err(Error::data(path, message));
     }
-    let mut pixels = vec![0; bytes.len()];
+    let mut pixels = bytes::room(path, bytes.len())?;
+    pixels.resize(bytes.len(), 0);
     for (rows, columns) in pixels.chunks_exact_mut(SIDE * SIDE).zip(bytes.chunks_exact(SIDE * SIDE)) {
         for (x, column) in columns.chunks_exact(SIDE).enumerate() {
             for (row, &pixel) in rows.chunks_exact_mut(SIDE).zip(column) {

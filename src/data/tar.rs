@@ -10,6 +10,7 @@
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use crate::data::bytes;
 use crate::error::{Error, Result};
 
 const BLOCK: u64 = 512;
@@ -100,8 +101,7 @@ impl<S: Source> Reader<S> {
 
     /// The first `size` bytes of the member last found; memory for at most `justified` of them is taken in advance.
     pub fn read(&mut self, size: u64, justified: u64) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        bytes.reserve_exact(size.min(justified) as usize);
+        let mut bytes = bytes::room(&self.path.join(&self.member), size.min(justified) as usize)?;
         let outcome = self.source.by_ref().take(size).read_to_end(&mut bytes);
         let got = bytes.len() as u64;
         self.at += got;
@@ -146,7 +146,10 @@ impl<S: Source> Reader<S> {
     fn broken(&self, error: &std::io::Error) -> Error {
         let message = match error.kind() {
             ErrorKind::UnexpectedEof => {
-                format!("truncated: the archive ends early, after byte {} of its tar; {AGAIN}", self.at)
+                format!(
+                    "truncated, or followed by something else: the archive ends after byte {} of its tar; {AGAIN}",
+                    self.at
+                )
             }
             _ => format!("bad gzip after {} unpacked bytes ({error}); {AGAIN}", self.at),
         };

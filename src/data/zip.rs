@@ -53,6 +53,13 @@ pub(super) fn members(path: &Path, bytes: &Bytes) -> Result<Vec<Member>> {
             members.push(entry.member(bytes, directory.start).map_err(|message| Error::data(path, message))?);
         }
     }
+    // A few bytes that thousands of members share would unpack to any amount of memory.
+    let mut places: Vec<(usize, usize)> = members.iter().map(|m: &Member| (m.at, m.at + m.packed.len())).collect();
+    places.sort_unstable();
+    if let Some(pair) = places.windows(2).find(|pair| pair[0].1 > pair[1].0) {
+        let message = format!("has members that overlap, at byte {}; get the official archive", pair[1].0);
+        return Err(Error::data(path, message));
+    }
     Ok(members)
 }
 
@@ -85,7 +92,7 @@ impl Member {
         }
         match self.method {
             _ if size == 0 => Err(("is empty".into(), AGAIN)),
-            STORED if size == packed => Ok(self.packed.clone()),
+            STORED if size == packed => self.checked(self.packed.clone()),
             STORED => Err((format!("is stored in {packed} bytes, but should have {size}"), AGAIN)),
             DEFLATED if size > packed.saturating_mul(MAX_EXPANSION) => {
                 Err((format!("should have {size} bytes, more than deflate can pack into {packed}"), AGAIN))
@@ -100,11 +107,14 @@ impl Member {
     }
 
     fn inflate(&self) -> Result<Bytes, (String, &'static str)> {
-        let mut bytes = Vec::new();
-        bytes.reserve_exact(self.size as usize);
+        let (mut bytes, size) = (Vec::new(), self.size);
+        if bytes.try_reserve_exact(size as usize).is_err() {
+            let remedy = "look whether it is the right archive, or use a machine with more memory";
+            return Err((format!("would unpack to {size} bytes, for which there is no memory"), remedy));
+        }
         // One byte more, to see that there is none.
         let outcome = DeflateDecoder::new(&self.packed[..]).take(self.size + 1).read_to_end(&mut bytes);
-        let (got, size) = (bytes.len() as u64, self.size);
+        let got = bytes.len() as u64;
         if let Err(error) = outcome {
             return Err((format!("bad deflate stream after {got} unpacked bytes ({error})"), AGAIN));
         }
@@ -113,13 +123,23 @@ impl Member {
             let bytes = got.min(size);
             return Err((format!("{relation} {bytes} bytes, where the archive's directory says {size}"), AGAIN));
         }
+        self.checked(bytes.into())
+    }
+
+    /// `bytes`, if they have the checksum of the directory.
+    fn checked(&self, bytes: Bytes) -> Result<Bytes, (String, &'static str)> {
         let mut crc = Crc::new();
         crc.update(&bytes);
         let (sum, expected) = (crc.sum(), self.crc);
         if sum != expected {
             return Err((format!("has checksum {sum:08x} where the archive's directory says {expected:08x}"), AGAIN));
         }
-        Ok(bytes.into())
+        Ok(bytes)
+    }
+
+    /// The checksum of its contents.
+    pub fn crc(&self) -> u32 {
+        self.crc
     }
 }
 
@@ -161,7 +181,10 @@ fn find_directory(bytes: &[u8]) -> Result<std::ops::Range<usize>, String> {
         return Err(format!("truncated: {} bytes cannot hold a zip archive; {AGAIN}", bytes.len()));
     };
     let Some(end) = (last.saturating_sub(u16::MAX.into())..=last).rev().find(is_end) else {
-        return Err(format!("truncated: no zip directory at its end, by byte {}; {AGAIN}", bytes.len()));
+        return Err(format!(
+            "truncated, or followed by something else: no zip directory at its end, by byte {}; {AGAIN}",
+            bytes.len()
+        ));
     };
     let (mut size, mut start) = (u32_at(bytes, end + 12).map(u64::from), u32_at(bytes, end + 16).map(u64::from));
     let mut limit = end;

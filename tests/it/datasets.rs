@@ -3,7 +3,7 @@
 
 use crate::formats::{cifar_records, gz, idx_images, idx_labels, stl, tar, zip};
 use crate::numpy::{Entry, npy, pickle};
-use crate::scene::Scene;
+use crate::scene::{Scene, text};
 use smash_engine::data::{self, DataSpec, SplitKind, validation_split};
 use std::path::Path;
 
@@ -371,6 +371,57 @@ fn wrong_contents_end_with_exit_code_3_and_a_place() {
     refused(&modelnet(), "ModelNet10/bed/train/bed_0001.off", "ModelNet10", |bytes| {
         *bytes = String::from_utf8(bytes.clone()).unwrap().replacen("4 0 1 3 2", "4 0 1 3 9", 1).into_bytes();
     });
+}
+
+#[test]
+fn one_wrong_byte_in_an_archive_is_noticed_packed_or_not() {
+    for deflate in [false, true] {
+        let members = [
+            ("x.npy", npy("|u1", false, &[50, 8, 8], &pixels(50, 64))),
+            ("y.npy", npy("<i8", false, &[50], &i64s((0..50).map(|i| i % 4)))),
+        ];
+        let archive = named([("mine.npz", zip(&members, deflate))]);
+        let message = refused(&archive, "mine.npz", "mine.npz", |bytes| bytes[1000] ^= 1);
+        assert!(message.contains("mine.npz/x.npy") && (message.contains("checksum") || deflate), "{message}");
+    }
+}
+
+#[test]
+fn members_that_share_their_bytes_are_refused() {
+    // Two files of the same size, the second of which the directory places where the first one lies.
+    let refusal = |bytes: &mut Vec<u8>| {
+        let second = bytes.windows(4).rposition(|window| window == b"PK\x01\x02").unwrap();
+        bytes[second + 42..second + 46].fill(0);
+    };
+    let archive = named([("two.zip", zip(&[("a/1.png", vec![7; 500]), ("b/2.png", vec![7; 500])], false))]);
+    assert!(refused(&archive, "two.zip", "two.zip", refusal).contains("overlap"));
+}
+
+#[test]
+fn sets_that_are_not_whole_say_so_and_one_class_is_no_set() {
+    let scene = Scene::new();
+    write(&scene.path("sets"), &cifar_10());
+    let said = text(&scene.output("data stats sets").stderr);
+    assert!(
+        said.contains("cifar-10 has 50 training and 20 test images here, and 50000 and 10000 as published"),
+        "{said}"
+    );
+    let labels = i64s(std::iter::repeat_n(0, 50));
+    let members =
+        [("x.npy", npy("|u1", false, &[50, 8, 8], &pixels(50, 64))), ("y.npy", npy("<i8", false, &[50], &labels))];
+    let message = refused(&named([("mine.npz", zip(&members, true))]), "mine.npz", "mine.npz", |_| {});
+    assert!(message.contains("one class"), "{message}");
+}
+
+#[test]
+fn names_from_files_cannot_move_the_cursor() {
+    let scene = Scene::new();
+    let mut files = cifar_10();
+    let names = "plane\x1b[31m\nb\nc\nd\ne\nf\ng\nh\ni\nj\n";
+    files.push(("cifar-10-batches-bin/batches.meta.txt".into(), names.into()));
+    write(&scene.path("sets"), &files);
+    let stats = scene.stdout("data stats sets");
+    assert!(stats.contains("plane\u{fffd}[31m") && !stats.contains('\x1b'), "{stats}");
 }
 
 #[test]

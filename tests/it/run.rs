@@ -296,8 +296,8 @@ fn a_network_may_be_trained_on_all_images() {
     let line = "retrain --config settings.toml --out all --arch arch.json --validation 0 --retrain-batch 150";
     let network = &scene.json(line)["network"];
     assert!(network["test_err"].is_f64() && network.get("val_err").is_none(), "{network}");
-    let epochs = lines(&scene.files("all")["metrics.jsonl"]);
-    let steps = epochs.iter().filter(|line| line.get("loss").is_some()).count();
+    let metrics = lines(&scene.files("all")["metrics.jsonl"]);
+    let steps = metrics.iter().filter(|line| line.get("epoch").is_none()).count();
     assert_eq!(steps, IMAGES[0] / 150 * 4, "two steps an epoch, none of its images held out");
     assert!(scene.complaint("eval --out all --split val", 2).contains("held none out"));
     let message = scene.complaint("train --config settings.toml --out run --validation 0", 2);
@@ -363,7 +363,7 @@ fn settings_that_cannot_be_are_refused_before_anything_is_written() {
     let scene = Scene::new();
     for (flags, part) in [
         ("--batch 0", "batch: 0 is not between 1 and"),
-        ("--batch 241", "batch: is larger than the 240 training images"),
+        ("--batch 241", "batch: 241 is more than the 240 training images"),
         ("--epochs 18446744073709551615", "epochs: 18446744073709551615 is not between"),
         ("--seed 18446744073709551615", "seed: 18446744073709551615 is more than"),
         ("--lr nan", "lr: NaN is not a positive number"),

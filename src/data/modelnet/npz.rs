@@ -151,8 +151,9 @@ impl Volumes {
                     bits[view * VIEW_BYTES + (z * SIDE + y) * SIDE / 8 + x / 8] |= 1 << (x % 8);
                 } else if value != 0.0 {
                     let byte = array.byte(first + at);
-                    let message =
-                        format!("holds {value} in view {view} of object {i}, at byte {byte}; voxels are 0 or 1");
+                    let message = format!(
+                        "holds {value} in view {view} of object {i}, at byte {byte}; voxels are 0 or 1, make them so"
+                    );
                     return Err(array.refuse(message));
                 }
             }
