@@ -381,7 +381,7 @@ fn one_wrong_byte_in_an_archive_is_noticed_packed_or_not() {
             ("y.npy", npy("<i8", false, &[50], &i64s((0..50).map(|i| i % 4)))),
         ];
         let archive = named([("mine.npz", zip(&members, deflate))]);
-        let message = refused(&archive, "mine.npz", "mine.npz", |bytes| bytes[1000] ^= 1);
+        let message = refused(&archive, "mine.npz", "mine.npz", |bytes| bytes[500] ^= 1);
         assert!(message.contains("mine.npz/x.npy") && (message.contains("checksum") || deflate), "{message}");
     }
 }

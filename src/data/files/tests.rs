@@ -127,13 +127,16 @@ fn a_tar_cut_anywhere_is_refused() {
     let whole = tar(&MEMBERS);
     let end = whole.len() - 1024; // one block of zeros is enough
     for keep in (263..end + 512).step_by(61).chain((512..=end).step_by(512)) {
-        assert!(refused(whole[..keep].to_vec()).contains("truncated, or followed by something else: the archive ends"), "{keep}");
+        assert!(
+            refused(whole[..keep].to_vec()).contains("truncated, or followed by something else: the archive ends"),
+            "{keep}"
+        );
     }
     assert!(refused(whole[..600].to_vec()).starts_with("some.archive/set/test.bin: truncated"));
     let packed = gz(&whole);
     for keep in [packed.len() - 1, packed.len() / 2, 30, 2] {
         let message = refused(packed[..keep].to_vec());
-        assert!(message.contains("truncated: the archive ends early"), "{message}");
+        assert!(message.contains("truncated, or followed by something else: the archive ends"), "{message}");
     }
     let mut checksum = packed.clone();
     checksum[packed.len() - 8] ^= 1;
@@ -246,7 +249,7 @@ fn a_damaged_zip_is_refused_with_its_place() {
     let whole = zip(&MEMBERS, true);
     for keep in [4, 30, whole.len() / 2, whole.len() - 1] {
         let message = refused(whole[..keep].to_vec());
-        assert!(message.contains("truncated, or followed"), "{message}");
+        assert!(message.contains("truncated"), "{message}");
     }
     assert!(refused([&whole[..], b"!"].concat()).contains("no zip directory at its end"));
     let mut comment = [&whole[..], b"comment"].concat();
