@@ -8,7 +8,7 @@
 //! | 16 | u32: views V of each object |
 //! | 20, 24 | u32 each: objects to train on, and to test on |
 //! | 28 | u32: bytes T of the text |
-//! | 32 | SHA-256 of the listing of what it was made from: a line `NAME\tBYTES` for each file, sorted |
+//! | 32 | SHA-256 of the listing of what it was made from: a line `NAME\tBYTES\tSTAMP` for each file, sorted; the stamp is the time it was written in ns since 1970, or its CRC-32 in a zip |
 //! | 64 | text, UTF-8: the name of the set, then those of its classes in the order of labels, one a line |
 //! | 64 + T | u16 for each object: its label; first those to train on |
 //! | next multiple of 4096 | objects in the same order, `[view][z][y][x]`, one bit a voxel: x along the bits of a byte from the lowest on; 4096 bytes a view |
