@@ -429,8 +429,19 @@ impl RunConfig {
     /// Settings in which `self` and `other` differ, as `key: mine, theirs`; those that cannot
     /// affect results are left out.
     pub fn differences(&self, other: &Self) -> Vec<String> {
+        Self::compare_tables(&self.table(), &other.table())
+    }
+
+    /// The same of what is set here, before the rest has followed from a data set.
+    pub fn differences_where_set(&self, other: &Self) -> Vec<String> {
+        let mut table = other.table();
+        merge(&mut table, self.table());
+        Self::compare_tables(&table, &other.table())
+    }
+
+    fn compare_tables(a: &toml::Table, b: &toml::Table) -> Vec<String> {
         let mut lines = Vec::new();
-        compare("", &self.table(), &other.table(), &mut lines);
+        compare("", a, b, &mut lines);
         lines.retain(|line| !line.starts_with("checkpoint_seconds:"));
         lines
     }

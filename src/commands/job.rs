@@ -81,14 +81,14 @@ impl Job {
         let mut config = before.as_ref().map_or_else(|| RunConfig::resolve(args), |before| before.with_flags(args))?;
         if let Some(before) = &before {
             // First of all what was typed: what follows from other images would hide it.
-            refuse_other_stages(&dir, &config, before, |line| !line.contains(": unset now"))?;
+            refuse_other_stages(&dir, config.differences_where_set(before))?;
         }
         let kernels = config.space.kernels.clone();
         let options = Options { image_size: config.data.image_size, progress: convert::on_stderr(global) };
         let dataset = crate::data::open_with(&DataSpec::parse(&config.data.source), options)?;
         let input = config.settle(&dataset)?;
         if let Some(before) = &before {
-            refuse_other_stages(&dir, &config, before, |_| true)?;
+            refuse_other_stages(&dir, config.differences(before))?;
         }
         let (train, validation) = split(&config, &dataset)?;
         let (gather, shape) = geometry(&input, &dataset, train.iter().chain(&validation));
@@ -316,11 +316,9 @@ fn settings_of(dir: &Path) -> Result<RunConfig> {
 }
 
 /// A later stage may have its own settings, but not change those of what was done before.
-fn refuse_other_stages(dir: &Path, now: &RunConfig, before: &RunConfig, matters: fn(&String) -> bool) -> Result<()> {
-    let settled: Vec<String> = now
-        .differences(before)
+fn refuse_other_stages(dir: &Path, differences: Vec<String>) -> Result<()> {
+    let settled: Vec<String> = differences
         .into_iter()
-        .filter(matters)
         // Another norm would leave the networks trained here before without their settings.
         .filter(|line| {
             line.starts_with("retrain.norm") || !line.starts_with("search.") && !line.starts_with("retrain.")

@@ -10,10 +10,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use md5::Md5;
-use sha1::Sha1;
-use sha2::Sha256;
-use sha2::digest::{Digest, DynDigest};
+use sha2::digest::DynDigest;
 
 use crate::data::bytes::open_regular;
 use crate::data::http::{Answer, Client, Failure};
@@ -264,11 +261,7 @@ struct Hash(Box<dyn DynDigest>);
 
 impl Hash {
     fn new(kind: DigestKind) -> Self {
-        Self(match kind {
-            DigestKind::Md5 => Box::new(Md5::new()),
-            DigestKind::Sha1 => Box::new(Sha1::new()),
-            DigestKind::Sha256 => Box::new(Sha256::new()),
-        })
+        Self(kind.hash())
     }
 
     /// Takes everything in `from`, the file at `path`; gives the number of bytes.

@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use flate2::bufread::MultiGzDecoder;
 
@@ -171,26 +172,17 @@ impl Files {
         Ok(bytes)
     }
 
-    /// Bytes of a file; 0 where there is none.
-    pub fn size(&self, name: &str) -> u64 {
+    /// What changes with the contents of a file without reading them: its bytes, and when it was written in ns since
+    /// 1970 or, in a zip, its checksum.
+    pub fn stamp(&self, name: &str) -> (u64, u128) {
         match self.whole.places.get(&format!("{}{name}", self.prefix)) {
-            Some(Place::Disk) => std::fs::metadata(self.path(name)).map_or(0, |metadata| metadata.len()),
-            Some(Place::Memory(bytes)) => bytes.len() as u64,
-            Some(Place::Zip(member)) => member.size,
-            Some(Place::Nowhere(_)) | None => 0,
-        }
-    }
-
-    /// What changes when a file of the same size does: when it was written, or its checksum in a zip.
-    pub fn stamp(&self, name: &str) -> u128 {
-        match self.whole.places.get(&format!("{}{name}", self.prefix)) {
-            Some(Place::Disk) => std::fs::metadata(self.path(name))
-                .and_then(|metadata| metadata.modified())
-                .ok()
-                .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
-                .map_or(0, |time| time.as_nanos()),
-            Some(Place::Zip(member)) => member.crc().into(),
-            Some(Place::Memory(_) | Place::Nowhere(_)) | None => 0,
+            Some(Place::Disk) => std::fs::metadata(self.path(name)).map_or((0, 0), |metadata| {
+                let written = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+                (metadata.len(), written.map_or(0, |time| time.as_nanos()))
+            }),
+            Some(Place::Memory(bytes)) => (bytes.len() as u64, 0),
+            Some(Place::Zip(member)) => (member.size, member.crc().into()),
+            Some(Place::Nowhere(_)) | None => (0, 0),
         }
     }
 

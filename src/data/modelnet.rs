@@ -201,7 +201,8 @@ fn listing(files: &Files, names: &[String]) -> [u8; 32] {
     names.sort();
     let mut digest = Sha256::new();
     for name in names {
-        digest.update(format!("{name}\t{}\t{}\n", files.size(name), files.stamp(name)));
+        let (bytes, written) = files.stamp(name);
+        digest.update(format!("{name}\t{bytes}\t{written}\n"));
     }
     digest.finalize().into()
 }

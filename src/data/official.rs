@@ -9,7 +9,11 @@
 
 use std::path::Path;
 
+use md5::Md5;
 use serde::Serialize;
+use sha1::Sha1;
+use sha2::Sha256;
+use sha2::digest::{Digest, DynDigest};
 
 /// How a digest is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -21,6 +25,17 @@ pub enum DigestKind {
     Sha1,
     /// 256 bits.
     Sha256,
+}
+
+impl DigestKind {
+    /// An empty digest of this kind, to be fed.
+    pub(super) fn hash(self) -> Box<dyn DynDigest> {
+        match self {
+            Self::Md5 => Box::new(Md5::new()),
+            Self::Sha1 => Box::new(Sha1::new()),
+            Self::Sha256 => Box::new(Sha256::new()),
+        }
+    }
 }
 
 /// What is published about a file.

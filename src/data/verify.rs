@@ -7,9 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
-use md5::Md5;
 use serde::Serialize;
-use sha1::Sha1;
 use sha2::Sha256;
 use sha2::digest::Digest;
 
@@ -155,12 +153,9 @@ fn measure(bytes: Result<Bytes>, kind: DigestKind) -> Result<Measured> {
         Err(Error::Data { message, .. }) => return Ok(Measured { bytes: 0, digest: None, broken: Some(message) }),
         other => other?,
     };
-    let digest = match kind {
-        DigestKind::Md5 => hex(&Md5::digest(&bytes[..])),
-        DigestKind::Sha1 => hex(&Sha1::digest(&bytes[..])),
-        DigestKind::Sha256 => hex(&Sha256::digest(&bytes[..])),
-    };
-    Ok(Measured { bytes: bytes.len() as u64, digest: Some(digest), broken: None })
+    let mut hash = kind.hash();
+    hash.update(&bytes);
+    Ok(Measured { bytes: bytes.len() as u64, digest: Some(hex(&hash.finalize())), broken: None })
 }
 
 /// Measures an IDX file: unpacked if it is gzipped.

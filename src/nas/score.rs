@@ -10,7 +10,7 @@ use crate::nas::smash::SmashNetwork;
 use crate::nas::train::{Batch, Gather, Outcome, outcome, phase};
 use crate::nas::weights::WeightSource;
 use crate::nn::norm::Mode;
-use crate::ops::cross_entropy::cross_entropy;
+use crate::ops::cross_entropy::{cross_entropy, rank};
 use crate::tape::Tape;
 use crate::trace::{Level, range_with};
 
@@ -107,10 +107,9 @@ fn together(logits: &[f32], batch: &Batch<'_>) -> Outcome {
             let total: f64 = column().map(|x| (x - most).exp()).sum();
             mean.iter_mut().zip(column()).for_each(|(mean, x)| *mean += (x - most).exp() / total / views as f64);
         }
-        let label = usize::from(batch.labels[first]);
-        let own = mean[label];
-        // As in cross_entropy: NaN is always an error.
-        let rank = mean.iter().enumerate().filter(|&(k, &p)| !(p < own || (p == own && k >= label))).count();
+        let label = batch.labels[first];
+        let own = mean[usize::from(label)];
+        let rank = rank(mean.iter().copied(), own, label);
         outcome.loss -= own.ln();
         outcome.errors += usize::from(rank >= 1);
         outcome.top5_errors += usize::from(rank >= 5);

@@ -4,6 +4,7 @@
 use crate::formats::{cifar_records, gz, idx_images, idx_labels, stl, tar, zip};
 use crate::numpy::{Entry, npy, pickle};
 use crate::scene::{Scene, text};
+use crate::volumes::block;
 use smash_engine::data::{self, DataSpec, SplitKind, validation_split};
 use std::path::Path;
 
@@ -127,27 +128,16 @@ fn imagenet_pickles() -> Files {
     train.chain([("val_data".into(), batch(20))]).collect()
 }
 
-/// A box of three edge lengths, as ModelNet writes it: the counts on the line of the keyword.
-fn mesh(edges: [f64; 3]) -> Vec<u8> {
-    let corner = |i: usize| {
-        let at = |axis: usize| if i >> axis & 1 == 1 { edges[axis] } else { 0.0 };
-        format!("{} {} {}\n", at(0), at(1), at(2))
-    };
-    let corners: String = (0..8).map(corner).collect();
-    let faces = "4 0 1 3 2\n4 4 5 7 6\n4 0 1 5 4\n4 2 3 7 6\n4 0 2 6 4\n4 1 3 7 5\n";
-    format!("OFF8 6 0\n{corners}{faces}").into_bytes()
-}
-
 fn modelnet() -> Files {
-    let class = |(label, name): (usize, &'static str)| {
-        let object = move |split: &'static str, i: usize| {
-            let edges = [1.0, 1.0 + label as f64, 1.0 + i as f64 / 4.0];
-            (format!("ModelNet10/{name}/{split}/{name}_{i:04}.off"), mesh(edges))
+    let class = |(label, name): (u32, &'static str)| {
+        let object = move |split: &'static str, i: u32| {
+            let sides = [4, 4 + 4 * label, 4 + i];
+            (format!("ModelNet10/{name}/{split}/{name}_{i:04}.off"), block(sides).into_bytes())
         };
         (0..3).map(move |i| object("train", i)).chain((3..5).map(move |i| object("test", i)))
     };
     let names = ["bathtub", "bed", "chair", "desk", "dresser", "monitor", "night_stand", "sofa", "table", "toilet"];
-    names.into_iter().enumerate().flat_map(class).collect()
+    (0..).zip(names).flat_map(class).collect()
 }
 
 /// Volumes in 12 rotations, as others save them.

@@ -43,7 +43,7 @@ widening = 1
 "#;
 
 /// A box of these sides, in the layout of ModelNet, its first line as its files often have it.
-fn block([a, b, c]: [u32; 3]) -> String {
+pub fn block([a, b, c]: [u32; 3]) -> String {
     let corner = |i: u32| format!("{} {} {}\n", i / 4 * a, i / 2 % 2 * b, i % 2 * c);
     let corners: String = (0..8).map(corner).collect();
     format!("OFF8 6 0\n{corners}4 0 1 3 2\n4 4 5 7 6\n4 0 1 5 4\n4 2 3 7 6\n4 0 2 6 4\n4 1 3 7 5\n")

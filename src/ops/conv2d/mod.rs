@@ -13,8 +13,8 @@
 //! used window of gw only (Brock et al. 2018, section 3.1).
 
 pub mod checks;
-mod cpu;
-mod cuda;
+pub(in crate::ops) mod cpu;
+pub(in crate::ops) mod cuda;
 #[cfg(test)]
 mod tests;
 

@@ -6,36 +6,22 @@ use super::Conv3d;
 use crate::backend::cpu::{
     Correlation, Cpu, Direction, FilterGradient, OutChannel, PackedFilter, Planes, correlate, filter_gradient,
 };
-use crate::backend::{Claims, Span};
+pub use crate::ops::conv2d::cpu::Operands;
 use crate::ops::scale_of;
-use crate::tensor::{Shape, Tensor};
-
-/// Where the operands of one pass lie.
-pub struct Operands<'a> {
-    /// The memory.
-    pub claims: &'a Claims<'a>,
-    /// Input [C, D, H, W, N].
-    pub x: Tensor,
-    /// Stored filter.
-    pub w: Tensor,
-    /// Scale factor, one number.
-    pub scale: Option<Span>,
-    /// Workspace of the pass.
-    pub workspace: Span,
-}
+use crate::tensor::Shape;
 
 /// Workspace in f32 of the forward pass or the data gradient: all layers, packed.
 pub fn workspace(config: &Conv3d, direction: Direction) -> usize {
     config.layers * PackedFilter::workspace(config.layer(0), direction)
 }
 
-impl Operands<'_> {
-    fn pack(&self, cpu: &Cpu, config: &Conv3d, direction: Direction) -> Vec<PackedFilter<'_>> {
-        let (weights, scale) = (self.claims.read(self.w.span), scale_of(self.claims, self.scale));
-        let layers = self.claims.write(self.workspace).chunks_mut(PackedFilter::workspace(config.layer(0), direction));
-        let pack = |(t, place)| PackedFilter::pack(cpu, config.layer(t), direction, weights, scale, place);
-        layers.take(config.layers).enumerate().map(pack).collect()
-    }
+/// All layers of the filter, packed.
+fn pack<'a>(cpu: &Cpu, operands: &Operands<'a>, config: &Conv3d, direction: Direction) -> Vec<PackedFilter<'a>> {
+    let (claims, workspace) = (operands.claims, operands.workspace);
+    let (weights, scale) = (claims.read(operands.w.span), scale_of(claims, operands.scale));
+    let layers = claims.write(workspace).chunks_mut(PackedFilter::workspace(config.layer(0), direction));
+    let pack = |(t, place)| PackedFilter::pack(cpu, config.layer(t), direction, weights, scale, place);
+    layers.take(config.layers).enumerate().map(pack).collect()
 }
 
 /// The slice of the input that layer `t` leads to from slice `z` of the output, and the other way round.
@@ -88,7 +74,7 @@ fn correlate_slices(
     add: bool,
 ) {
     let shape = operands.x.shape;
-    let layers = operands.pack(cpu, config, direction);
+    let layers = pack(cpu, operands, config, direction);
     for z in 0..shape.d {
         let met = |(t, filter)| met(config, shape, direction, t, z).map(|source| (source, filter));
         let mut sources = layers.iter().enumerate().filter_map(met).peekable();

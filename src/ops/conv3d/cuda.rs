@@ -7,6 +7,7 @@ use crate::backend::cuda::{
     Address, Correlation, Cuda, FilterGradient, FilterTarget, Pass, add_parts, correlate_pass, pack, params,
 };
 use crate::error::Result;
+pub use crate::ops::conv2d::cuda::Operands;
 use crate::tape::GradTarget;
 use crate::tensor::{Shape, Tensor};
 
@@ -28,16 +29,6 @@ params! {
 
 const FORWARD: Pass = correlate_pass!("forward");
 const BACKWARD_DATA: Pass = correlate_pass!("backward_data");
-
-/// The filter, and the workspace of the pass.
-pub struct Operands {
-    /// Stored filter.
-    pub w: Span,
-    /// Scale factor, one number.
-    pub scale: Option<Span>,
-    /// As long as the pass says.
-    pub workspace: Span,
-}
 
 /// Workspace of the forward pass or the data gradient; `shape` is that of x.
 pub fn workspace(config: &Conv3d, direction: Direction, shape: Shape) -> usize {

@@ -1,5 +1,6 @@
 //! cross_entropy on the CPU, image by image.
 
+use super::rank;
 use crate::backend::{Claims, Span};
 use crate::tape::GradTarget;
 use crate::tensor::{Shape, Tensor};
@@ -25,13 +26,6 @@ impl Column<'_> {
         let max = f64::from(self.logits().fold(f32::NEG_INFINITY, f32::max));
         max + self.logits().map(|x| (f64::from(x) - max).exp()).sum::<f64>().ln()
     }
-
-    /// Classes that do not come after the label's: those with larger logits, equal ones of lower classes, and what cannot
-    /// be compared, so that NaN is always an error.
-    fn rank(&self, label: u16) -> usize {
-        let (label, own) = (usize::from(label), self.logit(label));
-        self.logits().enumerate().filter(|&(k, x)| !(x < own || (x == own && k >= label))).count()
-    }
 }
 
 /// result = [mean loss, errors, errors of the five best].
@@ -42,7 +36,7 @@ pub fn cross_entropy_forward(claims: &Claims<'_>, x: Tensor, labels: &[u16], res
     for (n, &label) in labels.iter().enumerate() {
         let column = Column { x, n, shape };
         loss += column.log_sum_exp() - f64::from(column.logit(label));
-        let rank = column.rank(label);
+        let rank = rank(column.logits(), column.logit(label), label);
         errors += usize::from(rank >= 1);
         top5_errors += usize::from(rank >= 5);
     }

@@ -31,6 +31,13 @@ pub struct CrossEntropy {
     pub result: Var,
 }
 
+/// How many classes do not come after that of `label`, whose score is `own`: those with larger scores, equal ones of lower
+/// classes, and what cannot be compared, so that NaN is always an error.
+pub fn rank<T: PartialOrd>(scores: impl Iterator<Item = T>, own: T, label: u16) -> usize {
+    let label = usize::from(label);
+    scores.enumerate().filter(|(k, score)| !(*score < own || (*score == own && *k >= label))).count()
+}
+
 /// The loss; see the module documentation.
 ///
 /// # Errors
