@@ -24,6 +24,7 @@ pub mod ops;
 pub mod parsers;
 pub mod report;
 pub mod rng;
+pub mod statistics;
 pub mod tape;
 pub mod tensor;
 pub mod testing;

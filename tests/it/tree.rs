@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The modules from top to bottom: an arrow only ever points down this list.
-const LAYERS: [&str; 21] = [
+const LAYERS: [&str; 22] = [
     "main",
     "commands",
     "bench",
@@ -22,6 +22,7 @@ const LAYERS: [&str; 21] = [
     "backend",
     "data",
     "machine",
+    "statistics",
     "rng",
     "trace",
     "error",
@@ -48,6 +49,7 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("commands", "ops::batch_gather::BatchGather", "says how its images become batches"),
     ("commands", "ops::volume_gather::VolumeGather", "and its volumes"),
     ("commands", "tensor::Shape", "and of what extent those are"),
+    ("commands", "statistics", "experiments say how sure they are"),
     ("bench", "machine", "says where it measured, and how much memory that took"),
     ("bench", "report::table", "prints columns"),
     ("bench", "report::Align", "whose columns are aligned"),
