@@ -37,7 +37,10 @@ fn close(name: &str, got: [f64; 2], expected: [f64; 2]) {
     for (got, expected) in got.into_iter().zip(expected) {
         // p-values as small as 1e-30 have to agree in their digits, too.
         let allowed = 1e-9 * expected.abs() + 1e-300;
-        assert!((got - expected).abs() <= allowed.max(1e-13 * f64::from(u8::from(expected.abs() > 1e-3))), "{name}: {got:e}, not {expected:e}");
+        assert!(
+            (got - expected).abs() <= allowed.max(1e-13 * f64::from(u8::from(expected.abs() > 1e-3))),
+            "{name}: {got:e}, not {expected:e}"
+        );
     }
 }
 
