@@ -5,8 +5,11 @@ mod convert;
 mod data;
 mod device;
 mod eval;
+mod experiment;
 mod fetch;
+mod images;
 mod info;
+mod interrupt;
 mod job;
 mod output;
 mod planning;
@@ -52,6 +55,7 @@ pub fn dispatch(cli: Cli) -> Result<()> {
         Command::Search(args) => search::run(&args, global),
         Command::Retrain(args) => retrain::run(&args, global),
         Command::Eval(args) => eval::run(&args, global),
+        Command::Experiment(args) => experiment::run(&args, global),
         Command::Show(args) => show::run(global, &args),
         Command::Data(args) => data::run(global, &args),
         Command::Info => info::run(global),
