@@ -386,7 +386,7 @@ fn geometry<'a>(input: &Input, dataset: &Dataset, images: impl Iterator<Item = &
 /// Settings of a run that --overwrite is deleting.
 const OLD_SETTINGS: &str = "config.toml.old";
 /// Files and folders that a run writes besides its settings: what --overwrite deletes, and nothing else.
-const RUN_FILES: [&str; 9] = [
+const RUN_FILES: [&str; 11] = [
     "env.json",
     "metrics.jsonl",
     "archs.jsonl",
@@ -396,6 +396,8 @@ const RUN_FILES: [&str; 9] = [
     "arch",
     "results.json",
     "report.md",
+    "report.html",
+    "figures",
 ];
 
 /// May a new run be in `dir`, or this one continue there? True when a run is to be deleted first.
