@@ -14,6 +14,7 @@ mod job;
 mod output;
 mod planning;
 mod profiling;
+mod publish;
 mod retrain;
 mod run;
 mod search;

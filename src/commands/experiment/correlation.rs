@@ -6,7 +6,7 @@
 
 use crate::cli::{CorrelationArgs, GlobalArgs};
 use crate::commands::experiment::prediction::{Prediction, table};
-use crate::commands::experiment::study::{Score, Study, Task};
+use crate::commands::experiment::study::{Outcome, Score, Study, Task};
 use crate::commands::retrain::Trained;
 use crate::error::{Error, Result};
 use crate::figures::Figure;
@@ -45,14 +45,13 @@ pub fn run(args: &CorrelationArgs, global: &GlobalArgs) -> Result<()> {
     let scores = study.scores(&base, &archs)?;
     let rows = train(&study, args, &archs, &scores)?;
     let predictions = predictions(&rows, study.job.config.seed);
-    let figures = figures(&study, &rows, &predictions);
+    let outcome = Outcome { figures: figures(&study, &rows, &predictions), tables: vec![("correlation", csv(&rows))] };
     let report = report(&study, args, &rows, &predictions);
     let results = serde_json::json!({
         "experiment": "correlation", "data": study.job.dataset.name, "seed": study.job.config.seed,
         "scored": archs.len(), "networks": rows, "predictors": predictions, "seconds": study.seconds(),
     });
-    study.write_csv("correlation", &csv(&rows))?;
-    study.finish(global, &results, &report, &figures)
+    study.finish(global, &results, &report, &outcome)
 }
 
 fn check(args: &CorrelationArgs) -> Result<()> {

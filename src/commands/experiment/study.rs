@@ -15,13 +15,14 @@ use crate::cli::{GlobalArgs, RunArgs, StudyArgs};
 use crate::commands::interrupt::interrupted;
 use crate::commands::job::{Directory, Job, refuse_differences};
 use crate::commands::output::print_result;
+use crate::commands::publish::write_report;
 use crate::commands::retrain::{Role, Trained, train_one};
 use crate::commands::search::load_smash;
 use crate::commands::timing::Timing;
 use crate::commands::train;
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
-use crate::figures::{Figure, page};
+use crate::figures::Figure;
 use crate::nas::arch::Architecture;
 use crate::nas::sample::{SampleLimits, sample};
 use crate::nas::score::smash_score;
@@ -237,7 +238,9 @@ impl Study {
                     (job.device, job.style) = (device, Style::Quiet);
                     let (work, results) = (&work, &results);
                     scope.spawn(move || {
-                        while let Some(i) = lock(work).take(tasks.len()) {
+                        loop {
+                            let next = lock(work).take(tasks.len());
+                            let Some(i) = next else { break };
                             let outcome = train(&job, &tasks[i]);
                             *lock(&results[i]) = lock(work).report(outcome);
                         }
@@ -305,32 +308,29 @@ impl Study {
         )
     }
 
-    /// Writes the data of figure `name`.
+    /// Writes the results, the report with its figures and the `tables` behind them (names and CSV), and prints the
+    /// report, or with `--json` the results.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn write_csv(&self, name: &str, text: &str) -> Result<()> {
-        let folder = self.job.path("figures");
-        std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
-        write_atomic(&folder.join(format!("{name}.csv")), text.as_bytes())
-    }
-
-    /// Writes the results, the figures and the report, and prints the latter, or with `--json` the results.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn finish(&self, global: &GlobalArgs, results: &Value, report: &str, figures: &[Figure]) -> Result<()> {
+    pub fn finish(&self, global: &GlobalArgs, results: &Value, report: &str, outcome: &Outcome) -> Result<()> {
         write_json(&self.job.path("results.json"), results)?;
-        for figure in figures {
-            let path = self.job.path(&format!("figures/{}.svg", figure.name));
-            write_atomic(&path, figure.svg.as_bytes())?;
+        write_report(&self.job.dir, report, &outcome.figures)?;
+        for (name, csv) in &outcome.tables {
+            write_atomic(&self.job.path(&format!("figures/{name}.csv")), csv.as_bytes())?;
         }
-        let title = report.lines().next().unwrap_or("").trim_start_matches("# ");
-        write_atomic(&self.job.path("report.html"), page::html(title, report, figures).as_bytes())?;
-        write_atomic(&self.job.path("report.md"), report.as_bytes())?;
         self.job.say(&format!("results, figures and report.html are in {}", self.job.dir.display()));
         print_result(global, results, report)
     }
+}
+
+/// What a report refers to.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Pictures; one at least, for they make the folder.
+    pub figures: Vec<Figure>,
+    /// The data behind them: names and CSV.
+    pub tables: Vec<(&'static str, String)>,
 }
 
 /// A length of training in words.
