@@ -3,7 +3,8 @@
 use crate::backend::Context;
 use crate::checkpoint::{self, write_atomic};
 use crate::cli::{GlobalArgs, RunArgs};
-use crate::commands::job::{Directory, Job, interrupted, refuse_differences, remove};
+use crate::commands::interrupt::interrupted;
+use crate::commands::job::{Directory, Job, refuse_differences, remove};
 use crate::commands::output::print_result;
 use crate::commands::timing::Timing;
 use crate::commands::train::{identity, network};

@@ -5,7 +5,8 @@
 
 use crate::backend::{Context, Kind, Recording};
 use crate::checkpoint;
-use crate::commands::job::{Job, interrupted};
+use crate::commands::interrupt::interrupted;
+use crate::commands::job::Job;
 use crate::commands::profiling;
 use crate::data::{Augment, BatchOrder, OrderState};
 use crate::error::{Error, Result};
