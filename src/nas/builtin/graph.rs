@@ -16,6 +16,7 @@
 
 use crate::nas::cost::Cost;
 use crate::nas::twin::{NetworkShape, Taps};
+use std::fmt;
 
 /// The value of a layer.
 pub type Value = usize;
@@ -66,6 +67,25 @@ impl Layer {
     /// The part of the network that it belongs to.
     fn part(&self) -> &str {
         self.name.rsplit_once('.').map_or("", |(part, _)| part)
+    }
+}
+
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            Kind::Image => write!(f, "image"),
+            Kind::Conv { kernel, stride: 1 } => write!(f, "{kernel}x{kernel}"),
+            Kind::Conv { kernel, stride } => write!(f, "{kernel}x{kernel} s{stride}"),
+            Kind::Norm { relu: true } => write!(f, "bn relu"),
+            Kind::Norm { relu: false } => write!(f, "bn"),
+            Kind::Relu => write!(f, "relu"),
+            Kind::Add => write!(f, "add"),
+            Kind::Mean => write!(f, "mean of {}", self.from.len()),
+            Kind::Subsample => write!(f, "every 2nd pixel"),
+            Kind::AvgPool => write!(f, "avg pool"),
+            Kind::MaxPool => write!(f, "max pool"),
+            Kind::Classify => write!(f, "pool fc"),
+        }
     }
 }
 
