@@ -6,7 +6,7 @@ mod experiment;
 pub use bench::{
     BenchArgs, BenchCommand, BenchOutput, CompareArgs, Conv, Format, KernelsArgs, MOST_SCORED, StepArgs, Trained,
 };
-pub use experiment::{CorrelationArgs, ExperimentArgs, ExperimentCommand, StudyArgs};
+pub use experiment::{CorrelationArgs, ExperimentArgs, ExperimentCommand, StudyArgs, TransferArgs};
 
 use crate::nas::resulting::NormKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};

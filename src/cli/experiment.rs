@@ -20,6 +20,11 @@ pub enum ExperimentCommand {
     /// Scores random architectures with one SMASH network, trains every j-th of their ranking from scratch, and reports
     /// how well scores, parameters and multiply-accumulates predict the test errors.
     Correlation(CorrelationArgs),
+    /// Is an architecture that was found on one data set good for another? (Section 4.3)
+    ///
+    /// Searches on the data set of the run and on that of --to, trains what was found on either from scratch on the
+    /// latter, beside random architectures of similar cost and a built-in network, and reports their test errors.
+    Transfer(TransferArgs),
 }
 
 /// Flags of every experiment. All are recorded but those that results do not depend on.
@@ -50,6 +55,23 @@ pub struct CorrelationArgs {
     /// Train every J-th of the ranking from scratch
     #[arg(long, value_name = "J", default_value_t = 5)]
     pub every: usize,
+    /// Trainings of each, with seeds of their own
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub seeds: usize,
+}
+
+/// Arguments of `experiment transfer`.
+#[derive(Clone, Debug, Args, Serialize)]
+pub struct TransferArgs {
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub study: StudyArgs,
+    /// The other data set, on which all is trained: `embedded`, a folder, an archive as downloaded, or an .npz file
+    #[arg(long, value_name = "DATA")]
+    pub to: String,
+    /// Built-in network to train beside them, as `retrain --network` takes it
+    #[arg(long, value_name = "NAME", default_value = "wrn-16-2")]
+    pub network: String,
     /// Trainings of each, with seeds of their own
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub seeds: usize,

@@ -77,7 +77,8 @@ fn train(study: &Study, args: &CorrelationArgs, archs: &[Architecture], scores: 
     order.sort_by(|&a, &b| scores[a].val_err.total_cmp(&scores[b].val_err).then(loss(a).total_cmp(&loss(b))));
     let chosen: Vec<(usize, usize)> = order.into_iter().enumerate().step_by(args.every).collect();
     let seeds = (0..args.seeds as u64).map(|s| study.job.config.seed + s);
-    let tasks = chosen.iter().flat_map(|&(_, i)| seeds.clone().map(move |seed| Task { arch: archs[i].clone(), seed }));
+    let tasks =
+        chosen.iter().flat_map(|&(_, i)| seeds.clone().map(move |seed| Task { design: archs[i].clone().into(), seed }));
     let trained = study.trainings(&tasks.collect::<Vec<_>>())?;
     let rows = chosen.iter().zip(trained.chunks(args.seeds));
     Ok(rows.map(|(&(place, i), trained)| row(study, place + 1, &archs[i], &scores[i], trained)).collect())

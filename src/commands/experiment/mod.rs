@@ -3,6 +3,7 @@
 mod correlation;
 mod prediction;
 mod study;
+mod transfer;
 
 use crate::cli::{ExperimentArgs, ExperimentCommand, GlobalArgs};
 use crate::error::Result;
@@ -14,5 +15,6 @@ use crate::error::Result;
 pub fn run(args: &ExperimentArgs, global: &GlobalArgs) -> Result<()> {
     match &args.command {
         ExperimentCommand::Correlation(args) => correlation::run(args, global),
+        ExperimentCommand::Transfer(args) => transfer::run(args, global),
     }
 }
