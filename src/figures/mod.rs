@@ -29,3 +29,6 @@ impl Figure {
         format!("![{}](figures/{}.svg)\n", caption.replace(['[', ']'], ""), self.name)
     }
 }
+
+#[cfg(test)]
+mod tests;
