@@ -6,8 +6,11 @@ mod data;
 mod device;
 mod environment;
 mod eval;
+mod experiment;
 mod fetch;
+mod images;
 mod info;
+mod interrupt;
 mod job;
 mod output;
 mod pictures;
@@ -56,6 +59,7 @@ pub fn dispatch(cli: Cli) -> Result<()> {
         Command::Search(args) => search::run(&args, global),
         Command::Retrain(args) => retrain::run(&args, global),
         Command::Eval(args) => eval::run(&args, global),
+        Command::Experiment(args) => experiment::run(&args, global),
         Command::Show(args) => show::run(global, &args),
         Command::Data(args) => data::run(global, &args),
         Command::Info => info::run(global),

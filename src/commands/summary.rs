@@ -6,7 +6,7 @@ use crate::commands::search::{Candidate, table as ranking_table};
 use crate::commands::timing::Timing;
 use crate::commands::{environment, pictures};
 use crate::error::Result;
-use crate::figures::Figure;
+use crate::figures::{Figure, network};
 use crate::nas::cost::NetworkShape;
 use crate::nas::describe;
 use crate::nas::strategy::Origin;
@@ -68,6 +68,7 @@ impl Findings<'_> {
         let errors = pictures::test_errors(self.networks);
         let scores = pictures::scores(self.ranking);
         let (cost, agreement) = pictures::scores_and_cost(self.ranking);
+        let winner = Figure::new("winner", network::svg(&self.ranking[0].arch, &self.job.shape));
         let text = format!(
             "{}\n{}\n## What was searched\n\n{}\n## The SMASH network\n\n{}\n{}\n\
              ## The search\n\n{}\n{}\n{}\n{agreement}\n\n## The winner\n\n{}\n## Training from scratch\n\n{}\n{}\n\
@@ -80,12 +81,12 @@ impl Findings<'_> {
             self.search(),
             scores.markdown("distribution of the scores"),
             cost.markdown("scores against multiply-accumulates"),
-            self.winner(),
+            self.winner(&winner),
             self.retraining(),
             trainings.markdown("errors in training from scratch"),
             self.repeat()
         );
-        Ok((text, vec![errors, smash, scores, cost, trainings]))
+        Ok((text, vec![errors, smash, scores, cost, winner, trainings]))
     }
 
     /// Images and space.
@@ -143,7 +144,7 @@ impl Findings<'_> {
     }
 
     /// The winner's card.
-    fn winner(&self) -> String {
+    fn winner(&self, picture: &Figure) -> String {
         let best = &self.ranking[0];
         let ops: usize = best.arch.blocks.iter().map(|block| block.ops.len()).sum();
         let trained = self.networks.iter().find(|n| n.id == best.id);
@@ -158,8 +159,9 @@ impl Findings<'_> {
             ["ops, layers with weights".into(), format!("{ops}, {}", best.arch.layers())],
         ];
         format!(
-            "```\n{}```\n\n```\n{}```\n",
+            "```\n{}```\n\n{}\n```\n{}```\n",
             table(&[Align::Left, Align::Left], &rows),
+            picture.markdown("the winner"),
             describe::table(&best.arch, &self.job.shape)
         )
     }

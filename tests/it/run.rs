@@ -11,11 +11,12 @@ fn networks(results: &Value) -> Vec<(String, String)> {
 }
 
 /// What a report shows.
-const FIGURES: [&str; 5] = [
+const FIGURES: [&str; 6] = [
     "figures/test-errors.svg",
     "figures/smash-training.svg",
     "figures/scores.svg",
     "figures/scores-and-cost.svg",
+    "figures/winner.svg",
     "figures/trainings.svg",
 ];
 
