@@ -9,7 +9,7 @@
 mod panel;
 
 use super::canvas::{Canvas, Style};
-use crate::nas::arch::Architecture;
+use crate::nas::arch::{Architecture, Block};
 use crate::nas::cost::{Cost, Part, cost, rows};
 use crate::nas::describe;
 use crate::nas::space::BLOCKS;
@@ -81,7 +81,9 @@ struct Layout {
 
 impl Layout {
     fn of(arch: &Architecture, shape: &NetworkShape) -> Self {
-        let columns = arch.blocks.iter().map(|block| block.n_banks).max().unwrap_or(1);
+        let used = |(b, block): (usize, &Block)| block.written_banks(b, &arch.space).len();
+        // In steps, so that one bank more or less seldom moves everything to its right.
+        let columns = arch.blocks.iter().enumerate().map(used).max().unwrap_or(1).next_multiple_of(4);
         let digits = BANK.width(&columns.to_string()) + 4;
         let pitch = (680 / columns).clamp(digits.max(20), 32);
         let points = arch.placed_ops().map(|placed| CHIP.width(&panel::point(&arch.space, placed.block, placed.op)));

@@ -1,7 +1,7 @@
 //! What a drawing must show, read back from its text; and that nothing in it lies on anything else.
 
 use super::*;
-use crate::nas::arch::{Block, Conv, Op};
+use crate::nas::arch::{Conv, Op};
 use crate::nas::sample::{SampleLimits, sample};
 use crate::nas::space::Space;
 use crate::rng::{Rng, Stream};
