@@ -14,12 +14,14 @@ use super::encode::{Encoding, Layout};
 use super::sample::{SampleLimits, sample};
 use super::space::BLOCKS;
 use crate::rng::Rng;
+use serde::{Deserialize, Serialize};
 
 /// Draws of another architecture among which one of as many slices is looked for.
 const DRAWS: usize = 1000;
 
 /// What is said wrongly about an architecture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Corruption {
     /// Dilations, per convolution and axis.
     Dilation,
@@ -52,20 +54,6 @@ impl Corruption {
     /// All kinds, from the least to the most.
     pub const ALL: [Self; 8] =
         [Self::Dilation, Self::Kernel, Self::Groups, Self::Reads, Self::Writes, Self::Width, Self::Body, Self::Another];
-
-    /// As in results: `dilation`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Dilation => "dilation",
-            Self::Kernel => "kernel",
-            Self::Groups => "groups",
-            Self::Reads => "reads",
-            Self::Writes => "writes",
-            Self::Width => "width",
-            Self::Body => "body",
-            Self::Another => "another",
-        }
-    }
 
     /// What is done, in words.
     pub fn describe(self) -> &'static str {
