@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The modules from top to bottom: an arrow only ever points down this list.
-const LAYERS: [&str; 22] = [
+const LAYERS: [&str; 23] = [
     "main",
     "commands",
     "bench",
@@ -13,6 +13,7 @@ const LAYERS: [&str; 22] = [
     "checkpoint",
     "config",
     "cli",
+    "figures",
     "nas",
     "nn",
     "ops",
@@ -49,6 +50,7 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("commands", "ops::batch_gather::BatchGather", "says how its images become batches"),
     ("commands", "ops::volume_gather::VolumeGather", "and its volumes"),
     ("commands", "tensor::Shape", "and of what extent those are"),
+    ("commands", "figures", "draws what it found"),
     ("commands", "statistics", "experiments say how sure they are"),
     ("bench", "machine", "says where it measured, and how much memory that took"),
     ("bench", "report::table", "prints columns"),
@@ -76,6 +78,7 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("config", "nn", "settings hold an optimiser"),
     ("config", "data", "settings name a data set"),
     ("cli", "nas::resulting::NormKind", "the choices of --norm are those of the networks"),
+    ("figures", "nas", "draws architectures"),
     ("nas", "nn", "networks are made of layers and parameters"),
     ("nas", "ops", "and of ops"),
     ("nas", "tape", "recorded on a tape"),
