@@ -6,7 +6,9 @@ mod experiment;
 pub use bench::{
     BenchArgs, BenchCommand, BenchOutput, CompareArgs, Conv, Format, KernelsArgs, MOST_SCORED, StepArgs, Trained,
 };
-pub use experiment::{CorrelationArgs, ExperimentArgs, ExperimentCommand, StudyArgs};
+pub use experiment::{
+    CorrelationArgs, EncodingArgs, ExperimentArgs, ExperimentCommand, StabilityArgs, StudyArgs, Table1Args,
+};
 
 use crate::nas::resulting::NormKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -335,6 +337,8 @@ pub enum Preset {
     V2,
     /// The rules of v2 at a size that a laptop searches in minutes
     Small,
+    /// The rules of v1 at such a size
+    SmallV1,
 }
 
 impl Preset {
@@ -344,6 +348,7 @@ impl Preset {
             Self::V1 => "v1",
             Self::V2 => "v2",
             Self::Small => "small",
+            Self::SmallV1 => "small-v1",
         }
     }
 }

@@ -140,15 +140,15 @@ pub struct RetrainConfig {
 }
 
 impl RunConfig {
-    /// The settings of the paper for `v1` and `v2`; for `small`, what finishes in minutes.
+    /// The settings of the paper for `v1` and `v2`; for the small ones, what finishes in minutes.
     pub fn preset(preset: Preset) -> Self {
         let paper = SearchConfig::default();
+        let few = SearchConfig { random: 400, perturb: 100, markov: 100, ..paper };
         let (space, epochs, search, retrain_epochs, retrain_batch) = match preset {
             Preset::V1 => (Space::v1(), 300, paper, 30, 50),
             Preset::V2 => (Space::v2(), 100, paper, 300, 50),
-            Preset::Small => {
-                (Space::small(), 5, SearchConfig { random: 400, perturb: 100, markov: 100, ..paper }, 3, 50)
-            }
+            Preset::Small => (Space::small(), 5, few, 3, 50),
+            Preset::SmallV1 => (Space::small_v1(), 5, few, 3, 50),
         };
         Self {
             preset: preset.name().into(),
@@ -221,7 +221,7 @@ impl RunConfig {
         let preset = match preset {
             Some(preset) => preset,
             None => <Preset as clap::ValueEnum>::from_str(name, false)
-                .map_err(|_| Error::config("preset", format!("{name:?} is not v1, v2 or small")))?,
+                .map_err(|_| Error::config("preset", format!("{name:?} is not v1, v2, small or small-v1")))?,
         };
         Self::preset(preset).overlay(file, path)
     }

@@ -32,6 +32,11 @@ impl Encoding {
     pub fn at(&self, channel: usize, row: usize, column: usize) -> f32 {
         self.data[(channel * self.height + row) * self.width + column]
     }
+
+    /// Sets the value at one place.
+    pub fn set(&mut self, channel: usize, row: usize, column: usize, value: f32) {
+        self.data[(channel * self.height + row) * self.width + column] = value;
+    }
 }
 
 /// How to write an encoding; the default is the paper's: empty is 0, no noise.
@@ -96,6 +101,16 @@ impl Layout {
         let active = take(full && space.bodies.len() > 1, convs.len());
         let groups = take(full && groups > 1, convs.len() * groups);
         Self { read, write, block, width, dilation, kernel, active, groups, channels, convs, axes, dilations }
+    }
+
+    /// Convolutions that have channels.
+    pub fn convs(&self) -> usize {
+        self.convs.len()
+    }
+
+    /// Axes of a convolution that have channels of their own.
+    pub fn axes(&self) -> usize {
+        self.axes
     }
 
     /// The channels that hold everywhere in an op's columns (all but its reads).

@@ -20,6 +20,7 @@ mod check;
 pub mod checks;
 #[cfg(test)]
 mod chi_square;
+pub mod corrupt;
 pub mod cost;
 pub mod describe;
 mod draw;

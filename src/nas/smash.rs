@@ -94,9 +94,13 @@ impl SmashNetwork {
     /// [`crate::Error::Run`] when the arena is full.
     pub fn generate<'a>(&'a self, tape: &mut Tape<'_>, arch: &Architecture, mode: Mode) -> Result<SmashWeights<'a>> {
         let _range = tape.range_with(Level::Phase, c"hypernet", || arch.number());
+        self.generate_from(tape, arch, &self.encode(arch), mode)
+    }
+
+    /// The encoding c of `arch` that this network was trained to read.
+    pub fn encode(&self, arch: &Architecture) -> Encoding {
         let mut noise = self.encoding.noise.map(|seed| noise_of(seed, arch));
-        let encoding = encode(arch, EncodeOptions { empty: self.encoding.empty, noise: noise.as_mut() });
-        self.generate_from(tape, arch, &encoding, mode)
+        encode(arch, EncodeOptions { empty: self.encoding.empty, noise: noise.as_mut() })
     }
 
     /// The same from an encoding that is not the architecture's own, of as many slices: a
