@@ -179,6 +179,10 @@ pub struct RetrainArgs {
     /// Architecture file [default: the winner of the run directory's search]
     #[arg(long, value_name = "FILE")]
     pub arch: Option<PathBuf>,
+    /// A built-in network in its place: wrn-DEPTH-WIDTH, resnet-DEPTH, densenet-DEPTH-GROWTH, densenet-bc-DEPTH-GROWTH
+    /// or fractalnet-COLUMNS-BLOCKS
+    #[arg(long, value_name = "NAME", conflicts_with = "arch")]
+    pub network: Option<String>,
 }
 
 /// Arguments of `eval`.
@@ -187,8 +191,8 @@ pub struct EvalArgs {
     /// Directory of the run
     #[arg(long, value_name = "DIR", env = "SMASH_OUT")]
     pub out: PathBuf,
-    /// Id of a trained network, as `arch/ID.json` [default: the winner]
-    #[arg(long, value_name = "ID")]
+    /// Id of a trained network, as `arch/ID.json`, or name of a built-in one [default: the winner]
+    #[arg(long, value_name = "NAME")]
     pub network: Option<String>,
     /// Score this architecture with the SMASH network's generated weights instead
     #[arg(long, value_name = "FILE", conflicts_with = "network")]
@@ -220,7 +224,8 @@ impl Split {
 /// Arguments of `show`.
 #[derive(Clone, Debug, Args)]
 pub struct ShowArgs {
-    /// Architecture file (JSON)
+    /// Architecture file (JSON), or the name of a built-in network, such as wrn-16-2
+    #[arg(value_name = "FILE|NAME")]
     pub arch: PathBuf,
     /// Channels of an image
     #[arg(long, value_name = "N", default_value_t = 3)]

@@ -137,8 +137,16 @@ impl Job {
     /// # Errors
     /// [`Error::Config`] names the setting.
     pub fn check_resulting(&self, space: &Space) -> Result<()> {
-        self.check_batch("retrain-batch", self.config.retrain.batch)?;
+        self.check_retrain_batch()?;
         self.check_views(space)
+    }
+
+    /// Checks that there are images for a batch of a training from scratch.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the setting.
+    pub fn check_retrain_batch(&self) -> Result<()> {
+        self.check_batch("retrain-batch", self.config.retrain.batch)
     }
 
     fn check_batch(&self, name: &str, batch: usize) -> Result<()> {

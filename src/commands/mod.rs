@@ -3,6 +3,7 @@
 mod bench;
 mod convert;
 mod data;
+mod design;
 mod device;
 mod environment;
 mod eval;

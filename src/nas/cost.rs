@@ -46,12 +46,12 @@ impl Add for Cost {
 
 impl Cost {
     /// A 1x1 convolution (or fully connected layer) of `weights` weights at `pixels` places.
-    fn pointwise(weights: u64, pixels: u64) -> Self {
+    pub(super) fn pointwise(weights: u64, pixels: u64) -> Self {
         Self { params: weights, macs: weights * pixels, macs_inside: weights * pixels }
     }
 
     /// A convolution with so many pairs of channels that computes every `stride[axis]`-th pixel of an image of `size`.
-    fn conv(pairs: u64, taps: Taps, size: [usize; 3], stride: [usize; 3]) -> Self {
+    pub(super) fn conv(pairs: u64, taps: Taps, size: [usize; 3], stride: [usize; 3]) -> Self {
         let params = pairs * taps.kernel.iter().product::<usize>() as u64;
         let outputs: usize = size.iter().zip(stride).map(|(size, stride)| size / stride).product();
         let macs_inside = pairs * taps_inside(taps.kernel, taps.dilation, size, stride);
@@ -59,7 +59,7 @@ impl Cost {
     }
 
     /// BatchNorm's scale and shift.
-    fn norm(channels: u64) -> Self {
+    pub(super) fn norm(channels: u64) -> Self {
         Self { params: 2 * channels, ..Self::default() }
     }
 }

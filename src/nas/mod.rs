@@ -16,6 +16,7 @@
 //! ```
 
 pub mod arch;
+pub mod builtin;
 mod check;
 pub mod checks;
 #[cfg(test)]

@@ -50,10 +50,29 @@ impl Norm {
     /// # Errors
     /// [`crate::Error::Shape`] when the views have more channels than the layer.
     pub fn relu(self, tape: &mut Tape<'_>, store: &ParamStore, views: &[Var], mode: Mode) -> Result<Var> {
+        self.apply(tape, store, views, mode, Some(0.0))
+    }
+
+    /// The same without the ReLU.
+    ///
+    /// # Errors
+    /// As [`relu`](Self::relu).
+    pub fn linear(self, tape: &mut Tape<'_>, store: &ParamStore, views: &[Var], mode: Mode) -> Result<Var> {
+        self.apply(tape, store, views, mode, None)
+    }
+
+    fn apply(
+        self,
+        tape: &mut Tape<'_>,
+        store: &ParamStore,
+        views: &[Var],
+        mode: Mode,
+        slope: Option<f32>,
+    ) -> Result<Var> {
         let channels = views.iter().map(|&v| tape.shape(v).c).sum();
         let gamma = store.prefix(tape, self.gamma, channels, mode.is_train());
         let beta = store.prefix(tape, self.beta, channels, mode.is_train());
         let running = self.running.map(|span| span.sub(0, channels));
-        batchnorm(tape, views, gamma, beta, Batchnorm { running, train: mode.is_train(), slope: Some(0.0) })
+        batchnorm(tape, views, gamma, beta, Batchnorm { running, train: mode.is_train(), slope })
     }
 }

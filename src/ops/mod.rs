@@ -13,6 +13,8 @@ pub mod cross_entropy;
 pub mod gather_filters;
 pub mod global_avg_pool;
 pub mod linear;
+pub mod max_pool;
+pub mod mean;
 pub mod pointwise;
 pub mod sgd;
 pub mod subsample;
@@ -41,6 +43,8 @@ pub fn checks() -> Vec<Check> {
         gather_filters::checks::checks(),
         global_avg_pool::checks::checks(),
         linear::checks::checks(),
+        max_pool::checks::checks(),
+        mean::checks::checks(),
         pointwise::checks::checks(),
         sgd::checks::checks(),
         subsample::checks::checks(),
