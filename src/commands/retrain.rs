@@ -5,12 +5,13 @@ use crate::checkpoint::write_atomic;
 use crate::cli::{GlobalArgs, RetrainArgs};
 use crate::commands::job::{Directory, Job, directory_of, remove, surroundings};
 use crate::commands::output::print_result;
-use crate::commands::search::{Candidate, winner};
+use crate::commands::search::{Candidate, load_smash, trained_smash, winner};
 use crate::commands::timing::Timing;
-use crate::commands::training::{Reached, Training};
+use crate::commands::training::{Inherit, Reached, Training};
 use crate::error::{Error, Result};
 use crate::nas::arch::Architecture;
 use crate::nas::cost::cost;
+use crate::nas::inherit::inherited;
 use crate::nas::resulting::ResultingNetwork;
 use crate::nas::score::network_error;
 use crate::nas::strategy::Origin;
@@ -84,7 +85,11 @@ pub fn run(args: &RetrainArgs, global: &GlobalArgs) -> Result<()> {
         return Err(Error::config("--out", message));
     }
     if !args.run.overwrite {
-        training(&job, &arch, &ResultingNetwork::new(&arch, job.shape, job.config.retrain.norm)).check(&job)?;
+        let network = ResultingNetwork::new(&arch, job.shape, job.config.retrain.norm);
+        training(&job, &arch, &network, inherits(&job, &network).as_deref()).check(&job)?;
+    }
+    if job.config.retrain.init_from_smash && (args.run.overwrite || !checkpoint.is_file()) {
+        check_inherits(&job, &arch)?;
     }
     job.check_resulting(&arch.space)?;
     job.begin()?;
@@ -141,8 +146,37 @@ pub fn load_network(job: &Job, arch: &Architecture) -> Result<(ResultingNetwork,
     Ok((network, context))
 }
 
+/// Can a network of `arch` inherit from the run's SMASH network?
+fn check_inherits(job: &Job, arch: &Architecture) -> Result<()> {
+    if arch.space != job.config.space {
+        let message =
+            format!("architecture {} belongs to another search space than the run's SMASH network", arch.id());
+        return Err(Error::config("--init-from-smash", message));
+    }
+    trained_smash(job)
+}
+
+/// What makes `network` start from the run's SMASH network, where the settings ask for it.
+fn inherits<'a>(job: &'a Job, network: &'a ResultingNetwork) -> Option<Box<Inherit<'a>>> {
+    job.config.retrain.init_from_smash.then(|| -> Box<Inherit<'a>> {
+        Box::new(|context| {
+            check_inherits(job, network.architecture())?;
+            let (smash, mut trained) = load_smash(job)?;
+            for (span, values) in inherited(&mut trained, &smash, network)? {
+                context.write(span, &values)?;
+            }
+            Ok(())
+        })
+    })
+}
+
 /// The training of an architecture with the settings of the run.
-fn training<'a>(job: &Job, arch: &'a Architecture, network: &'a ResultingNetwork) -> Training<'a> {
+fn training<'a>(
+    job: &Job,
+    arch: &'a Architecture,
+    network: &'a ResultingNetwork,
+    inherit: Option<&'a Inherit<'a>>,
+) -> Training<'a> {
     let config = &job.config.retrain;
     Training {
         name: arch.id(),
@@ -158,6 +192,7 @@ fn training<'a>(job: &Job, arch: &'a Architecture, network: &'a ResultingNetwork
         // One stream for all: the same initial draws, images and crops, so that networks differ
         // in their architecture only.
         stream: 1,
+        inherit,
     }
 }
 
@@ -172,7 +207,8 @@ pub fn train_one(job: &Job, role: Role, arch: &Architecture, smash_val_err: Opti
         let outcome = network_error(context, &network, &job.gather, job.validation_batches())?;
         Ok((!job.validation.is_empty()).then(|| (outcome.percent(), 0.0)))
     };
-    let training = training(job, arch, &network);
+    let inherit = inherits(job, &network);
+    let training = training(job, arch, &network, inherit.as_deref());
     let mut trained = Timing::measure(job, "retrain", || training.run(job, &validate))?;
     let validation = network_error(&mut trained.context, &network, &job.gather, job.validation_batches())?;
     let test = network_error(&mut trained.context, &network, &job.gather, job.test_batches().into_iter())?;
