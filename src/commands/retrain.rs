@@ -7,7 +7,7 @@ use crate::commands::job::{Directory, Job, directory_of, remove, surroundings};
 use crate::commands::output::print_result;
 use crate::commands::search::{Candidate, load_smash, trained_smash, winner};
 use crate::commands::timing::Timing;
-use crate::commands::training::{Inherit, Reached, Training};
+use crate::commands::training::{Inherit, Reached, Subject, Training};
 use crate::error::{Error, Result};
 use crate::nas::arch::Architecture;
 use crate::nas::cost::cost;
@@ -138,7 +138,7 @@ pub fn load_network(job: &Job, arch: &Architecture) -> Result<(ResultingNetwork,
         return Err(no_network(job, &arch.id()));
     }
     let network = ResultingNetwork::new(arch, job.shape, job.config.retrain.norm);
-    let planned = plan_evaluation(job.device.kind(), &network, arch, job.evaluation_shape())?;
+    let planned = plan_evaluation(job.device.kind(), &network, job.evaluation_shape())?;
     let mut context = job.context(planned, 1)?;
     network.store().reserve(&mut context)?;
     let reached: Reached = crate::checkpoint::load(&path, network.store(), &mut context, &identity(job, arch))?;
@@ -173,15 +173,14 @@ fn inherits<'a>(job: &'a Job, network: &'a ResultingNetwork) -> Option<Box<Inher
 /// The training of an architecture with the settings of the run.
 fn training<'a>(
     job: &Job,
-    arch: &'a Architecture,
+    arch: &Architecture,
     network: &'a ResultingNetwork,
     inherit: Option<&'a Inherit<'a>>,
 ) -> Training<'a> {
     let config = &job.config.retrain;
     Training {
         name: arch.id(),
-        network,
-        arch: Some(arch),
+        subject: Subject::Fixed(network),
         identity: identity(job, arch),
         checkpoint: checkpoint(job, arch),
         epochs: config.epochs,

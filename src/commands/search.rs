@@ -3,7 +3,8 @@
 use crate::backend::Context;
 use crate::checkpoint::{self, write_atomic};
 use crate::cli::{GlobalArgs, RunArgs};
-use crate::commands::job::{Directory, Job, interrupted, refuse_differences, remove};
+use crate::commands::interrupt::interrupted;
+use crate::commands::job::{Directory, Job, refuse_differences, remove};
 use crate::commands::output::print_result;
 use crate::commands::timing::Timing;
 use crate::commands::train::{identity, network};
@@ -16,7 +17,7 @@ use crate::nas::sample::{SampleLimits, sample};
 use crate::nas::score::{calibrated_score, smash_score};
 use crate::nas::smash::SmashNetwork;
 use crate::nas::strategy::{Origin, Proposal, Search};
-use crate::nas::train::{Batch, Outcome, plan_evaluation};
+use crate::nas::train::{Batch, Drawn, Outcome, plan_evaluation};
 use crate::report::{JsonLines, Progress, count, write_json};
 use crate::rng::{Rng, Stream};
 use serde::{Deserialize, Serialize};
@@ -141,12 +142,8 @@ pub fn load_smash(job: &Job) -> Result<(SmashNetwork, Context)> {
     let shape = job.evaluation_shape();
     let mut largest = 0;
     for _ in 0..100 {
-        largest = largest.max(plan_evaluation(
-            job.device.kind(),
-            &network,
-            &sample(&job.config.space, &limits, &mut rng),
-            shape,
-        )?);
+        let arch = sample(&job.config.space, &limits, &mut rng);
+        largest = largest.max(plan_evaluation(job.device.kind(), &Drawn { network: &network, arch: &arch }, shape)?);
     }
     let mut context = job.context(largest, 4)?;
     network.store().reserve(&mut context)?;

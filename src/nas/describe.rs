@@ -8,7 +8,7 @@ use std::fmt::Write;
 use super::arch::{Architecture, Conv, Op};
 use super::cost::{Cost, Part, rows};
 use super::space::BLOCKS;
-use super::twin::{NetworkShape, Taps};
+use super::twin::NetworkShape;
 
 /// Titles of the columns. Channels are counted where they enter the 1x1, leave it, and leave the op.
 const HEADER: [&str; 9] = ["op", "reads", "in", "mid", "out", "body", "writes", "params", "MACs"];
@@ -20,7 +20,7 @@ pub fn table(arch: &Architecture, shape: &NetworkShape) -> String {
     for &(part, cost) in &costs {
         lines.extend(part_lines(arch, shape, part, cost));
     }
-    let image = extent([shape.image_depth, shape.image_size, shape.image_size]);
+    let image = extent(shape.image());
     let order = if arch.space.activation.is_pre() { "" } else { ", activations behind convolutions" };
     let (id, channels, classes) = (arch.id(), shape.image_channels, shape.classes);
     let mut text = format!("architecture {id}: image {channels} x {image}, {classes} classes{order}\n");
@@ -102,11 +102,7 @@ fn op_line(arch: &Architecture, shape: &NetworkShape, [index, number]: [usize; 2
 /// Path A, then path B after `|`: `3x5 d1x2 g4, 3x3 tanh | 7x3, gate at end`. Dilation and groups of 1 and ReLU are
 /// left out.
 fn body(op: &Op, shape: &NetworkShape) -> String {
-    let conv = |conv: &Conv| {
-        let text = conv_in(shape.body(conv), conv.groups, shape);
-        if conv.activation.is_relu() { text } else { format!("{text} {}", conv.activation.name()) }
-    };
-    let path = |convs: &[Option<Conv>]| convs.iter().flatten().map(conv).collect::<Vec<_>>().join(", ");
+    let path = |convs: &[Option<Conv>]| convs.iter().flatten().map(|c| conv(c, shape)).collect::<Vec<_>>().join(", ");
     let (a, b) = op.body.split_at(2);
     let paths = match path(b) {
         second if second.is_empty() => path(a),
@@ -120,7 +116,9 @@ fn body(op: &Op, shape: &NetworkShape) -> String {
     }
 }
 
-fn conv_in(taps: Taps, groups: usize, shape: &NetworkShape) -> String {
+/// A convolution of a body: `3x5 d1x2 g4 tanh`; ReLU is left out.
+pub fn conv(conv: &Conv, shape: &NetworkShape) -> String {
+    let (taps, groups) = (shape.body(conv), conv.groups);
     let mut text = joined(taps.kernel, shape);
     if taps.dilation != [1; 3] {
         text += &format!(" d{}", joined(taps.dilation, shape));
@@ -128,11 +126,14 @@ fn conv_in(taps: Taps, groups: usize, shape: &NetworkShape) -> String {
     if groups != 1 {
         text += &format!(" g{groups}");
     }
+    if !conv.activation.is_relu() {
+        text += &format!(" {}", conv.activation.name());
+    }
     text
 }
 
 /// `7x7`, `3x3x3`; with the stride behind it unless that is 1: `7x7 s2`.
-fn stem(shape: &NetworkShape) -> String {
+pub fn stem(shape: &NetworkShape) -> String {
     let kernel = joined(shape.stem().kernel, shape);
     if shape.stem_stride == 1 { kernel } else { format!("{kernel} s{}", shape.stem_stride) }
 }
@@ -144,7 +145,7 @@ fn joined(numbers: [usize; 3], shape: &NetworkShape) -> String {
 }
 
 /// `32 x 32`, and with more than one slice `16 x 32 x 32`.
-fn extent([slices, rows, columns]: [usize; 3]) -> String {
+pub fn extent([slices, rows, columns]: [usize; 3]) -> String {
     match slices {
         1 => format!("{rows} x {columns}"),
         _ => format!("{slices} x {rows} x {columns}"),
@@ -152,7 +153,7 @@ fn extent([slices, rows, columns]: [usize; 3]) -> String {
 }
 
 /// Bank indices with runs shortened: `0-3,7`. The order is kept.
-fn ranges(banks: &[usize]) -> String {
+pub fn ranges(banks: &[usize]) -> String {
     let runs = banks.chunk_by(|a, b| a + 1 == *b);
     let run = |run: &[usize]| match run {
         [first, .., last] => format!("{first}-{last}"),
@@ -162,7 +163,7 @@ fn ranges(banks: &[usize]) -> String {
 }
 
 /// A count with three or more digits and a decimal unit: `999`, `12.3k`, `4.61M`.
-fn short(count: u64) -> String {
+pub fn short(count: u64) -> String {
     for (unit, name) in [(1e9, "G"), (1e6, "M"), (1e3, "k")] {
         let value = count as f64 / unit;
         if value >= 1.0 {
