@@ -138,6 +138,9 @@ pub struct RunArgs {
     /// Steps of the Markov chain from the best so far
     #[arg(long, value_name = "N", env = "SMASH_MARKOV")]
     pub markov: Option<usize>,
+    /// Before each score re-estimate BatchNorm statistics on K batches of training images [default: 0]
+    #[arg(long, value_name = "K", env = "SMASH_CALIBRATE_BN")]
+    pub calibrate_bn: Option<usize>,
     #[command(flatten)]
     pub retrain: RetrainSettings,
     /// Random architectures of the winner's cost to train beside it [default: 3]
@@ -166,6 +169,10 @@ pub struct RetrainSettings {
     /// Learning rate of training from scratch (Nesterov momentum) [default: 0.1]
     #[arg(long, value_name = "X", env = "SMASH_RETRAIN_LR")]
     pub retrain_lr: Option<f32>,
+    /// Start from the weights that the run's SMASH network generates and shares [default: false, at random]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        env = "SMASH_INIT_FROM_SMASH")]
+    pub init_from_smash: Option<bool>,
     /// Normalisation of the resulting network [default: sandwich]
     #[arg(long, value_enum, env = "SMASH_NORM")]
     pub norm: Option<NormKind>,
@@ -197,6 +204,9 @@ pub struct EvalArgs {
     /// Score this architecture with the SMASH network's generated weights instead
     #[arg(long, value_name = "FILE", conflicts_with = "network")]
     pub arch: Option<PathBuf>,
+    /// With --arch: batches to re-estimate BatchNorm statistics on [default: as the run's search]
+    #[arg(long, value_name = "K", requires = "arch")]
+    pub calibrate_bn: Option<usize>,
     /// Images to evaluate on
     #[arg(long, value_enum, default_value = "test")]
     pub split: Split,

@@ -135,6 +135,9 @@ pub struct RetrainConfig {
     pub norm: NormKind,
     /// Random architectures of the winner's cost to train beside it.
     pub rivals: usize,
+    /// Start from the weights that the SMASH network generates and shares, not at random.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub init_from_smash: bool,
     /// Optimiser.
     pub optimizer: Optimizer,
 }
@@ -182,6 +185,7 @@ impl RunConfig {
                 lr: 0.1,
                 norm: NormKind::Sandwich,
                 rivals: 3,
+                init_from_smash: false,
                 optimizer: Optimizer::RESULTING,
             },
             hyper: HyperConfig::paper(),
@@ -282,10 +286,12 @@ impl RunConfig {
         set(&mut self.search.random, &args.random);
         set(&mut self.search.perturb, &args.perturb);
         set(&mut self.search.markov, &args.markov);
+        set(&mut self.search.calibrate_bn, &args.calibrate_bn);
         set(&mut self.retrain.epochs, &args.retrain.retrain_epochs);
         set(&mut self.retrain.batch, &args.retrain.retrain_batch);
         set(&mut self.retrain.lr, &args.retrain.retrain_lr);
         set(&mut self.retrain.norm, &args.retrain.norm);
+        set(&mut self.retrain.init_from_smash, &args.retrain.init_from_smash);
         set(&mut self.retrain.rivals, &args.rivals);
         if !args.experiment.is_empty() {
             self.experiment.clone_from(&args.experiment);
@@ -315,6 +321,7 @@ impl RunConfig {
         let counts = [
             ("perturb", self.search.perturb as u64),
             ("markov", self.search.markov as u64),
+            ("calibrate-bn", self.search.calibrate_bn as u64),
             ("rivals", self.retrain.rivals as u64),
             ("max-steps", self.smash.max_steps),
             ("checkpoint-seconds", self.checkpoint_seconds),

@@ -11,12 +11,13 @@ use crate::commands::interrupt::Interrupt;
 use crate::commands::profiling;
 use crate::config::RunConfig;
 use crate::data::augment::{Placement, views_used};
-use crate::data::{AugmentKind, DataSpec, Dataset, Options, sequential_batches, unlike_published};
+use crate::data::{AugmentKind, BatchOrder, DataSpec, Dataset, Options, sequential_batches, unlike_published};
 use crate::error::{Error, Result};
 use crate::nas::cost::NetworkShape;
 use crate::nas::space::Space;
 use crate::nas::train::{Batch, Gather};
 use crate::report::{Style, say};
+use crate::rng::{Rng, Stream};
 use crate::tensor::Shape;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -244,9 +245,10 @@ impl Job {
         self.shape.batch(n)
     }
 
-    /// Shape of the largest evaluation batch, of validation or test images.
+    /// Shape of the largest evaluation batch, of validation or test images, or of those BatchNorm is calibrated on.
     pub fn evaluation_shape(&self) -> Shape {
-        let most = self.validation.len().max(self.dataset.test.len());
+        let calibrated = if self.config.search.calibrate_bn > 0 { self.train.len() } else { 0 };
+        let most = self.validation.len().max(self.dataset.test.len()).max(calibrated);
         let views = views_used(self.dataset.views).len();
         self.batch_shape(self.config.data.eval_batch.min(most * views).max(views))
     }
@@ -255,6 +257,20 @@ impl Job {
     pub fn validation_batches(&self) -> impl Iterator<Item = Batch<'_>> {
         sequential_batches(&self.validation, self.config.data.eval_batch)
             .map(|indices| gather_batch(&self.dataset.train, indices))
+    }
+
+    /// The batches that BatchNorm statistics are re-estimated on before each score: training images drawn once with
+    /// the seed, unvaried.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when there are no training images.
+    pub fn calibration_batches(&self) -> Result<Vec<Batch<'_>>> {
+        // Far from the sub-streams of trainings, which count from 0.
+        let rng = Rng::sub(self.config.seed, Stream::Shuffle, 1 << 16);
+        let size = self.config.data.eval_batch.min(self.train.len());
+        let mut order = BatchOrder::new(self.train.clone(), size, rng)?;
+        let batch = |_| gather_batch(&self.dataset.train, order.next_batch());
+        Ok((0..self.config.search.calibrate_bn).map(batch).collect())
     }
 
     /// Evaluation batches over the test set, of volumes in all views in use. Only explicit evaluations may ask for them.

@@ -6,11 +6,13 @@ use crate::commands::design::Design;
 use crate::commands::job::{Directory, Job, directory_of, remove};
 use crate::commands::output::print_result;
 use crate::commands::publish::remove_outcome;
-use crate::commands::search::{Candidate, winner};
+use crate::commands::search::{Candidate, load_smash, trained_smash, winner};
 use crate::commands::timing::Timing;
-use crate::commands::training::{Reached, Subject, Training};
+use crate::commands::training::{Inherit, Reached, Subject, Training};
 use crate::error::{Error, Result};
 use crate::nas::arch::Architecture;
+use crate::nas::inherit::inherited;
+use crate::nas::resulting::ResultingNetwork;
 use crate::nas::score::network_error;
 use crate::nas::strategy::Origin;
 use crate::nas::train::{Network, plan_evaluation};
@@ -101,7 +103,12 @@ pub fn run(args: &RetrainArgs, global: &GlobalArgs) -> Result<()> {
         return Err(Error::config("--out", message));
     }
     if !args.run.overwrite {
-        training(&job, &design, &*design.network(&job)?).check(&job)?;
+        let inherit = inherits(&job, &design);
+        training(&job, &design, &*design.network(&job)?, inherit.as_deref()).check(&job)?;
+    }
+    if job.config.retrain.init_from_smash && (args.run.overwrite || !checkpoint.is_file()) {
+        heir(&job, &design)?;
+        trained_smash(&job)?;
     }
     job.begin()?;
     if args.run.overwrite {
@@ -142,8 +149,39 @@ pub fn load_network(job: &Job, design: &Design) -> Result<(Box<dyn Network>, Con
     Ok((network, context))
 }
 
+/// The architecture of `design`, if its network can inherit from the run's SMASH network.
+fn heir<'a>(job: &Job, design: &'a Design) -> Result<&'a Architecture> {
+    let message = match design {
+        Design::Searched(arch) if arch.space == job.config.space => return Ok(arch),
+        Design::Searched(arch) => {
+            format!("architecture {} belongs to another search space than the run's SMASH network", arch.id())
+        }
+        Design::Builtin(builtin) => format!("{builtin} belongs to no search space; leave it out"),
+    };
+    Err(Error::config("--init-from-smash", message))
+}
+
+/// What makes the network of `design` start from the run's SMASH network, where the settings ask for it.
+fn inherits<'a>(job: &'a Job, design: &'a Design) -> Option<Box<Inherit<'a>>> {
+    job.config.retrain.init_from_smash.then(|| -> Box<Inherit<'a>> {
+        Box::new(|context| {
+            let network = ResultingNetwork::new(heir(job, design)?, job.shape, job.config.retrain.norm);
+            let (smash, mut trained) = load_smash(job)?;
+            for (span, values) in inherited(&mut trained, &smash, &network)? {
+                context.write(span, &values)?;
+            }
+            Ok(())
+        })
+    })
+}
+
 /// The training of a network with the settings of the run.
-fn training<'a>(job: &Job, design: &Design, network: &'a dyn Network) -> Training<'a> {
+fn training<'a>(
+    job: &Job,
+    design: &Design,
+    network: &'a dyn Network,
+    inherit: Option<&'a Inherit<'a>>,
+) -> Training<'a> {
     let config = &job.config.retrain;
     Training {
         name: design.id(),
@@ -158,6 +196,7 @@ fn training<'a>(job: &Job, design: &Design, network: &'a dyn Network) -> Trainin
         // One stream for all: the same initial draws, images and crops, so that networks differ
         // in their architecture only.
         stream: 1,
+        inherit,
     }
 }
 
@@ -173,7 +212,8 @@ pub fn train_one(job: &Job, role: Role, design: impl Into<Design>, smash_val_err
         let outcome = network_error(context, &*network, &job.gather, job.validation_batches())?;
         Ok((!job.validation.is_empty()).then(|| (outcome.percent(), 0.0)))
     };
-    let training = training(job, &design, &*network);
+    let inherit = inherits(job, &design);
+    let training = training(job, &design, &*network, inherit.as_deref());
     let mut trained = Timing::measure(job, "retrain", || training.run(job, &validate))?;
     let validation = network_error(&mut trained.context, &*network, &job.gather, job.validation_batches())?;
     let test = network_error(&mut trained.context, &*network, &job.gather, job.test_batches().into_iter())?;

@@ -15,14 +15,14 @@ use crate::error::{Error, Result};
 use crate::nas::arch::Architecture;
 use crate::nas::cost::cost;
 use crate::nas::sample::{SampleLimits, sample};
-use crate::nas::score::smash_score;
+use crate::nas::score::{calibrated_score, smash_score};
 use crate::nas::smash::SmashNetwork;
 use crate::nas::strategy::{Origin, Proposal, Search};
-use crate::nas::train::{Drawn, plan_evaluation};
+use crate::nas::train::{Batch, Drawn, Outcome, plan_evaluation};
 use crate::report::{JsonLines, Progress, count, write_json};
 use crate::rng::{Rng, Stream};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// A scored architecture: one line of `archs.jsonl` and `ranking.jsonl`.
@@ -110,16 +110,34 @@ pub fn table(ranking: &[Candidate], rows: usize) -> String {
     text
 }
 
+/// The checkpoint of the run's SMASH network.
+fn smash_checkpoint(job: &Job) -> Result<PathBuf> {
+    let path = job.path("ckpt/smash.safetensors");
+    if path.is_file() {
+        return Ok(path);
+    }
+    let message = format!("{} holds no SMASH network; `smash-engine train` makes one", job.dir.display());
+    Err(Error::config("--out", message))
+}
+
+/// Checks that the run has a SMASH network that is trained to its end, without loading it.
+///
+/// # Errors
+/// As [`load_smash`].
+pub fn trained_smash(job: &Job) -> Result<()> {
+    demand_trained(job, &checkpoint::peek(&smash_checkpoint(job)?)?)
+}
+
+fn demand_trained(job: &Job, reached: &Reached) -> Result<()> {
+    reached.demand_end(job, "a SMASH network", "train")
+}
+
 /// A SMASH network with its trained parameters in a context ready for scoring.
 ///
 /// # Errors
 /// [`Error::Config`] when there is none; [`Error::Checkpoint`] when it cannot be used.
 pub fn load_smash(job: &Job) -> Result<(SmashNetwork, Context)> {
-    let path = job.path("ckpt/smash.safetensors");
-    if !path.is_file() {
-        let message = format!("{} holds no SMASH network; `smash-engine train` makes one", job.dir.display());
-        return Err(Error::config("--out", message));
-    }
+    let path = smash_checkpoint(job)?;
     let network = network(job);
     let mut rng = Rng::sub(job.config.seed, Stream::Search, 0);
     let limits = SampleLimits::full(&job.config.space);
@@ -132,7 +150,7 @@ pub fn load_smash(job: &Job) -> Result<(SmashNetwork, Context)> {
     let mut context = job.context(largest, 4)?;
     network.store().reserve(&mut context)?;
     let reached: Reached = checkpoint::load(&path, network.store(), &mut context, &identity(job))?;
-    reached.demand_end(job, "a SMASH network", "train")?;
+    demand_trained(job, &reached)?;
     Ok((network, context))
 }
 
@@ -228,9 +246,26 @@ fn score_all(job: &Job, archs: &Path, saved: Option<State>) -> Result<()> {
     Ok(())
 }
 
+/// Loss and errors of `arch` with generated weights, and with BatchNorm statistics as the settings of the search ask.
+///
+/// # Errors
+/// As [`smash_score`].
+pub fn smash_outcome<'a>(
+    job: &Job,
+    network: &SmashNetwork,
+    context: &mut Context,
+    arch: &Architecture,
+    batches: impl Iterator<Item = Batch<'a>>,
+) -> Result<Outcome> {
+    if job.config.search.calibrate_bn == 0 {
+        return smash_score(context, network, arch, &job.gather, batches);
+    }
+    calibrated_score(context, network, arch, &job.gather, &job.calibration_batches()?, batches)
+}
+
 fn score(job: &Job, network: &SmashNetwork, context: &mut Context, proposal: Proposal) -> Result<Candidate> {
     let Proposal { index, origin, arch } = proposal;
-    let outcome = smash_score(context, network, &arch, &job.gather, job.validation_batches())?;
+    let outcome = smash_outcome(job, network, context, &arch, job.validation_batches())?;
     let cost = cost(&arch, &job.shape);
     Ok(Candidate {
         index,

@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use super::arch::{Architecture, Block, Op, PlacedOp};
-use super::space::{BLOCKS, EncodingKind, Space};
+use super::space::{BLOCKS, EncodingKind, Space, gates_allowed};
 use crate::rng::Rng;
 
 const CONVS: usize = 4;
@@ -68,10 +68,16 @@ pub struct Layout {
     pub active: Range<usize>,
     /// Per convolution and number of groups of the space.
     pub groups: Range<usize>,
+    /// Per convolution and nonlinearity of the space.
+    pub activation: Range<usize>,
+    /// Per junction of a body that may have a gate.
+    pub gate: Range<usize>,
     /// All channels, without noise.
     pub channels: usize,
     /// Which of the four convolutions any op of the space may have.
     convs: Vec<usize>,
+    /// Which of the two junctions any op of the space may have a gate at.
+    junctions: Vec<usize>,
     axes: usize,
     dilations: usize,
 }
@@ -100,7 +106,28 @@ impl Layout {
         let kernel = take(full && kernels > 1, convs.len() * axes * kernels);
         let active = take(full && space.bodies.len() > 1, convs.len());
         let groups = take(full && groups > 1, convs.len() * groups);
-        Self { read, write, block, width, dilation, kernel, active, groups, channels, convs, axes, dilations }
+        let nonlinearities = space.nonlinearities.len();
+        let activation = take(full && nonlinearities > 1, convs.len() * nonlinearities);
+        let gated = |j: usize| space.gates && space.bodies.iter().any(|body| gates_allowed(body.active, false)[j]);
+        let junctions: Vec<usize> = (0..2).filter(|&j| gated(j)).collect();
+        let gate = take(full, junctions.len());
+        Self {
+            read,
+            write,
+            block,
+            width,
+            dilation,
+            kernel,
+            active,
+            groups,
+            activation,
+            gate,
+            channels,
+            convs,
+            junctions,
+            axes,
+            dilations,
+        }
     }
 
     /// Convolutions that have channels.
@@ -132,6 +159,11 @@ impl Layout {
             }
             add(&self.active, i);
             add(&self.groups, i * space.groups.len() + position(&space.groups, conv.groups));
+            let value = position(&space.nonlinearities, conv.activation);
+            add(&self.activation, i * space.nonlinearities.len() + value);
+        }
+        for (i, _) in self.junctions.iter().enumerate().filter(|&(_, &j)| op.gates[j]) {
+            add(&self.gate, i);
         }
         facts
     }
@@ -160,6 +192,11 @@ pub fn channel_layout(space: &Space) -> Vec<String> {
     for conv in layout.convs.iter().filter(|_| !layout.groups.is_empty()) {
         names.extend(space.groups.iter().map(|groups| format!("groups conv {conv} {groups}")));
     }
+    for conv in layout.convs.iter().filter(|_| !layout.activation.is_empty()) {
+        names.extend(space.nonlinearities.iter().map(|kind| format!("activation conv {conv} {}", kind.name())));
+    }
+    let gates = layout.junctions.iter().take(layout.gate.len());
+    names.extend(gates.map(|junction| format!("gate {junction}")));
     names
 }
 
@@ -199,8 +236,8 @@ fn bank_columns(op: &Op, block: &Block, space: &Space) -> impl Iterator<Item = (
 }
 
 /// Index of a value in a space's choices; a valid architecture's values are all there.
-fn position(choices: &[usize], value: usize) -> usize {
-    choices.iter().position(|&choice| choice == value).unwrap_or(0)
+fn position<T: PartialEq>(choices: &[T], value: T) -> usize {
+    choices.iter().position(|choice| *choice == value).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@
 //! ```
 
 pub mod arch;
+mod body;
 pub mod builtin;
 mod check;
 pub mod checks;
@@ -27,9 +28,12 @@ pub mod describe;
 mod draw;
 pub mod encode;
 pub mod hypernet;
+pub mod inherit;
 pub mod mainnet;
 #[cfg(test)]
 mod network_tests;
+#[cfg(test)]
+mod option_tests;
 pub mod perturb;
 pub mod resulting;
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::mainnet::forward;
 use super::resulting::{NormKind, ResultingNetwork};
 use super::sample::{SampleLimits, sample};
 use super::smash::{EncodingConfig, SmashNetwork};
-use super::space::Space;
+use super::space::{Nonlinearity, Space};
 use crate::backend::cpu::Filter;
 use crate::backend::{Context, Cpu, Kind, Region, Span};
 use crate::nn::norm::Mode;
@@ -18,7 +18,7 @@ use crate::nn::params::ParamStore;
 use crate::ops::activation::{Activation, activation};
 use crate::ops::add::add;
 use crate::ops::avg_pool::avg_pool;
-use crate::ops::batchnorm::{Batchnorm, batchnorm};
+use crate::ops::batchnorm::{Batchnorm, MOMENTUM, batchnorm};
 use crate::ops::concat::concat;
 use crate::ops::conv2d::{Conv2d, Output, conv2d};
 use crate::ops::cross_entropy::cross_entropy;
@@ -183,7 +183,8 @@ impl Pair {
         });
         let ((gamma, _), (beta, _)) =
             (self.param(tape, &format!("{name}.gamma")), self.param(tape, &format!("{name}.beta")));
-        let y = batchnorm(tape, &[x], gamma, beta, Batchnorm { running, train: true, slope: None }).unwrap();
+        let y =
+            batchnorm(tape, &[x], gamma, beta, Batchnorm { running, momentum: Some(MOMENTUM), slope: None }).unwrap();
         activation(tape, y, Activation::Relu).unwrap()
     }
 
@@ -224,12 +225,12 @@ fn plain_conv(tape: &mut Tape<'_>, x: Var, w: Var, dims: &[usize], dilation: [us
 
 fn op(read: Vec<usize>, write: Vec<usize>, width: usize, convs: usize) -> Op {
     let body = [
-        Conv { kernel: [3, 3], dilation: [1, 1], groups: 1 },
-        Conv { kernel: [3, 5], dilation: [2, 1], groups: 2 },
-        Conv { kernel: [5, 3], dilation: [1, 1], groups: 4 },
-        Conv { kernel: [3, 3], dilation: [1, 3], groups: 1 },
+        Conv { kernel: [3, 3], dilation: [1, 1], groups: 1, activation: Nonlinearity::Relu },
+        Conv { kernel: [3, 5], dilation: [2, 1], groups: 2, activation: Nonlinearity::Relu },
+        Conv { kernel: [5, 3], dilation: [1, 1], groups: 4, activation: Nonlinearity::Relu },
+        Conv { kernel: [3, 3], dilation: [1, 3], groups: 1, activation: Nonlinearity::Relu },
     ];
-    Op { read, write, width, body: std::array::from_fn(|j| (j < convs).then_some(body[j])) }
+    Op { read, write, width, body: std::array::from_fn(|j| (j < convs).then_some(body[j])), gates: [false; 2] }
 }
 
 #[test]

@@ -6,6 +6,8 @@
 //! | `hyper.*` | see `hypernet.rs` |
 //! | `stem.w` | [in\[0\], image channels, k, k], or k, k, k for volumes |
 //! | `block{b}.w{j}` | [N_max, R*N_max (j = 0, 2) or N_max (j = 1, 3), ks_max, ks_max], or 3, 3, 3 for volumes |
+//! | `block{b}.bn_mid.*`, `.bn1.*`, `.bn3.*` | [R*N_max], [N_max], [N_max] where the space has BatchNorm in the body; \
+//!   `.bn0.*` to `.bn3.*`, [N_max], where activations are behind convolutions |
 //! | `transition{t}.bn.*`, `transition{t}.w` | [max\[t\]], [in\[t+1\], max\[t\]] |
 //! | `head.bn.*`, `head.fc.w`, `head.fc.b` | [max\[2\]], [classes, max\[2\]], `[classes]` |
 //!
@@ -49,7 +51,7 @@ pub struct SmashNetwork {
     store: ParamStore,
     hypernet: HyperNet,
     stem: ParamId,
-    blocks: Vec<[ParamId; 4]>,
+    blocks: Vec<SharedBody>,
     transitions: Vec<(Norm, ParamId)>,
     head: (Norm, ParamId, ParamId),
 }
@@ -65,7 +67,8 @@ impl SmashNetwork {
         let blocks = (0..maxima.len())
             .map(|b| {
                 let dims = |j| shared_body(space, &shape).dims(space.n_max, body_inputs(space, j));
-                std::array::from_fn(|j| store.add(format!("block{b}.w{j}"), &dims(j), Init::Orthogonal))
+                let filters = std::array::from_fn(|j| store.add(format!("block{b}.w{j}"), &dims(j), Init::Orthogonal));
+                SharedBody::new(&mut store, &format!("block{b}"), space, filters)
             })
             .collect();
         let transitions = (0..maxima.len() - 1)
@@ -145,6 +148,29 @@ impl SmashNetwork {
     }
 }
 
+/// What the bodies of a block's ops share.
+#[derive(Clone, Debug)]
+struct SharedBody {
+    filters: [ParamId; 4],
+    /// BatchNorm in front of w0 and w2.
+    norm_mid: Option<Norm>,
+    /// BatchNorm in front of w1 and w3, or behind each.
+    norms: [Option<Norm>; 4],
+}
+
+impl SharedBody {
+    fn new(store: &mut ParamStore, name: &str, space: &Space, filters: [ParamId; 4]) -> Self {
+        let pre = space.activation.is_pre();
+        let mid = (space.body_norm && pre)
+            .then(|| Norm::add(store, &format!("{name}.bn_mid"), space.expansion * space.n_max));
+        let norms = std::array::from_fn(|j| {
+            let there = space.body_norm && (!pre || j % 2 == 1);
+            there.then(|| Norm::add(store, &format!("{name}.bn{j}"), space.n_max))
+        });
+        Self { filters, norm_mid: mid, norms }
+    }
+}
+
 /// The stream of an architecture's noise channel.
 fn noise_of(seed: u64, arch: &Architecture) -> Rng {
     // The id is hexadecimal; its first 8 digits number the sub-stream.
@@ -210,6 +236,7 @@ impl WeightSource for SmashWeights<'_> {
             scale: Some(tape.channels(self.scales, index..index + 1)),
         };
         let outputs = placed.op.output_channels(space);
+        let shared = &self.network.blocks[placed.block_index];
         let [rows, columns] = shared_body(space, self.shape()).rows_and_columns();
         let mut body = [None; 4];
         for (j, conv) in placed.op.body.iter().enumerate() {
@@ -218,11 +245,10 @@ impl WeightSource for SmashWeights<'_> {
                 let (stored, taps) = ([space.n_max, body_inputs(space, j), rows, columns], self.shape().body(conv));
                 let kernel = taps.rows_and_columns();
                 let filter = Filter::centre(stored, outputs, inputs / conv.groups, kernel, conv.groups);
-                let id = self.network.blocks[placed.block_index][j];
-                body[j] = Some(self.param(tape, id, filter, taps.kernel[0]));
+                body[j] = Some(self.param(tape, shared.filters[j], filter, taps.kernel[0]));
             }
         }
-        Ok(OpWeights { norm_in: None, input, norm_mid: None, body, norm_body: [None; 2] })
+        Ok(OpWeights { norm_in: None, input, norm_mid: shared.norm_mid, body, norm_body: shared.norms })
     }
 
     fn transition(&self, tape: &mut Tape<'_>, t: usize, inputs: usize, outputs: usize) -> (Norm, FilterVar) {

@@ -27,11 +27,18 @@ pub struct SearchConfig {
     pub markov: usize,
     /// Probability that one element of an architecture is redrawn.
     pub probability: f64,
+    /// Training batches on which BatchNorm statistics are re-estimated before each score; 0 keeps those of the training.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub calibrate_bn: usize,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 impl Default for SearchConfig {
     fn default() -> Self {
-        Self { random: 500, perturb: 100, markov: 100, probability: 0.05 }
+        Self { random: 500, perturb: 100, markov: 100, probability: 0.05, calibrate_bn: 0 }
     }
 }
 
@@ -219,7 +226,8 @@ mod stream_position {
 mod tests {
     use super::*;
 
-    const CONFIG: SearchConfig = SearchConfig { random: 20, perturb: 10, markov: 15, probability: 0.2 };
+    const CONFIG: SearchConfig =
+        SearchConfig { random: 20, perturb: 10, markov: 15, probability: 0.2, calibrate_bn: 0 };
 
     fn search() -> Search {
         Search::new(Space::fixture(), CONFIG, 11).unwrap()
