@@ -310,9 +310,6 @@ impl RunConfig {
             ("retrain-epochs", self.retrain.epochs),
             ("retrain-batch", self.retrain.batch as u64),
             ("eval_batch", self.data.eval_batch as u64),
-            ("hyper.growth", self.hyper.growth as u64),
-            ("hyper.stem", self.hyper.stem as u64),
-            ("hyper.layers", self.hyper.layers.len() as u64),
             ("random", self.search.random as u64),
         ];
         if let Some((name, value)) = positive.iter().find(|(_, value)| !(1..=MOST).contains(value)) {
@@ -338,10 +335,7 @@ impl RunConfig {
         if self.seed > i64::MAX as u64 {
             return Err(Error::config("seed", format!("{} is more than {}", self.seed, i64::MAX)));
         }
-        let layers = &self.hyper.layers;
-        if self.hyper.growth.max(self.hyper.stem) > 4096 || layers.len() > 64 || layers.iter().any(|&n| n > 1024) {
-            return Err(Error::config("hyper", "at most 64 blocks of 1024 layers, growth and stem at most 4096"));
-        }
+        self.hyper.validate()?;
         if !(0.0..=1.0).contains(&self.search.probability) {
             return Err(Error::config("search.probability", format!("{} is outside 0 to 1", self.search.probability)));
         }

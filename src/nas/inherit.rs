@@ -121,7 +121,7 @@ mod tests {
 
     /// Logits of a SMASH network under a drawn architecture, and of the resulting network that inherited from it.
     fn both(space: &Space, shape: NetworkShape, norm: NormKind, seed: u64) -> [Vec<f64>; 2] {
-        let hyper = HyperConfig { stem: 4, layers: vec![2, 2, 1], growth: 4 };
+        let hyper = HyperConfig { stem: 4, layers: vec![2, 2, 1], growth: 4.into() };
         let smash = SmashNetwork::new(space, shape, &hyper, EncodingConfig::default());
         let mut trained = context(smash.store());
         // Statistics, scales and shifts have values of their own, as after a training.
@@ -161,7 +161,7 @@ mod tests {
         let smash = SmashNetwork::new(
             &space,
             pictures,
-            &HyperConfig { stem: 4, layers: vec![1, 1, 1], growth: 4 },
+            &HyperConfig { stem: 4, layers: vec![1, 1, 1], growth: 4.into() },
             EncodingConfig::default(),
         );
         let arch = sample(&space, &SampleLimits::full(&space), &mut Rng::new(1, Stream::Arch));

@@ -65,7 +65,7 @@ fn cpu(store: &ParamStore, threads: usize, arena: usize) -> Context {
 }
 
 fn small_smash() -> SmashNetwork {
-    let hyper = HyperConfig { stem: 4, layers: vec![2, 2, 1], growth: 4 };
+    let hyper = HyperConfig { stem: 4, layers: vec![2, 2, 1], growth: 4.into() };
     SmashNetwork::new(&Space::fixture(), SHAPE, &hyper, EncodingConfig::default())
 }
 
@@ -489,7 +489,7 @@ fn another_architectures_encoding_gives_other_logits() {
 
 #[test]
 fn the_options_of_the_encoding_reach_the_network() {
-    let hyper = HyperConfig { stem: 3, layers: vec![1, 1, 1], growth: 2 };
+    let hyper = HyperConfig { stem: 3, layers: vec![1, 1, 1], growth: 2.into() };
     let arch = sample(&Space::fixture(), &SampleLimits::full(&Space::fixture()), &mut Rng::new(3, Stream::Arch));
     let filters = |encoding: EncodingConfig| {
         let network = SmashNetwork::new(&Space::fixture(), SHAPE, &hyper, encoding);

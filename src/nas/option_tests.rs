@@ -382,7 +382,7 @@ fn resulting_networks_compute_what_their_options_define() {
 
 #[test]
 fn smash_networks_compute_what_their_options_define() {
-    let hyper = HyperConfig { stem: 4, layers: vec![2, 2, 1], growth: 4 };
+    let hyper = HyperConfig { stem: 4, layers: vec![2, 2, 1], growth: 4.into() };
     for space in spaces() {
         let network = SmashNetwork::new(&space, SHAPE, &hyper, EncodingConfig::default());
         let store = network.store();

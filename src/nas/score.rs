@@ -210,7 +210,7 @@ mod tests {
 
     /// A small SMASH network in a context, two batches of noise, and how they are gathered.
     fn scene() -> (SmashNetwork, Context, Images, Gather) {
-        let hyper = HyperConfig { stem: 4, layers: vec![2, 2, 1], growth: 4 };
+        let hyper = HyperConfig { stem: 4, layers: vec![2, 2, 1], growth: 4.into() };
         let shape = NetworkShape::pictures(3, 8, 5, 3);
         let network = SmashNetwork::new(&Space::fixture(), shape, &hyper, EncodingConfig::default());
         let mut context = Context::cpu(Cpu::new(1), 1 << 22).unwrap();

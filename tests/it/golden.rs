@@ -226,8 +226,11 @@ impl Golden {
     }
 
     fn hyper_config(&self) -> Option<HyperConfig> {
-        let config =
-            self.case.hyper.as_ref().map(|h| HyperConfig { stem: h.stem, layers: h.layers.clone(), growth: h.growth });
+        let config = self.case.hyper.as_ref().map(|h| HyperConfig {
+            stem: h.stem,
+            layers: h.layers.clone(),
+            growth: h.growth.into(),
+        });
         assert_eq!(config.is_some(), self.case.network == "smash");
         config
     }

@@ -29,6 +29,7 @@ mod mutants;
 #[allow(dead_code)]
 #[path = "../../src/data/testarrays.rs"]
 mod numpy;
+mod options;
 mod parsers;
 #[cfg(unix)] // g++ and shared libraries
 mod profile;
