@@ -240,6 +240,12 @@ pub struct ShowArgs {
     /// Filter size of the stem
     #[arg(long, value_name = "N", default_value_t = 7)]
     pub stem_kernel: usize,
+    /// Draw it as an SVG picture, into the file OUT or on stdout
+    #[arg(long, value_name = "OUT", num_args = 0..=1, conflicts_with_all = ["dot", "json"])]
+    pub svg: Option<Option<PathBuf>>,
+    /// Write it as a graph for Graphviz, into the file OUT or on stdout
+    #[arg(long, value_name = "OUT", num_args = 0..=1, conflicts_with = "json")]
+    pub dot: Option<Option<PathBuf>>,
 }
 
 /// Arguments of `data`.

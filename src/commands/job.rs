@@ -5,6 +5,7 @@ use crate::backend::cuda::MAX_VIEWS;
 use crate::cli::{GlobalArgs, RunArgs};
 use crate::commands::convert;
 use crate::commands::device::{Chosen, choose};
+use crate::commands::environment;
 use crate::commands::images::{gather_batch, geometry, split};
 use crate::commands::interrupt::Interrupt;
 use crate::commands::profiling;
@@ -15,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::nas::cost::NetworkShape;
 use crate::nas::space::Space;
 use crate::nas::train::{Batch, Gather};
-use crate::report::{Style, say, write_json};
+use crate::report::{Style, say};
 use crate::tensor::Shape;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -190,7 +191,7 @@ impl Job {
         remove(&old)?;
         create(&self.path("ckpt"))?;
         create(&self.path("arch"))?;
-        self.write_environment()
+        environment::write(self)
     }
 
     /// A run within this one, in its sub-folder `folder`: the same images, split and device, and settings that
@@ -208,29 +209,6 @@ impl Job {
         }
         variant.make_directory()?;
         Ok(variant)
-    }
-
-    fn write_environment(&self) -> Result<()> {
-        let mut record = serde_json::json!({
-            "engine": env!("CARGO_PKG_VERSION"),
-            "os": std::env::consts::OS,
-            "arch": std::env::consts::ARCH,
-            "command": std::env::args().collect::<Vec<_>>(),
-        });
-        if let (Some(record), serde_json::Value::Object(device)) = (record.as_object_mut(), self.device.json()) {
-            record.extend(device);
-        }
-        let path = self.dir.join("env.json");
-        let before = std::fs::read(&path).ok().and_then(|old| serde_json::from_slice::<serde_json::Value>(&old).ok());
-        // Not a stop: whoever resumes elsewhere may have no other machine.
-        if let Some(before) = before.filter(|old| ["device", "gpu", "simd", "tf32"].iter().any(|k| old[k] != record[k]))
-        {
-            let name = |env: &serde_json::Value| {
-                ["device", "gpu", "simd"].map(|k| env[k].as_str().unwrap_or("").to_string()).join(" ")
-            };
-            self.say(&format!("this run was last worked on by {}, which rounds differently", name(&before).trim()));
-        }
-        write_json(&path, &record)
     }
 
     /// A context whose step arena holds `planned` f32, with `room` as in [`Chosen::context`].

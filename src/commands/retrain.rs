@@ -5,6 +5,7 @@ use crate::checkpoint::write_atomic;
 use crate::cli::{GlobalArgs, RetrainArgs};
 use crate::commands::job::{Directory, Job, directory_of, remove, surroundings};
 use crate::commands::output::print_result;
+use crate::commands::publish::remove_outcome;
 use crate::commands::search::{Candidate, winner};
 use crate::commands::timing::Timing;
 use crate::commands::training::{Reached, Subject, Training};
@@ -30,6 +31,18 @@ pub enum Role {
     Largest,
     /// Named by the user.
     Chosen,
+}
+
+impl Role {
+    /// Name in results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Winner => "winner",
+            Self::Rival => "rival",
+            Self::Largest => "largest",
+            Self::Chosen => "chosen",
+        }
+    }
 }
 
 /// A trained network's line in the results.
@@ -92,8 +105,23 @@ pub fn run(args: &RetrainArgs, global: &GlobalArgs) -> Result<()> {
         remove(&checkpoint)?;
     }
     let trained = train_one(&job, role, &arch, score)?;
+    if contradicts_results(&job, &trained) {
+        remove_outcome(&job.dir)?;
+    }
     let text = table(std::slice::from_ref(&trained));
     print_result(global, &serde_json::json!({ "dir": job.dir, "network": trained }), &text)
+}
+
+/// Has the run results that say something else of this network? Then they are of an earlier training of it.
+fn contradicts_results(job: &Job, trained: &Trained) -> bool {
+    #[derive(Deserialize)]
+    struct Results {
+        networks: Vec<Trained>,
+    }
+    let results = std::fs::read(job.path("results.json")).unwrap_or_default();
+    let networks = serde_json::from_slice(&results).map_or(Vec::new(), |results: Results| results.networks);
+    let errors = |n: &Trained| (n.val_err, n.test_err);
+    networks.iter().any(|before| before.id == trained.id && errors(before) != errors(trained))
 }
 
 fn checkpoint(job: &Job, arch: &Architecture) -> std::path::PathBuf {
@@ -237,7 +265,7 @@ pub fn table(networks: &[Trained]) -> String {
         if networks.iter().any(|n| n.test_top5_err.is_some()) { "  test_top5_err" } else { "" }
     );
     for n in networks {
-        let role = format!("{:?}", n.role).to_lowercase();
+        let role = n.role.name();
         let percent = |error: Option<f64>| error.map_or("-".into(), |e| format!("{e:.2}%"));
         let (score, val_err) = (percent(n.smash_val_err), percent(n.val_err));
         let test = format!("{:.2}% +- {:.2}", n.test_err, crate::report::error_margin(n.test_err, n.test_images));

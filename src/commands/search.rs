@@ -6,6 +6,7 @@ use crate::cli::{GlobalArgs, RunArgs};
 use crate::commands::interrupt::interrupted;
 use crate::commands::job::{Directory, Job, refuse_differences, remove};
 use crate::commands::output::print_result;
+use crate::commands::publish::remove_outcome;
 use crate::commands::timing::Timing;
 use crate::commands::train::{identity, network};
 use crate::commands::training::Reached;
@@ -79,6 +80,7 @@ pub fn run(args: &RunArgs, global: &GlobalArgs) -> Result<()> {
         for name in ["ranking.jsonl", "ckpt/search.json", "archs.jsonl"] {
             remove(&job.path(name))?;
         }
+        remove_outcome(&job.dir)?;
     }
     let ranking = stage(&job)?;
     let best = &ranking[0];
