@@ -15,6 +15,7 @@ mod emulator;
 mod error {
     pub use smash_engine::error::{Error, Result};
 }
+mod experiment_scores;
 mod fetch;
 /// What the readers' own tests write: IDX, CIFAR, STL-10, tar and zip.
 #[allow(dead_code)] // their tests use all of it, these some
