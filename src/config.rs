@@ -293,6 +293,7 @@ impl RunConfig {
         set(&mut self.search.random, &args.random);
         set(&mut self.search.perturb, &args.perturb);
         set(&mut self.search.markov, &args.markov);
+        set(&mut self.search.strategy, &args.strategy);
         set(&mut self.retrain.epochs, &args.retrain.retrain_epochs);
         set(&mut self.retrain.batch, &args.retrain.retrain_batch);
         set(&mut self.retrain.lr, &args.retrain.retrain_lr);

@@ -386,11 +386,12 @@ fn geometry<'a>(input: &Input, dataset: &Dataset, images: impl Iterator<Item = &
 /// Settings of a run that --overwrite is deleting.
 const OLD_SETTINGS: &str = "config.toml.old";
 /// Files and folders that a run writes besides its settings: what --overwrite deletes, and nothing else.
-const RUN_FILES: [&str; 9] = [
+const RUN_FILES: [&str; 10] = [
     "env.json",
     "metrics.jsonl",
     "archs.jsonl",
     "ranking.jsonl",
+    "gradient.json",
     "timing.json",
     "ckpt",
     "arch",

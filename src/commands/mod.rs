@@ -6,6 +6,7 @@ mod data;
 mod device;
 mod eval;
 mod fetch;
+mod guided;
 mod info;
 mod job;
 mod output;
