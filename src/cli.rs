@@ -1,10 +1,12 @@
 //! What can be typed. No logic: `config` resolves it, `commands` run it.
 
 mod bench;
+mod experiment;
 
 pub use bench::{
     BenchArgs, BenchCommand, BenchOutput, CompareArgs, Conv, Format, KernelsArgs, MOST_SCORED, StepArgs, Trained,
 };
+pub use experiment::{CorrelationArgs, ExperimentArgs, ExperimentCommand, StudyArgs};
 
 use crate::nas::resulting::NormKind;
 use crate::nas::strategy::Strategy;
@@ -61,6 +63,8 @@ pub enum Command {
     Retrain(RetrainArgs),
     /// Error of a trained network on the validation or test images
     Eval(EvalArgs),
+    /// Is the ranking worth anything? The paper's experiments on your own data and budget
+    Experiment(ExperimentArgs),
     /// An architecture as a table, with its cost
     Show(ShowArgs),
     /// Look at data sets
@@ -148,6 +152,9 @@ pub struct RunArgs {
     /// Tell a CUDA profiler to record training steps A up to but not including B, counted from 1
     #[arg(long, value_name = "A:B")]
     pub profile_steps: Option<String>,
+    /// The experiment that these are settings of, with its own options.
+    #[arg(skip)]
+    pub experiment: toml::Table,
 }
 
 /// Settings of training from scratch.

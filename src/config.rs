@@ -6,7 +6,7 @@
 //! belong to the settings, because results do not depend on threads.
 
 use crate::cli::{AugmentName, Preset, RunArgs};
-use crate::data::{AugmentKind, Dataset, SplitKind};
+use crate::data::SplitKind;
 use crate::error::{Error, Result};
 use crate::nas::hypernet::HyperConfig;
 use crate::nas::resulting::NormKind;
@@ -16,17 +16,15 @@ use crate::nn::optim::Optimizer;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
+mod input;
+
+pub use input::Input;
+
 /// Bound on counts: far above any use, far below overflow.
 const MOST: u64 = 1_000_000_000;
 
 /// Most pixels along a side of the network's input.
 const LARGEST: usize = 1024;
-
-/// Pictures of this size are halved by the stem: 96x96 then has its blocks at 48, 24 and 12.
-const LARGE: usize = 64;
-
-/// Random crops move by one part in so many: 4 pixels of 32, the usual "+", and 12 of 96.
-const CROP_SHARE: u32 = 8;
 
 /// All settings of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,6 +53,9 @@ pub struct RunConfig {
     pub hyper: HyperConfig,
     /// The search space.
     pub space: Space,
+    /// The experiment this is the directory of, with its options; empty for a run.
+    #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
+    pub experiment: toml::Table,
 }
 
 /// Which images, and how they are presented. What is not set follows from the data set, and is written
@@ -79,19 +80,6 @@ pub struct DataConfig {
     pub split: SplitName,
     /// Images per batch of an evaluation.
     pub eval_batch: usize,
-}
-
-/// What the network sees of a data set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Input {
-    /// Height and width (and depth of volumes) in pixels.
-    pub size: usize,
-    /// Filter size of the stem.
-    pub stem_kernel: usize,
-    /// Stride of the stem.
-    pub stem_stride: usize,
-    /// How training images are varied.
-    pub augment: AugmentKind,
 }
 
 /// How the validation images are chosen.
@@ -198,6 +186,7 @@ impl RunConfig {
             },
             hyper: HyperConfig::paper(),
             space,
+            experiment: toml::Table::new(),
         }
     }
 
@@ -299,9 +288,16 @@ impl RunConfig {
         set(&mut self.retrain.lr, &args.retrain.retrain_lr);
         set(&mut self.retrain.norm, &args.retrain.norm);
         set(&mut self.retrain.rivals, &args.rivals);
+        if !args.experiment.is_empty() {
+            self.experiment.clone_from(&args.experiment);
+        }
     }
 
-    fn validate(&self) -> Result<()> {
+    /// Checks that every setting is usable.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the flag or key.
+    pub fn validate(&self) -> Result<()> {
         self.space.validate()?;
         let positive = [
             ("epochs", self.smash.epochs),
@@ -359,63 +355,13 @@ impl RunConfig {
         Ok(())
     }
 
-    /// Fills in what follows from the data set where nothing was set, so that the record of the run is
-    /// whole, and tells what the network will see.
-    ///
-    /// # Errors
-    /// [`Error::Config`] names the setting that does not fit the images.
-    pub fn settle(&mut self, dataset: &Dataset) -> Result<Input> {
-        let image = dataset.shape;
-        let largest = image.height.max(image.width);
-        let volumes = image.depth > 1;
-        let size = *self.data.size.get_or_insert(largest.next_multiple_of(8));
-        if size > LARGEST {
-            let message =
-                format!("{size} is more than {LARGEST}; bring the pictures to another size with --image-size");
-            return Err(Error::config("data.size", message));
-        }
-        if size < largest || (volumes && size != image.depth) {
-            let extent = if volumes { format!("{} x ", image.depth) } else { String::new() };
-            let message = match volumes {
-                true => "is not the size of the volumes",
-                false => "is smaller than the images",
-            };
-            let message = format!("{size} {message} ({extent}{} x {})", image.height, image.width);
-            return Err(Error::config("data.size", message));
-        }
-        let usual_stride = if size >= LARGE && !volumes { 2 } else { 1 };
-        let stem_stride = *self.stem_stride.get_or_insert(usual_stride);
-        if volumes && stem_stride != 1 {
-            return Err(Error::config("stem_stride", format!("{stem_stride} is for pictures; volumes are not halved")));
-        }
-        if !size.is_multiple_of(4 * stem_stride) {
-            let message = format!("{size} is not a multiple of {}, as two halvings and the stem need", 4 * stem_stride);
-            return Err(Error::config("data.size", message));
-        }
-        let stem_kernel = *self.stem_kernel.get_or_insert(if volumes { 3 } else { 7 });
-        let augment = match *self.data.augment.get_or_insert(usual_augment(dataset)) {
-            AugmentName::None => AugmentKind::None,
-            AugmentName::Volume if volumes => AugmentKind::Volume { views: dataset.views },
-            AugmentName::Crop if !volumes => AugmentKind::Crop { pad: size as u32 / CROP_SHARE },
-            AugmentName::CropFlip if !volumes => AugmentKind::CropFlip { pad: size as u32 / CROP_SHARE },
-            _ => {
-                let allowed =
-                    if volumes { "volumes take none or volume" } else { "pictures take none, crop or crop-flip" };
-                return Err(Error::config("data.augment", allowed));
-            }
-        };
-        if volumes {
-            // As in section 4.3 of the paper: fully variable filters would not fit into memory.
-            self.space.kernels = vec![3];
-        }
-        Ok(Input { size, stem_kernel, stem_stride, augment })
-    }
-
     /// The directory of the run when none is named: the same settings find it again.
     pub fn default_out(&self) -> PathBuf {
         let data = Path::new(&self.data.source).file_name().map_or("data".into(), |n| n.to_string_lossy());
         let fold = self.data.fold.map_or(String::new(), |fold| format!("-fold{fold}"));
-        PathBuf::from("runs").join(format!("{data}{fold}-{}-s{}", self.preset, self.seed))
+        let experiment = self.experiment.get("name").and_then(|name| name.as_str());
+        let experiment = experiment.map_or(String::new(), |name| format!("-{name}"));
+        PathBuf::from("runs").join(format!("{data}{fold}-{}-s{}{experiment}", self.preset, self.seed))
     }
 
     /// The TOML text of a `config.toml`.
@@ -445,16 +391,6 @@ impl RunConfig {
         compare("", a, b, &mut lines);
         lines.retain(|line| !line.starts_with("checkpoint_seconds:"));
         lines
-    }
-}
-
-/// How the images of a set are usually varied: voxels as in section 4.3 of the paper, digits and IDX sets of unknown contents
-/// never mirrored.
-fn usual_augment(dataset: &Dataset) -> AugmentName {
-    match dataset.name.as_str() {
-        _ if dataset.shape.depth > 1 => AugmentName::Volume,
-        "mnist" | "idx" => AugmentName::Crop,
-        _ => AugmentName::CropFlip,
     }
 }
 
@@ -504,124 +440,4 @@ fn compare(prefix: &str, a: &toml::Table, b: &toml::Table, lines: &mut Vec<Strin
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::data::{ImageShape, Images};
-
-    fn write(text: &str) -> (tempfile::TempDir, PathBuf) {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("run.toml");
-        std::fs::write(&path, text).unwrap();
-        (dir, path)
-    }
-
-    #[test]
-    fn flags_beat_the_file_and_the_file_beats_the_preset() {
-        let (_dir, path) = write("preset = \"v2\"\nseed = 5\n[smash]\nbatch = 20\n[space]\ndepth = 3\n");
-        let args = RunArgs { config: Some(path), seed: Some(9), ..RunArgs::default() };
-        let config = RunConfig::resolve(&args).unwrap();
-        assert_eq!((config.seed, config.smash.batch, config.space.depth), (9, 20, 3));
-        assert_eq!(config.space.n_max, Space::v2().n_max, "the rest is the preset's");
-    }
-
-    /// A set of one image per split.
-    fn set(name: &str, shape: ImageShape, views: usize) -> Dataset {
-        let images = || Images::from_pixels(vec![0; shape.pixels()], vec![0], shape).unwrap();
-        let class_names = vec!["a".into()];
-        Dataset { name: name.into(), train: images(), test: images(), shape, views, folds: Vec::new(), class_names }
-    }
-
-    #[test]
-    fn what_is_not_set_follows_from_the_images() {
-        let cube = ImageShape { channels: 1, depth: 32, height: 32, width: 32 };
-        let square = ImageShape::picture;
-        for (set, size, stem, augment) in [
-            (set("cifar-10", square(3, 32, 32), 1), 32, (7, 1), AugmentKind::CropFlip { pad: 4 }),
-            (set("mnist", square(1, 28, 28), 1), 32, (7, 1), AugmentKind::Crop { pad: 4 }),
-            (set("stl-10", square(3, 96, 96), 1), 96, (7, 2), AugmentKind::CropFlip { pad: 12 }),
-            (set("arrays", square(3, 5, 9), 1), 16, (7, 1), AugmentKind::CropFlip { pad: 2 }),
-            (set("modelnet10", cube, 24), 32, (3, 1), AugmentKind::Volume { views: 24 }),
-        ] {
-            let mut config = RunConfig::preset(Preset::V2);
-            let input = config.settle(&set).unwrap();
-            assert_eq!((input.size, (input.stem_kernel, input.stem_stride), input.augment), (size, stem, augment));
-            assert_eq!(config.space.kernels, if set.shape.depth > 1 { vec![3] } else { vec![3, 5, 7] }, "{}", set.name);
-            // What was settled is on record, and reading it back settles to the same.
-            let (_dir, path) = write(&config.to_toml());
-            let mut again = RunConfig::load(&path).unwrap();
-            assert_eq!((again.settle(&set).unwrap(), again.differences(&config)), (input, vec![]));
-        }
-    }
-
-    #[test]
-    fn settings_that_do_not_fit_the_images_are_named() {
-        let cube = set("modelnet10", ImageShape { channels: 1, depth: 32, height: 32, width: 32 }, 24);
-        let picture = set("cifar-10", ImageShape::picture(3, 32, 32), 1);
-        let refused = |set: &Dataset, change: fn(&mut RunConfig)| {
-            let mut config = RunConfig::preset(Preset::Small);
-            change(&mut config);
-            config.settle(set).unwrap_err().to_string()
-        };
-        let message = refused(&picture, |c| c.data.size = Some(28));
-        assert_eq!(message, "data.size: 28 is smaller than the images (32 x 32)");
-        let message = refused(&picture, |c| (c.data.size, c.stem_stride) = (Some(36), Some(2)));
-        assert_eq!(message, "data.size: 36 is not a multiple of 8, as two halvings and the stem need");
-        assert!(refused(&picture, |c| c.data.augment = Some(AugmentName::Volume)).contains("none, crop or crop-flip"));
-        assert!(refused(&cube, |c| c.data.augment = Some(AugmentName::Crop)).contains("none or volume"));
-        let poster = set("arrays", ImageShape::picture(1, 1032, 8), 1);
-        assert!(refused(&poster, |_| ()).contains("1032 is more than 1024"));
-        assert!(refused(&cube, |c| c.data.size = Some(64)).contains("not the size of the volumes (32 x 32 x 32)"));
-        assert!(refused(&cube, |c| c.stem_stride = Some(2)).contains("volumes are not halved"));
-    }
-
-    #[test]
-    fn an_optimizer_of_another_kind_replaces_the_presets() {
-        let adam = "[retrain.optimizer]\nkind = \"adam\"\nbeta1 = 0.9\nbeta2 = 0.99\nepsilon = 1e-8\ndecay = 0.0\n";
-        let (_dir, path) = write(adam);
-        let config = RunConfig::resolve(&RunArgs { config: Some(path), ..RunArgs::default() }).unwrap();
-        assert_eq!(config.retrain.optimizer, Optimizer::Adam { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, decay: 0.0 });
-    }
-
-    #[test]
-    fn the_written_form_reads_back_equal() {
-        for preset in [Preset::V1, Preset::V2, Preset::Small] {
-            let config = RunConfig::preset(preset);
-            let (_dir, path) = write(&config.to_toml());
-            assert_eq!(RunConfig::load(&path).unwrap(), config);
-        }
-    }
-
-    #[test]
-    fn differences_are_named_one_by_one() {
-        let a = RunConfig::preset(Preset::Small);
-        let mut b = a.clone();
-        b.smash.batch = 64;
-        b.checkpoint_seconds = 1;
-        assert_eq!(a.differences(&b), ["smash.batch: 50 now, 64 before"]);
-    }
-
-    #[test]
-    fn unknown_keys_and_impossible_values_are_named() {
-        let (_dir, path) = write("[smash]\nbatchsize = 20\n");
-        let error = RunConfig::resolve(&RunArgs { config: Some(path), ..RunArgs::default() }).unwrap_err();
-        assert!(error.to_string().contains("batchsize"), "{error}");
-        assert_eq!(error.exit_code(), 3);
-        for (key, text) in [
-            ("stem_kernel", "stem_kernel = 4\n"),
-            ("search.probability", "[search]\nprobability = 7.0\n"),
-            ("hyper", "[hyper]\nstem = 9000000000\n"),
-            ("smash.optimizer", "[smash.optimizer]\nbeta2 = 5.0\n"),
-            ("space", "[space]\nwidening = 4096\n"),
-        ] {
-            let (_dir, path) = write(text);
-            let error = RunConfig::resolve(&RunArgs { config: Some(path), ..RunArgs::default() }).unwrap_err();
-            assert!(error.to_string().starts_with(key), "{error}");
-            assert_eq!(error.exit_code(), 2, "{error}");
-        }
-        let huge = RunArgs { epochs: Some(u64::MAX), ..RunArgs::default() };
-        assert_eq!(RunConfig::resolve(&huge).unwrap_err().exit_code(), 2);
-        let error = RunConfig::resolve(&RunArgs { lr: Some(-1.0), ..RunArgs::default() }).unwrap_err();
-        assert_eq!(error.to_string(), "lr: -1 is not a positive number");
-        assert_eq!(error.exit_code(), 2);
-    }
-}
+mod tests;

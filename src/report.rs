@@ -10,7 +10,8 @@
 //! | `timing.json` | seconds spent in each stage |
 //! | `ckpt/` | state to continue from |
 //! | `arch/ID.json` | architectures that were trained |
-//! | `results.json`, `report.md` | the outcome |
+//! | `results.json` | the outcome |
+//! | `report.md`, `report.html`, `figures/` | the outcome as one reads it |
 
 use crate::checkpoint::write_atomic;
 use crate::error::{Error, Result};

@@ -23,10 +23,9 @@ use crate::backend::{Context, Kind, Recording, cuda};
 use crate::cli::{Conv, MOST_SCORED, StepArgs, Trained};
 use crate::data::{Augment, AugmentKind, Placement};
 use crate::error::{Error, Result};
-use crate::nas::arch::Architecture;
 use crate::nas::score::smash_score;
-use crate::nas::smash::SmashNetwork;
-use crate::nas::train::{Batch, Network, StepResult, Update, plan_evaluation, plan_step, train_step};
+use crate::nas::train::{Batch, Drawn, Network, StepResult, Update, plan_evaluation, plan_step, train_step};
+use crate::nn::params::ParamStore;
 use crate::rng::{Rng, Stream};
 use crate::trace::{Level, timed, within};
 use std::collections::VecDeque;
@@ -37,10 +36,9 @@ const RUN_AHEAD: usize = 2;
 /// Stretches of rounds in which a resulting network takes its steps.
 const VISITS: usize = 3;
 
-/// A network in memory, and the steps it has taken.
+/// A network in memory, and the steps it has taken, as one architecture or several.
 struct Runner<'a> {
     setting: &'a Setting<'a>,
-    network: &'a dyn Network,
     context: Context,
     augment: Augment,
     order: Rng,
@@ -48,28 +46,25 @@ struct Runner<'a> {
 }
 
 impl<'a> Runner<'a> {
-    fn new<'b>(
-        setting: &'a Setting<'a>,
-        network: &'a dyn Network,
-        archs: impl Iterator<Item = &'b Architecture>,
-    ) -> Result<Self> {
+    /// Memory for the parameters `store` and for a step of any of `networks`, which use them.
+    fn new<N: Network>(setting: &'a Setting<'a>, store: &ParamStore, networks: &[N]) -> Result<Self> {
         let (kind, shape) = (setting.place.kind, setting.batch_shape());
         let mut arena = Yardstick::plan(setting.place);
-        for arch in archs {
-            arena = arena.max(plan_step(kind, network, arch, shape)?);
-            arena = arena.max(plan_evaluation(kind, network, arch, shape)?);
+        for network in networks {
+            arena = arena.max(plan_step(kind, network, shape)?);
+            arena = arena.max(plan_evaluation(kind, network, shape)?);
         }
         let mut context = setting.place.open(arena)?;
         choose(&mut context, setting.conv);
-        network.store().reserve(&mut context)?;
-        network.store().initialise(&mut context, 1, 0)?;
+        store.reserve(&mut context)?;
+        store.initialise(&mut context, 1, 0)?;
         let augment = Augment::new(AugmentKind::CropFlip { pad: 4 }, Rng::new(1, Stream::Augment));
-        Ok(Self { setting, network, context, augment, order: Rng::new(1, Stream::Shuffle), step: 0 })
+        Ok(Self { setting, context, augment, order: Rng::new(1, Stream::Shuffle), step: 0 })
     }
 
     /// Bytes of step memory that a step takes.
-    fn planned(&self, arch: &Architecture) -> Result<u64> {
-        let planned = plan_step(self.setting.place.kind, self.network, arch, self.setting.batch_shape())?;
+    fn planned(&self, network: &dyn Network) -> Result<u64> {
+        let planned = plan_step(self.setting.place.kind, network, self.setting.batch_shape())?;
         Ok((planned * size_of::<f32>()) as u64)
     }
 
@@ -81,18 +76,18 @@ impl<'a> Runner<'a> {
         Batch { set, labels, placements: self.augment.draw(batch), indices, views: 1 }
     }
 
-    fn queue(&mut self, arch: &Architecture, recording: Option<&mut Recording>) -> Result<StepResult> {
+    fn queue(&mut self, network: &dyn Network, recording: Option<&mut Recording>) -> Result<StepResult> {
         let batch = within(Level::Phase, c"data", || self.batch());
         self.step += 1;
         let update = Update { optimizer: self.setting.optimizer, lr: self.setting.lr, step: self.step };
-        train_step(&mut self.context, recording, self.network, arch, &self.setting.gather, &batch, update)
+        train_step(&mut self.context, recording, network, &self.setting.gather, &batch, update)
     }
 
     /// A step alone: milliseconds until it was queued, and until its loss was here.
-    fn alone(&mut self, arch: &Architecture, recording: Option<&mut Recording>) -> Result<[f64; 2]> {
+    fn alone(&mut self, network: &dyn Network, recording: Option<&mut Recording>) -> Result<[f64; 2]> {
         synchronize(&mut self.context)?;
         let start = Instant::now();
-        let result = self.queue(arch, recording)?;
+        let result = self.queue(network, recording)?;
         let queueing = start.elapsed().as_secs_f64() * 1e3;
         result.wait(&mut self.context)?;
         synchronize(&mut self.context)?;
@@ -129,18 +124,18 @@ impl<'a> Runner<'a> {
 
     fn sample(
         &mut self,
-        arch: &Architecture,
+        network: &dyn Network,
         recording: Option<&mut Recording>,
         measured: &mut Measured,
     ) -> Result<()> {
         let before = self.launches();
         let [queueing, total] = match self.setting.place.kind {
-            Kind::Cpu => self.split(&mut measured.spent, |runner| runner.alone(arch, recording))?,
+            Kind::Cpu => self.split(&mut measured.spent, |runner| runner.alone(network, recording))?,
             Kind::Cuda => {
-                let times = self.alone(arch, recording)?;
+                let times = self.alone(network, recording)?;
                 // Without the recording: boundaries inside a graph cannot be waited for.
                 measured.kernels = self.launches().zip(before).map(|(after, before)| after - before);
-                self.split(&mut measured.spent, |runner| runner.alone(arch, None))?;
+                self.split(&mut measured.spent, |runner| runner.alone(network, None))?;
                 times
             }
         };
@@ -150,12 +145,16 @@ impl<'a> Runner<'a> {
     }
 
     /// Milliseconds per step of steps in a row.
-    fn row(&mut self, archs: &[&Architecture], mut recording: Option<&mut Recording>) -> Result<f64> {
+    fn row<'n, N: Network + 'n>(
+        &mut self,
+        networks: impl ExactSizeIterator<Item = &'n N>,
+        mut recording: Option<&mut Recording>,
+    ) -> Result<f64> {
         synchronize(&mut self.context)?;
         let start = Instant::now();
-        let mut under_way = VecDeque::new();
-        for arch in archs {
-            under_way.push_back(self.queue(arch, recording.as_deref_mut())?);
+        let (steps, mut under_way) = (networks.len(), VecDeque::new());
+        for network in networks {
+            under_way.push_back(self.queue(network, recording.as_deref_mut())?);
             if under_way.len() > RUN_AHEAD
                 && let Some(result) = under_way.pop_front()
             {
@@ -166,14 +165,14 @@ impl<'a> Runner<'a> {
             result.wait(&mut self.context)?;
         }
         synchronize(&mut self.context)?;
-        Ok(start.elapsed().as_secs_f64() * 1e3 / archs.len() as f64)
+        Ok(start.elapsed().as_secs_f64() * 1e3 / steps as f64)
     }
 
     /// The step as a replayed graph.
-    fn graph(&mut self, arch: &Architecture, measured: &mut Measured) -> Result<()> {
+    fn graph(&mut self, network: &dyn Network, measured: &mut Measured) -> Result<()> {
         let mut recording = Recording::default();
         for i in 0..self.setting.warm_up() + self.setting.args.rounds {
-            let [_, total] = self.alone(arch, Some(&mut recording))?;
+            let [_, total] = self.alone(network, Some(&mut recording))?;
             if i >= self.setting.warm_up() {
                 measured.graph.push(total);
             }
@@ -182,7 +181,7 @@ impl<'a> Runner<'a> {
     }
 
     /// A score on so many batches: milliseconds until its error was here.
-    fn score(&mut self, network: &SmashNetwork, arch: &Architecture, batches: usize) -> Result<f64> {
+    fn score(&mut self, Drawn { network, arch }: Drawn<'_>, batches: usize) -> Result<f64> {
         let setting = self.setting;
         synchronize(&mut self.context)?;
         let start = Instant::now();
@@ -194,13 +193,13 @@ impl<'a> Runner<'a> {
         Ok(start.elapsed().as_secs_f64() * 1e3)
     }
 
-    fn sample_score(&mut self, network: &SmashNetwork, arch: &Architecture, measured: &mut Measured) -> Result<()> {
+    fn sample_score(&mut self, drawn: Drawn<'_>, measured: &mut Measured) -> Result<()> {
         let (spent, batches) = (&mut measured.score_spent, self.setting.args.score);
         let total = match self.setting.place.kind {
-            Kind::Cpu => self.split(spent, |runner| runner.score(network, arch, batches))?,
+            Kind::Cpu => self.split(spent, |runner| runner.score(drawn, batches))?,
             Kind::Cuda => {
-                let total = self.score(network, arch, batches)?;
-                self.split(spent, |runner| runner.score(network, arch, 1))?;
+                let total = self.score(drawn, batches)?;
+                self.split(spent, |runner| runner.score(drawn, 1))?;
                 total
             }
         };
@@ -223,40 +222,40 @@ impl Samples {
     }
 
     /// Notes what the network takes.
-    fn note(&mut self, network: &dyn Network) {
+    fn note(&mut self, store: &ParamStore) {
         // Values, gradients and two moments, of which momentum uses one.
-        self.parameter_bytes = self.parameter_bytes.max(4 * 4 * network.store().len() as u64);
+        self.parameter_bytes = self.parameter_bytes.max(4 * 4 * store.len() as u64);
     }
 }
 
 /// Another architecture every step.
 fn smash(setting: &Setting<'_>, archs: &[Named], yardstick: &mut Yardstick) -> Result<Samples> {
     let (args, network) = (setting.args, setting.smash_network());
-    let mut runner = Runner::new(setting, &network, archs.iter().map(|named| &named.arch))?;
-    for named in archs.iter().cycle().take(setting.warm_up().max(archs.len())) {
-        runner.alone(&named.arch, None)?;
+    let all: Vec<Drawn<'_>> = archs.iter().map(|Named { arch, .. }| Drawn { network: &network, arch }).collect();
+    let mut runner = Runner::new(setting, network.store(), &all)?;
+    for drawn in all.iter().cycle().take(setting.warm_up().max(archs.len())) {
+        runner.alone(drawn, None)?;
     }
     let mut samples = Samples::new(archs.len());
-    samples.note(&network);
-    let all: Vec<&Architecture> = archs.iter().map(|named| &named.arch).collect();
-    for (arch, measured) in all.iter().zip(&mut samples.archs) {
-        measured.arena_bytes = runner.planned(arch)?;
+    samples.note(network.store());
+    for (drawn, measured) in all.iter().zip(&mut samples.archs) {
+        measured.arena_bytes = runner.planned(drawn)?;
     }
     for round in 0..args.rounds {
         (setting.place.say)(&format!("round {} of {}", round + 1, args.rounds));
         yardstick.sample(&mut runner.context)?;
-        for (arch, measured) in all.iter().zip(&mut samples.archs) {
-            runner.sample(arch, None, measured)?;
+        for (drawn, measured) in all.iter().zip(&mut samples.archs) {
+            runner.sample(drawn, None, measured)?;
             if args.score > 0 {
-                runner.sample_score(&network, arch, measured)?;
+                runner.sample_score(*drawn, measured)?;
             }
         }
-        samples.row.push(runner.row(&all, None)?);
+        samples.row.push(runner.row(all.iter(), None)?);
     }
     yardstick.sample(&mut runner.context)?;
     if args.gaps && setting.place.kind == Kind::Cuda {
-        for (arch, measured) in all.iter().zip(&mut samples.archs) {
-            runner.graph(arch, measured)?;
+        for (drawn, measured) in all.iter().zip(&mut samples.archs) {
+            runner.graph(drawn, measured)?;
         }
     }
     Ok(samples)
@@ -272,18 +271,18 @@ fn resulting(setting: &Setting<'_>, archs: &[Named], yardstick: &mut Yardstick) 
         for (i, Named { arch, .. }) in archs.iter().enumerate() {
             (setting.place.say)(&format!("visit {} of {visits}, network {} of {}", visit + 1, i + 1, archs.len()));
             let network = setting.resulting_network(arch);
-            samples.note(&network);
-            let mut runner = Runner::new(setting, &network, std::iter::once(arch))?;
-            samples.archs[i].arena_bytes = runner.planned(arch)?;
+            samples.note(network.store());
+            let mut runner = Runner::new(setting, network.store(), std::slice::from_ref(&network))?;
+            samples.archs[i].arena_bytes = runner.planned(&network)?;
             yardstick.sample(&mut runner.context)?;
             let mut recording = Recording::default();
             for _ in 0..setting.warm_up() {
-                runner.alone(arch, Some(&mut recording))?;
+                runner.alone(&network, Some(&mut recording))?;
             }
             for _ in 0..steps {
-                runner.sample(arch, Some(&mut recording), &mut samples.archs[i])?;
+                runner.sample(&network, Some(&mut recording), &mut samples.archs[i])?;
             }
-            samples.row.push(runner.row(&vec![arch; steps], Some(&mut recording))?);
+            samples.row.push(runner.row(std::iter::repeat_n(&network, steps), Some(&mut recording))?);
             yardstick.sample(&mut runner.context)?;
         }
     }
@@ -317,24 +316,31 @@ pub fn run(args: &StepArgs, conv: Conv, place: &Place<'_>) -> Result<Saved> {
 /// As [`run`].
 pub fn profile(args: &StepArgs, conv: Conv, place: &Place<'_>) -> Result<usize> {
     let (archs, setting) = (architectures(args)?, Setting::new(args, conv, place)?);
-    let all: Vec<&Architecture> = archs.iter().map(|named| &named.arch).collect();
-    let steps = |network: &dyn Network, archs: &[&Architecture]| -> Result<()> {
-        let mut runner = Runner::new(&setting, network, archs.iter().copied())?;
-        // Graphs would hide their kernels from some profilers: none is made.
-        for arch in archs.iter().cycle().take(setting.warm_up().max(archs.len())) {
-            runner.alone(arch, None)?;
-        }
-        runner.record(true)?;
-        archs.iter().try_for_each(|arch| runner.alone(arch, None).map(drop))?;
-        runner.record(false)
-    };
     match args.network {
-        Trained::Smash => steps(&setting.smash_network(), &all)?,
+        Trained::Smash => {
+            let network = setting.smash_network();
+            let all: Vec<Drawn<'_>> =
+                archs.iter().map(|Named { arch, .. }| Drawn { network: &network, arch }).collect();
+            profile_steps(&setting, network.store(), &all)?;
+        }
         Trained::Resulting => {
-            for arch in &all {
-                steps(&setting.resulting_network(arch), std::slice::from_ref(arch))?;
+            for Named { arch, .. } in &archs {
+                let network = setting.resulting_network(arch);
+                profile_steps(&setting, network.store(), std::slice::from_ref(&network))?;
             }
         }
     }
-    Ok(all.len())
+    Ok(archs.len())
+}
+
+/// One step of each of `networks`, which share the parameters `store`.
+fn profile_steps<N: Network>(setting: &Setting<'_>, store: &ParamStore, networks: &[N]) -> Result<()> {
+    let mut runner = Runner::new(setting, store, networks)?;
+    // Graphs would hide their kernels from some profilers: none is made.
+    for network in networks.iter().cycle().take(setting.warm_up().max(networks.len())) {
+        runner.alone(network, None)?;
+    }
+    runner.record(true)?;
+    networks.iter().try_for_each(|network| runner.alone(network, None).map(drop))?;
+    runner.record(false)
 }

@@ -8,10 +8,15 @@ use crate::error::{Error, Result};
 use crate::machine;
 use serde_json::{Value, json};
 
+/// More GPUs than any machine has.
+const MOST_GPUS: usize = 64;
+
 /// A device that is there.
 #[derive(Clone, Debug)]
 pub struct Chosen {
     place: Place,
+    /// Was this very device named?
+    asked: bool,
     /// Why, in a few words.
     pub reason: String,
 }
@@ -31,16 +36,15 @@ pub fn choose(global: &GlobalArgs) -> Result<Chosen> {
     let name = global.device.as_str();
     let cpu = cpu(global)?;
     let gpu = |ordinal, info| Place::Cuda { ordinal, info, tf32: global.tf32 };
-    let asked = |place| Ok(Chosen { place, reason: "asked for".into() });
+    let asked = |place| Ok(Chosen { place, asked: true, reason: "asked for".into() });
+    let auto = |place, reason| Chosen { place, asked: false, reason };
     match name {
         "cpu" => asked(cpu),
         "auto" => Ok(match cuda::probe(0) {
             // The emulator proves kernels; nobody wants to wait for it.
-            Ok(info) if info.is_emulator() => {
-                Chosen { place: cpu, reason: "auto: only an emulated GPU is here".into() }
-            }
-            Ok(info) => Chosen { place: gpu(0, info), reason: "auto: the first GPU".into() },
-            Err(Error::Device { message, .. }) => Chosen { place: cpu, reason: format!("auto: {message}") },
+            Ok(info) if info.is_emulator() => auto(cpu, "auto: only an emulated GPU is here".into()),
+            Ok(info) => auto(gpu(0, info), "auto: the first GPU".into()),
+            Err(Error::Device { message, .. }) => auto(cpu, format!("auto: {message}")),
             Err(other) => return Err(other),
         }),
         _ => match name.strip_prefix("cuda:").and_then(|n| n.parse().ok()) {
@@ -103,6 +107,26 @@ impl Chosen {
                 cuda.set_conv_policy(if tf32 { ConvPolicy::Fast } else { ConvPolicy::Exact });
                 let half = cuda.free_bytes()? / 2 / size_of::<f32>();
                 Context::cuda(cuda, (room * planned).min(half.max(planned)))
+            }
+        }
+    }
+
+    /// Devices for trainings at the same time: on a CPU `jobs` of them that share its threads (none given: one for each
+    /// thread), and with `--device auto` all GPUs of the kind.
+    pub fn shares(&self, jobs: Option<usize>) -> Vec<Self> {
+        match &self.place {
+            Place::Cpu { threads, isa } => {
+                let jobs = jobs.unwrap_or(*threads).max(1);
+                let place = Place::Cpu { threads: (threads / jobs).max(1), isa: *isa };
+                vec![Self { place, ..self.clone() }; jobs]
+            }
+            Place::Cuda { ordinal, info, tf32 } => {
+                let others = if self.asked { 0..0 } else { ordinal + 1..MOST_GPUS };
+                let others = others.map_while(|ordinal| cuda::probe(ordinal).ok().map(|info| (ordinal, info)));
+                let alike = others.filter(|(_, other)| other.name == info.name);
+                let all = std::iter::once((*ordinal, info.clone())).chain(alike);
+                all.map(|(ordinal, info)| Self { place: Place::Cuda { ordinal, info, tf32: *tf32 }, ..self.clone() })
+                    .collect()
             }
         }
     }

@@ -7,7 +7,8 @@
 //! nothing was chosen by its prediction among them. Losses and errors are those of the validation images.
 
 use crate::backend::Context;
-use crate::commands::job::{Job, gather_batch};
+use crate::commands::images::gather_batch;
+use crate::commands::job::Job;
 use crate::commands::search::Candidate;
 use crate::data::sequential_batches;
 use crate::error::Result;

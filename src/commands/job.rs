@@ -5,33 +5,30 @@ use crate::backend::cuda::MAX_VIEWS;
 use crate::cli::{GlobalArgs, RunArgs};
 use crate::commands::convert;
 use crate::commands::device::{Chosen, choose};
+use crate::commands::images::{gather_batch, geometry, split};
+use crate::commands::interrupt::Interrupt;
 use crate::commands::profiling;
-use crate::config::{Input, RunConfig};
-use crate::data::augment::{Placement, centred, views_used};
-use crate::data::{
-    AugmentKind, DataSpec, Dataset, Images, Options, picture_stats, sequential_batches, unlike_published,
-    validation_split,
-};
+use crate::config::RunConfig;
+use crate::data::augment::{Placement, views_used};
+use crate::data::{AugmentKind, DataSpec, Dataset, Options, sequential_batches, unlike_published};
 use crate::error::{Error, Result};
 use crate::nas::cost::NetworkShape;
 use crate::nas::space::Space;
 use crate::nas::train::{Batch, Gather};
-use crate::ops::batch_gather::BatchGather;
-use crate::ops::volume_gather::VolumeGather;
 use crate::report::{Style, say, write_json};
 use crate::tensor::Shape;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A run being worked on.
+#[derive(Clone)]
 pub struct Job {
     /// Settings.
     pub config: RunConfig,
     /// Run directory.
     pub dir: PathBuf,
     /// Images.
-    pub dataset: Dataset,
+    pub dataset: Arc<Dataset>,
     /// Indices of training images to learn from.
     pub train: Vec<u32>,
     /// Indices of training images to validate on.
@@ -106,7 +103,7 @@ impl Job {
         Ok(Self {
             config,
             dir,
-            dataset,
+            dataset: Arc::new(dataset),
             train,
             validation,
             gather,
@@ -171,6 +168,12 @@ impl Job {
     /// [`Error::Io`].
     pub fn begin(&self) -> Result<()> {
         self.interrupt.install()?;
+        self.make_directory()?;
+        self.say(&self.device.describe());
+        Ok(())
+    }
+
+    fn make_directory(&self) -> Result<()> {
         let (settings, old) = (self.path("config.toml"), self.path(OLD_SETTINGS));
         if self.anew {
             // From here on the directory is known as one to be emptied, whatever interrupts that.
@@ -187,9 +190,24 @@ impl Job {
         remove(&old)?;
         create(&self.path("ckpt"))?;
         create(&self.path("arch"))?;
-        self.write_environment()?;
-        self.say(&self.device.describe());
-        Ok(())
+        self.write_environment()
+    }
+
+    /// A run within this one, in its sub-folder `folder`: the same images, split and device, and settings that
+    /// `change` may change, but for those of the images. Makes the folder; this run has begun.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when there is a run of other settings; [`Error::Io`].
+    pub fn variant(&self, folder: &str, change: impl FnOnce(&mut RunConfig)) -> Result<Self> {
+        let mut variant = Self { dir: self.path(folder), anew: false, ..self.clone() };
+        change(&mut variant.config);
+        variant.config.validate()?;
+        let settings = variant.path("config.toml");
+        if settings.is_file() {
+            refuse_differences(&variant.dir, &variant.config.differences(&RunConfig::load(&settings)?))?;
+        }
+        variant.make_directory()?;
+        Ok(variant)
     }
 
     fn write_environment(&self) -> Result<()> {
@@ -277,17 +295,6 @@ impl Job {
     }
 }
 
-/// Unvaried images with their labels.
-pub fn gather_batch<'a>(images: &'a Images, indices: &[u32]) -> Batch<'a> {
-    Batch {
-        set: images,
-        indices: indices.to_vec(),
-        placements: centred(indices.len()),
-        labels: indices.iter().map(|&i| images.label(i as usize)).collect(),
-        views: 1,
-    }
-}
-
 /// What the parameters of a network owe to what surrounds its architecture.
 pub fn surroundings(shape: &NetworkShape) -> serde_json::Value {
     serde_json::json!({ "classes": shape.classes, "image_channels": shape.image_channels, "volumes": shape.is_volume(),
@@ -337,56 +344,10 @@ pub fn refuse_differences(path: &Path, differences: &[String]) -> Result<()> {
     Err(Error::checkpoint(path, message))
 }
 
-/// Images to learn from, and to validate on: of the whole training set, or of one fold of it.
-fn split(config: &RunConfig, dataset: &Dataset) -> Result<(Vec<u32>, Vec<u32>)> {
-    let images: Vec<u32> = match config.data.fold {
-        None => (0..dataset.train.len() as u32).collect(),
-        Some(fold) => dataset.folds.get(fold).cloned().ok_or_else(|| {
-            let message = match dataset.folds.len() {
-                0 if dataset.name == "stl-10" => "the folds are in fold_indices.txt, which is not there".to_string(),
-                0 => format!("{} has no folds; leave it out", dataset.name),
-                folds => format!("{fold} is not one of 0 to {}", folds - 1),
-            };
-            Error::config("data.fold", message)
-        })?,
-    };
-    if config.data.validation == 0.0 {
-        return Ok((images, Vec::new()));
-    }
-    let labels: Vec<u16> = images.iter().map(|&i| dataset.train.label(i as usize)).collect();
-    let (train, validation) = validation_split(&labels, config.data.validation, config.seed, config.data.split.into())?;
-    let among = |chosen: Vec<u32>| chosen.into_iter().map(|i| images[i as usize]).collect();
-    Ok((among(train), among(validation)))
-}
-
-/// Batches' geometry and what surrounds an architecture; pixels are normalised by the statistics of `images`, those
-/// trained and validated on.
-fn geometry<'a>(input: &Input, dataset: &Dataset, images: impl Iterator<Item = &'a u32>) -> (Gather, NetworkShape) {
-    let (image, size) = (dataset.shape, input.size);
-    let shape = NetworkShape {
-        image_depth: image.depth,
-        stem_stride: input.stem_stride,
-        ..NetworkShape::pictures(image.channels, size, dataset.class_names.len(), input.stem_kernel)
-    };
-    if image.is_volume() {
-        let size = [image.depth, image.height, image.width];
-        return (Gather::Volumes(VolumeGather { size, views: dataset.views }), shape);
-    }
-    let statistics = picture_stats(&dataset.train, image, images.map(|&i| i as usize));
-    let single = |values: &[f64]| values.iter().map(|&x| x as f32).collect();
-    let gather = Gather::Images(BatchGather {
-        image: [image.channels, image.height, image.width],
-        size: [size, size],
-        mean: single(&statistics.mean),
-        std: single(&statistics.std),
-    });
-    (gather, shape)
-}
-
 /// Settings of a run that --overwrite is deleting.
 const OLD_SETTINGS: &str = "config.toml.old";
 /// Files and folders that a run writes besides its settings: what --overwrite deletes, and nothing else.
-const RUN_FILES: [&str; 10] = [
+const RUN_FILES: [&str; 15] = [
     "env.json",
     "metrics.jsonl",
     "archs.jsonl",
@@ -397,6 +358,11 @@ const RUN_FILES: [&str; 10] = [
     "arch",
     "results.json",
     "report.md",
+    "report.html",
+    "figures",
+    "smash",
+    "scores",
+    "trained",
 ];
 
 /// May a new run be in `dir`, or this one continue there? True when a run is to be deleted first.
@@ -432,69 +398,5 @@ pub fn remove(path: &Path) -> Result<()> {
     match removed {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
         _ => Ok(()),
-    }
-}
-
-/// SIGINT or SIGTERM once: finish the step, save, exit; twice: exit at once.
-#[derive(Default)]
-struct Interrupt {
-    signal: Arc<AtomicUsize>,
-}
-
-impl Interrupt {
-    fn install(&self) -> Result<()> {
-        for number in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-            let asked = Arc::new(std::sync::atomic::AtomicBool::new(false));
-            // Order matters: the first signal finds `asked` unset, the second one does not.
-            signal_hook::flag::register_conditional_shutdown(number, 128 + number, Arc::clone(&asked))
-                .and_then(|_| signal_hook::flag::register(number, asked))
-                .and_then(|_| signal_hook::flag::register_usize(number, Arc::clone(&self.signal), number as usize))
-                .map_err(|e| Error::Run(format!("cannot watch for signals: {e}")))?;
-        }
-        Ok(())
-    }
-
-    fn signal(&self) -> Option<i32> {
-        match self.signal.load(Ordering::Relaxed) {
-            0 => None,
-            number => Some(number as i32),
-        }
-    }
-}
-
-/// The error that ends an interrupted run.
-pub fn interrupted(signal: i32) -> Error {
-    Error::Interrupted { name: if signal == signal_hook::consts::SIGINT { "SIGINT" } else { "SIGTERM" }, signal }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cli::Preset;
-
-    #[test]
-    fn a_fold_is_split_within_itself() {
-        let shape = crate::data::ImageShape::picture(1, 1, 1);
-        let images = |n: usize| Images::from_pixels(vec![0; n], (0..n as u16).map(|i| i % 2).collect(), shape).unwrap();
-        let folds = vec![vec![3, 4, 5, 6, 7, 8, 9, 10], vec![11, 0, 2, 13, 15, 6, 8, 19]];
-        let (train, test, class_names) = (images(20), images(2), vec!["a".into(), "b".into()]);
-        let set = Dataset { name: "some".into(), train, test, shape, views: 1, folds: folds.clone(), class_names };
-        let mut config = RunConfig::preset(Preset::Small);
-        config.data.validation = 0.25;
-        for (number, fold) in folds.iter().enumerate() {
-            config.data.fold = Some(number);
-            let (train, validation) = split(&config, &set).unwrap();
-            assert_eq!((train.len(), validation.len()), (6, 2));
-            let mut all: Vec<u32> = train.into_iter().chain(validation.iter().copied()).collect();
-            let mut expected = fold.clone();
-            all.sort_unstable();
-            expected.sort_unstable();
-            assert_eq!(all, expected, "each image of the fold once, and no other");
-            assert_eq!(validation.iter().map(|i| i % 2).sum::<u32>(), 1, "one of each class");
-        }
-        config.data.fold = Some(2);
-        assert_eq!(split(&config, &set).unwrap_err().to_string(), "data.fold: 2 is not one of 0 to 1");
-        (config.data.fold, config.data.validation) = (None, 0.0);
-        assert_eq!(split(&config, &set).unwrap(), ((0..20).collect(), vec![]), "all images are trained on");
     }
 }

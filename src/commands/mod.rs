@@ -5,13 +5,17 @@ mod convert;
 mod data;
 mod device;
 mod eval;
+mod experiment;
 mod fetch;
 mod guided;
+mod images;
 mod info;
+mod interrupt;
 mod job;
 mod output;
 mod planning;
 mod profiling;
+mod publish;
 mod retrain;
 mod run;
 mod search;
@@ -53,6 +57,7 @@ pub fn dispatch(cli: Cli) -> Result<()> {
         Command::Search(args) => search::run(&args, global),
         Command::Retrain(args) => retrain::run(&args, global),
         Command::Eval(args) => eval::run(&args, global),
+        Command::Experiment(args) => experiment::run(&args, global),
         Command::Show(args) => show::run(global, &args),
         Command::Data(args) => data::run(global, &args),
         Command::Info => info::run(global),

@@ -2,13 +2,13 @@
 //! compared with what the process used.
 
 use crate::commands::job::Job;
-use crate::commands::training::Training;
+use crate::commands::training::{Subject, Training};
 use crate::data::Images;
 use crate::error::Result;
 use crate::machine::peak_resident_bytes;
 use crate::nas::arch::{Architecture, PlacedOp};
 use crate::nas::sample::{SampleLimits, sample};
-use crate::nas::train::{plan_evaluation, plan_step};
+use crate::nas::train::{Drawn, plan_evaluation, plan_step};
 use crate::report::count;
 use crate::rng::{Rng, Stream};
 
@@ -23,14 +23,12 @@ impl Training<'_> {
         let shape = job.batch_shape(self.batch);
         let evaluated = job.evaluation_shape();
         let kind = job.device.kind();
-        if let Some(arch) = self.arch {
-            return Ok(plan_step(kind, self.network, arch, shape)?.max(plan_evaluation(
-                kind,
-                self.network,
-                arch,
-                evaluated,
-            )?));
-        }
+        let network = match self.subject {
+            Subject::Fixed(network) => {
+                return Ok(plan_step(kind, network, shape)?.max(plan_evaluation(kind, network, evaluated)?));
+            }
+            Subject::Smash(network) => network,
+        };
         let (space, mut rng) = (&job.config.space, Rng::sub(job.config.seed, Stream::Arch, self.stream));
         let mut largest: Vec<(u64, Architecture)> = Vec::new();
         for step in 0..total.min(FORESEEN) {
@@ -45,12 +43,12 @@ impl Training<'_> {
         keep_largest(&mut largest);
         let mut most = 0;
         for (_, arch) in &largest {
-            most = most.max(plan_step(kind, self.network, arch, shape)?);
+            most = most.max(plan_step(kind, &Drawn { network, arch }, shape)?);
         }
         // Validation draws from the whole space from the first epoch on.
         for _ in 0..PLANNED {
             let arch = sample(space, &SampleLimits::full(space), &mut rng);
-            most = most.max(plan_evaluation(kind, self.network, &arch, evaluated)?);
+            most = most.max(plan_evaluation(kind, &Drawn { network, arch: &arch }, evaluated)?);
         }
         Ok(most)
     }
@@ -62,7 +60,7 @@ impl Training<'_> {
             "{}: {steps} steps of {} images, {} parameters, about {} MiB of memory; validation on {evaluated} images",
             self.name,
             self.batch,
-            count(self.network.store().len() as u64),
+            count(self.subject.store().len() as u64),
             memory >> 20
         ));
     }
@@ -71,7 +69,7 @@ impl Training<'_> {
     /// checkpoint being put together and its file, and the program itself. What of it lies on a GPU is
     /// counted too.
     fn memory_bytes(&self, job: &Job, planned: usize) -> u64 {
-        let parameters = self.network.store().len() as u64 * 4;
+        let parameters = self.subject.store().len() as u64 * 4;
         let bytes = |images: &Images| images.len() as u64 * images.pixels() as u64;
         let images = bytes(&job.dataset.train) + bytes(&job.dataset.test);
         const PROGRAM: u64 = 14 << 20; // binary, packed embedded files, thread stacks

@@ -7,7 +7,7 @@ use crate::commands::job::{Directory, Job, directory_of, remove, surroundings};
 use crate::commands::output::print_result;
 use crate::commands::search::{Candidate, winner};
 use crate::commands::timing::Timing;
-use crate::commands::training::{Reached, Training};
+use crate::commands::training::{Reached, Subject, Training};
 use crate::error::{Error, Result};
 use crate::nas::arch::Architecture;
 use crate::nas::cost::cost;
@@ -133,7 +133,7 @@ pub fn load_network(job: &Job, arch: &Architecture) -> Result<(ResultingNetwork,
         return Err(no_network(job, &arch.id()));
     }
     let network = ResultingNetwork::new(arch, job.shape, job.config.retrain.norm);
-    let planned = plan_evaluation(job.device.kind(), &network, arch, job.evaluation_shape())?;
+    let planned = plan_evaluation(job.device.kind(), &network, job.evaluation_shape())?;
     let mut context = job.context(planned, 1)?;
     network.store().reserve(&mut context)?;
     let reached: Reached = crate::checkpoint::load(&path, network.store(), &mut context, &identity(job, arch))?;
@@ -142,12 +142,11 @@ pub fn load_network(job: &Job, arch: &Architecture) -> Result<(ResultingNetwork,
 }
 
 /// The training of an architecture with the settings of the run.
-fn training<'a>(job: &Job, arch: &'a Architecture, network: &'a ResultingNetwork) -> Training<'a> {
+fn training<'a>(job: &Job, arch: &Architecture, network: &'a ResultingNetwork) -> Training<'a> {
     let config = &job.config.retrain;
     Training {
         name: arch.id(),
-        network,
-        arch: Some(arch),
+        subject: Subject::Fixed(network),
         identity: identity(job, arch),
         checkpoint: checkpoint(job, arch),
         epochs: config.epochs,

@@ -1,9 +1,9 @@
 //! The whole job: train the SMASH network, search, train the winner and its rivals, report.
 
-use crate::checkpoint::write_atomic;
 use crate::cli::{GlobalArgs, RunArgs};
 use crate::commands::job::{Directory, Job};
 use crate::commands::output::print_result;
+use crate::commands::publish::write_report;
 use crate::commands::retrain::{Role, Trained, choose, table as results_table, train_one};
 use crate::commands::search::{Candidate, stage as search_stage, table as ranking_table};
 use crate::commands::timing::Timing;
@@ -46,7 +46,7 @@ pub fn run(args: &RunArgs, global: &GlobalArgs) -> Result<()> {
     });
     write_json(&job.path("results.json"), &record)?;
     let report = report(&job, &ranking, &networks, &timing);
-    write_atomic(&job.path("report.md"), report.as_bytes())?;
+    write_report(&job.dir, &report, &[])?;
     print_result(global, &record, &report)
 }
 

@@ -4,7 +4,8 @@ use crate::backend::Context;
 use crate::checkpoint::{self, write_atomic};
 use crate::cli::{GlobalArgs, RunArgs};
 use crate::commands::guided::{self, Comparison, compare, gradient_batch, validation_gradient};
-use crate::commands::job::{Directory, Job, interrupted, refuse_differences, remove};
+use crate::commands::interrupt::interrupted;
+use crate::commands::job::{Directory, Job, refuse_differences, remove};
 use crate::commands::output::print_result;
 use crate::commands::timing::Timing;
 use crate::commands::train::{identity, network};
@@ -19,7 +20,7 @@ use crate::nas::sample::{SampleLimits, sample};
 use crate::nas::score::smash_score;
 use crate::nas::smash::SmashNetwork;
 use crate::nas::strategy::{Origin, Proposal, Search, Strategy};
-use crate::nas::train::plan_evaluation;
+use crate::nas::train::{Drawn, plan_evaluation};
 use crate::report::{JsonLines, Progress, count, write_json};
 use crate::rng::{Rng, Stream};
 use serde::{Deserialize, Serialize};
@@ -155,7 +156,7 @@ pub fn load_smash(job: &Job) -> Result<(SmashNetwork, Context)> {
     let mut largest = 0;
     for _ in 0..100 {
         let arch = sample(&job.config.space, &limits, &mut rng);
-        largest = largest.max(plan_evaluation(kind, &network, &arch, shape)?);
+        largest = largest.max(plan_evaluation(kind, &Drawn { network: &network, arch: &arch }, shape)?);
         if job.config.search.strategy == Strategy::Gradient {
             largest = largest.max(plan_gradient(kind, &network, &arch, job.batch_shape(gradient_batch(job)))?);
         }

@@ -5,7 +5,7 @@ use crate::cli::{GlobalArgs, RunArgs};
 use crate::commands::job::{Directory, Job, surroundings};
 use crate::commands::output::print_result;
 use crate::commands::timing::Timing;
-use crate::commands::training::{Trained, Training};
+use crate::commands::training::{Subject, Trained, Training};
 use crate::error::Result;
 use crate::nas::sample::{SampleLimits, sample};
 use crate::nas::score::smash_score;
@@ -52,8 +52,7 @@ pub fn stage(job: &Job) -> Result<(SmashNetwork, Trained)> {
     let config = &job.config.smash;
     let training = Training {
         name: "smash".into(),
-        network: &network,
-        arch: None,
+        subject: Subject::Smash(&network),
         identity: identity(job),
         checkpoint: job.path("ckpt/smash.safetensors"),
         epochs: config.epochs,

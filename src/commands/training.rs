@@ -5,14 +5,16 @@
 
 use crate::backend::{Context, Kind, Recording};
 use crate::checkpoint;
-use crate::commands::job::{Job, interrupted};
+use crate::commands::interrupt::interrupted;
+use crate::commands::job::Job;
 use crate::commands::profiling;
 use crate::data::{Augment, BatchOrder, OrderState};
 use crate::error::{Error, Result};
-use crate::nas::arch::Architecture;
 use crate::nas::sample::{SampleLimits, sample};
-use crate::nas::train::{Batch, Network, Outcome, StepResult, Update, train_step};
+use crate::nas::smash::SmashNetwork;
+use crate::nas::train::{Batch, Drawn, Network, Outcome, StepResult, Update, train_step};
 use crate::nn::optim::Optimizer;
+use crate::nn::params::ParamStore;
 use crate::nn::schedule::cosine;
 use crate::report::{JsonLines, Progress};
 use crate::rng::{Rng, RngState, Stream};
@@ -70,14 +72,31 @@ impl Reached {
 /// Beyond this a network of the method is a mistake in its settings.
 const MOST_PARAMETERS: usize = 1 << 30;
 
+/// What is trained.
+#[derive(Clone, Copy)]
+pub enum Subject<'a> {
+    /// A SMASH network, as a new architecture every step.
+    Smash(&'a SmashNetwork),
+    /// The same network every step.
+    Fixed(&'a dyn Network),
+}
+
+impl Subject<'_> {
+    /// The parameters.
+    pub fn store(&self) -> &ParamStore {
+        match self {
+            Self::Smash(network) => network.store(),
+            Self::Fixed(network) => network.store(),
+        }
+    }
+}
+
 /// What to train and how.
 pub struct Training<'a> {
     /// Name in metrics and progress: `smash` or an architecture's id.
     pub name: String,
     /// The network.
-    pub network: &'a dyn Network,
-    /// Its architecture; `None` draws a new one every step.
-    pub arch: Option<&'a Architecture>,
+    pub subject: Subject<'a>,
     /// What the checkpoint belongs to.
     pub identity: String,
     /// Checkpoint file.
@@ -123,7 +142,7 @@ impl Training<'_> {
     /// [`Error::Interrupted`] after saving; whatever training, validation and files report.
     pub fn run(&self, job: &Job, validate: &Validate<'_>) -> Result<Trained> {
         let started = Instant::now();
-        let parameters = self.network.store().len();
+        let parameters = self.subject.store().len();
         if parameters > MOST_PARAMETERS {
             let message =
                 format!("its network has {parameters} parameters, more than {MOST_PARAMETERS}; make it smaller");
@@ -134,10 +153,10 @@ impl Training<'_> {
         let planned = self.plan(job, total)?;
         // The plan looks at the architectures that seem largest.
         let mut context = job.context(planned, 2)?;
-        self.network.store().reserve(&mut context)?;
+        self.subject.store().reserve(&mut context)?;
         let metrics_path = job.path("metrics.jsonl");
         let (state, metrics) = if self.checkpoint.is_file() {
-            let state: State = checkpoint::load(&self.checkpoint, self.network.store(), &mut context, &self.identity)?;
+            let state: State = checkpoint::load(&self.checkpoint, self.subject.store(), &mut context, &self.identity)?;
             self.check_schedule(&state, total)?;
             streams = self.restore_streams(job, &state)?;
             let metrics = if state.step < total {
@@ -147,7 +166,7 @@ impl Training<'_> {
             };
             (state, metrics)
         } else {
-            self.network.store().initialise(&mut context, job.config.seed, self.stream)?;
+            self.subject.store().initialise(&mut context, job.config.seed, self.stream)?;
             let mut metrics = JsonLines::open(&metrics_path, None)?;
             let state = self.state(&streams, 0, total, metrics.sync()?, Outcome::default());
             self.save(&mut context, &state)?;
@@ -261,7 +280,7 @@ impl Training<'_> {
     }
 
     fn save(&self, context: &mut Context, state: &State) -> Result<()> {
-        checkpoint::save(&self.checkpoint, self.network.store(), context, &self.identity, state)
+        checkpoint::save(&self.checkpoint, self.subject.store(), context, &self.identity, state)
     }
 }
 
@@ -329,16 +348,17 @@ impl Steps<'_> {
     /// Draws and queues the next step.
     fn queue(&mut self) -> Result<()> {
         let (training, job) = (self.training, self.job);
-        let drawn;
-        let (arch, recording) = match training.arch {
-            Some(arch) => (arch, Some(&mut self.recording)),
-            None => {
+        let (arch, drawn);
+        let (network, recording): (&dyn Network, _) = match training.subject {
+            Subject::Fixed(network) => (network, Some(&mut self.recording)),
+            Subject::Smash(network) => {
                 let limits = SampleLimits::at(&job.config.space, self.step as f64 / self.total as f64);
-                drawn = sample(&job.config.space, &limits, &mut self.streams.arch);
+                arch = sample(&job.config.space, &limits, &mut self.streams.arch);
+                drawn = Drawn { network, arch: &arch };
                 (&drawn, None)
             }
         };
-        let _range = trace::range_with(Level::Step, c"step", || arch.number());
+        let _range = trace::range_with(Level::Step, c"step", || network.number());
         let set = &job.dataset.train;
         let indices = self.streams.order.next_batch().to_vec();
         let batch = Batch {
@@ -351,7 +371,7 @@ impl Steps<'_> {
         let lr = cosine(training.lr, self.step, self.total);
         self.step += 1;
         let update = Update { optimizer: training.optimizer, lr, step: self.step };
-        let queued = train_step(&mut self.context, recording, training.network, arch, &job.gather, &batch, update)?;
+        let queued = train_step(&mut self.context, recording, network, &job.gather, &batch, update)?;
         self.under_way.push_back((self.step, queued));
         Ok(())
     }

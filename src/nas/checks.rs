@@ -11,7 +11,7 @@ use super::resulting::{NormKind, ResultingNetwork};
 use super::sample::{SampleLimits, sample};
 use super::smash::{EncodingConfig, SmashNetwork};
 use super::space::Space;
-use super::train::{Batch, Gather, Network, Update, train_step};
+use super::train::{Batch, Drawn, Gather, Network, Update, train_step};
 use crate::backend::cpu::Isa;
 use crate::backend::{Context, Cpu, Recording, Region};
 use crate::data::{ImageShape, Images, Placement};
@@ -68,7 +68,7 @@ fn replays(space: Space, hyper: HyperConfig) -> Check {
                 let update =
                     Update { optimizer: Optimizer::RESULTING, lr: LR / (step + 1) as f32, step: step as u64 + 1 };
                 let batch = job.batch(step);
-                let queued = train_step(context, recording.as_mut(), &network, arch, &job.gather, &batch, update)?;
+                let queued = train_step(context, recording.as_mut(), &network, &job.gather, &batch, update)?;
                 losses.push(queued.wait(context)?.mean_loss() as f32);
             }
             Ok([losses, context.read(context.whole(Region::Params))?])
@@ -133,10 +133,11 @@ fn volumes(space: Space, hyper: HyperConfig) -> Check {
         let arch = sample(&space, &SampleLimits::full(&space), &mut Rng::new(12, Stream::Arch));
         let smash = SmashNetwork::new(&space, VOLUME, &hyper, EncodingConfig::default());
         let resulting = ResultingNetwork::new(&arch, VOLUME, NormKind::Sandwich);
-        let networks: [&dyn Network; 2] = [&smash, &resulting];
+        let drawn = Drawn { network: &smash, arch: &arch };
+        let networks: [&dyn Network; 2] = [&drawn, &resulting];
         for (kind, network) in ["SMASH", "resulting"].into_iter().zip(networks) {
-            let [expected_logits, expected] = volume_step_in(&plain_lab()?, network, &arch)?;
-            let [logits, gradients] = volume_step_in(lab, network, &arch)?;
+            let [expected_logits, expected] = volume_step_in(&plain_lab()?, network)?;
+            let [logits, gradients] = volume_step_in(lab, network)?;
             compare(measured, &format!("{kind} logits"), [&logits, &expected_logits], ONE_STEP);
             for param in network.store().params() {
                 let part = [&gradients, &expected].map(|all| &all[param.span.start..][..param.span.len]);
@@ -148,7 +149,7 @@ fn volumes(space: Space, hyper: HyperConfig) -> Check {
 }
 
 /// Logits and gradients, in memory of exactly the size that a dry run finds.
-fn volume_step_in(lab: &Lab, network: &dyn Network, arch: &Architecture) -> Result<[Vec<f32>; 2]> {
+fn volume_step_in(lab: &Lab, network: &dyn Network) -> Result<[Vec<f32>; 2]> {
     let batch = VOLUME.batch(LABELS.len());
     let mut rng = Rng::new(6, Stream::Augment);
     let voxels: Vec<f32> = (0..batch.len()).map(|_| rng.normal() as f32).collect();
@@ -158,7 +159,7 @@ fn volume_step_in(lab: &Lab, network: &dyn Network, arch: &Architecture) -> Resu
         zero_gradients(context)?;
         let mut tape = Tape::new(context);
         let images = tape.input(batch, &voxels, false)?;
-        let logits = network.logits(&mut tape, arch, images, Mode::Train)?;
+        let logits = network.logits(&mut tape, images, Mode::Train)?;
         let values = tape.read(logits)?;
         let entropy = cross_entropy(&mut tape, logits, &LABELS)?;
         tape.backward(entropy.loss)?;
@@ -212,6 +213,11 @@ impl Job {
         Batch { set: &self.images, placements: placements.collect(), labels, indices, views: 1 }
     }
 
+    /// The network as the architecture of a step.
+    fn drawn(&self, step: usize) -> Drawn<'_> {
+        Drawn { network: &self.network, arch: &self.archs[step] }
+    }
+
     /// Trains in memory of exactly the size that a dry run finds.
     fn train_in(&self, lab: &Lab) -> Result<Trained> {
         let mut plan = lab.plan()?;
@@ -228,7 +234,7 @@ impl Job {
         for step in 0..STEPS {
             let update = Update { optimizer: Optimizer::SMASH, lr: LR, step: step as u64 + 1 };
             let batch = self.batch(step);
-            let result = train_step(context, None, &self.network, &self.archs[step], &self.gather, &batch, update)?;
+            let result = train_step(context, None, &self.drawn(step), &self.gather, &batch, update)?;
             losses.push(result.wait(context)?.mean_loss() as f32);
             if step == 0 {
                 gradients = context.read(context.whole(Region::Grads))?;
@@ -241,7 +247,7 @@ impl Job {
     fn logits(&self, context: &mut Context, arch: usize) -> Result<Vec<f32>> {
         let mut tape = Tape::new(context);
         let images = self.gather.batch(&mut tape, &self.batch(0))?;
-        let logits = self.network.logits(&mut tape, &self.archs[arch], images, Mode::Eval)?;
+        let logits = self.drawn(arch).logits(&mut tape, images, Mode::Eval)?;
         tape.read(logits)
     }
 }

@@ -117,8 +117,8 @@ pub fn rows(arch: &Architecture, shape: &NetworkShape) -> Vec<(Part, Cost)> {
     let pixels = |block: usize| shape.extent(block).iter().product::<usize>() as u64;
     let enters: Vec<u64> =
         arch.blocks.iter().enumerate().map(|(b, block)| block.input_channels(b, space) as u64).collect();
-    let (image, stride) = ([shape.image_depth, shape.image_size, shape.image_size], shape.stem_stride);
-    let stem = Cost::conv(shape.image_channels as u64 * enters[0], shape.stem(), image, [1, stride, stride]);
+    let strides = [1, shape.stem_stride, shape.stem_stride];
+    let stem = Cost::conv(shape.image_channels as u64 * enters[0], shape.stem(), shape.image(), strides);
     let mut rows = vec![(Part::Stem, stem)];
     for (b, block) in arch.blocks.iter().enumerate() {
         for (i, op) in block.ops.iter().enumerate() {

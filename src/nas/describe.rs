@@ -8,7 +8,7 @@ use std::fmt::Write;
 use super::arch::{Architecture, Conv, Op};
 use super::cost::{Cost, Part, rows};
 use super::space::BLOCKS;
-use super::twin::{NetworkShape, Taps};
+use super::twin::NetworkShape;
 
 /// Titles of the columns. Channels are counted where they enter the 1x1, leave it, and leave the op.
 const HEADER: [&str; 9] = ["op", "reads", "in", "mid", "out", "body", "writes", "params", "MACs"];
@@ -20,7 +20,7 @@ pub fn table(arch: &Architecture, shape: &NetworkShape) -> String {
     for &(part, cost) in &costs {
         lines.extend(part_lines(arch, shape, part, cost));
     }
-    let image = extent([shape.image_depth, shape.image_size, shape.image_size]);
+    let image = extent(shape.image());
     let mut text =
         format!("architecture {}: image {} x {image}, {} classes\n", arch.id(), shape.image_channels, shape.classes);
     text += &aligned(&lines);
@@ -100,8 +100,7 @@ fn op_line(arch: &Architecture, shape: &NetworkShape, [index, number]: [usize; 2
 
 /// Path A, then path B after `|`: `3x5 d1x2 g4, 3x3 | 7x3`. Dilation and groups of 1 are left out.
 fn body(op: &Op, shape: &NetworkShape) -> String {
-    let conv = |conv: &Conv| conv_in(shape.body(conv), conv.groups, shape);
-    let path = |convs: &[Option<Conv>]| convs.iter().flatten().map(conv).collect::<Vec<_>>().join(", ");
+    let path = |convs: &[Option<Conv>]| convs.iter().flatten().map(|c| conv(c, shape)).collect::<Vec<_>>().join(", ");
     let (a, b) = op.body.split_at(2);
     match path(b) {
         second if second.is_empty() => path(a),
@@ -109,7 +108,9 @@ fn body(op: &Op, shape: &NetworkShape) -> String {
     }
 }
 
-fn conv_in(taps: Taps, groups: usize, shape: &NetworkShape) -> String {
+/// A convolution of a body: `3x5 d1x2 g4`.
+pub fn conv(conv: &Conv, shape: &NetworkShape) -> String {
+    let (taps, groups) = (shape.body(conv), conv.groups);
     let mut text = joined(taps.kernel, shape);
     if taps.dilation != [1; 3] {
         text += &format!(" d{}", joined(taps.dilation, shape));
@@ -121,7 +122,7 @@ fn conv_in(taps: Taps, groups: usize, shape: &NetworkShape) -> String {
 }
 
 /// `7x7`, `3x3x3`; with the stride behind it unless that is 1: `7x7 s2`.
-fn stem(shape: &NetworkShape) -> String {
+pub fn stem(shape: &NetworkShape) -> String {
     let kernel = joined(shape.stem().kernel, shape);
     if shape.stem_stride == 1 { kernel } else { format!("{kernel} s{}", shape.stem_stride) }
 }
@@ -133,7 +134,7 @@ fn joined(numbers: [usize; 3], shape: &NetworkShape) -> String {
 }
 
 /// `32 x 32`, and with more than one slice `16 x 32 x 32`.
-fn extent([slices, rows, columns]: [usize; 3]) -> String {
+pub fn extent([slices, rows, columns]: [usize; 3]) -> String {
     match slices {
         1 => format!("{rows} x {columns}"),
         _ => format!("{slices} x {rows} x {columns}"),
@@ -141,7 +142,7 @@ fn extent([slices, rows, columns]: [usize; 3]) -> String {
 }
 
 /// Bank indices with runs shortened: `0-3,7`. The order is kept.
-fn ranges(banks: &[usize]) -> String {
+pub fn ranges(banks: &[usize]) -> String {
     let runs = banks.chunk_by(|a, b| a + 1 == *b);
     let run = |run: &[usize]| match run {
         [first, .., last] => format!("{first}-{last}"),
@@ -151,7 +152,7 @@ fn ranges(banks: &[usize]) -> String {
 }
 
 /// A count with three or more digits and a decimal unit: `999`, `12.3k`, `4.61M`.
-fn short(count: u64) -> String {
+pub fn short(count: u64) -> String {
     for (unit, name) in [(1e9, "G"), (1e6, "M"), (1e3, "k")] {
         let value = count as f64 / unit;
         if value >= 1.0 {

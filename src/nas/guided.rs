@@ -65,8 +65,8 @@ impl Guided {
     pub fn new(base: Best, config: SearchConfig, first: usize, seed: u64) -> Self {
         Self {
             config,
-            // Sub-stream 0 plans the memory of a search.
-            rng: Rng::sub(seed, Stream::Search, 1),
+            // Sub-stream 0 plans the memory of a search, 1 draws the architectures of an experiment.
+            rng: Rng::sub(seed, Stream::Search, 2),
             next: first,
             pending: None,
             state: base.clone(),

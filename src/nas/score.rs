@@ -5,13 +5,11 @@ use crate::backend::{Context, Pending, Recording};
 use crate::error::Result;
 use crate::nas::arch::Architecture;
 use crate::nas::mainnet;
-use crate::nas::resulting::ResultingNetwork;
 use crate::nas::smash::SmashNetwork;
-use crate::nas::train::{Batch, Gather, Outcome, outcome, phase};
-use crate::nas::weights::WeightSource;
+use crate::nas::train::{Batch, Gather, Network, Outcome, outcome, phase};
 use crate::nn::norm::Mode;
 use crate::ops::cross_entropy::{cross_entropy, rank};
-use crate::tape::Tape;
+use crate::tape::{Tape, Var};
 use crate::trace::{Level, range_with};
 
 /// The SMASH score of `arch`: one pass of the HyperNet, then all batches in evaluation mode.
@@ -28,7 +26,8 @@ pub fn smash_score<'a>(
     let _range = range_with(Level::Step, c"score", || arch.number());
     let mut tape = Tape::new(context);
     let weights = network.generate(&mut tape, arch, Mode::Eval)?;
-    evaluate(&mut tape, &weights, arch, gather, batches)
+    let logits = |tape: &mut Tape<'_>, images: Var| mainnet::forward(tape, arch, &weights, images, Mode::Eval);
+    evaluate(&mut tape, &logits, gather, batches)
 }
 
 /// Loss and errors of a trained network.
@@ -37,19 +36,19 @@ pub fn smash_score<'a>(
 /// [`crate::Error::Run`] when the arena is full.
 pub fn network_error<'a>(
     context: &mut Context,
-    network: &ResultingNetwork,
+    network: &dyn Network,
     gather: &Gather,
     batches: impl Iterator<Item = Batch<'a>>,
 ) -> Result<Outcome> {
-    let _range = range_with(Level::Step, c"evaluate", || network.architecture().number());
+    let _range = range_with(Level::Step, c"evaluate", || network.number());
     let mut tape = Tape::new(context);
-    evaluate(&mut tape, &network.weights(Mode::Eval), network.architecture(), gather, batches)
+    evaluate(&mut tape, &|tape, images| network.logits(tape, images, Mode::Eval), gather, batches)
 }
 
+/// Loss and errors of what `network` makes of the images, batch by batch.
 fn evaluate<'a>(
     tape: &mut Tape<'_>,
-    weights: &dyn WeightSource,
-    arch: &Architecture,
+    network: &dyn Fn(&mut Tape<'_>, Var) -> Result<Var>,
     gather: &Gather,
     batches: impl Iterator<Item = Batch<'a>>,
 ) -> Result<Outcome> {
@@ -65,7 +64,7 @@ fn evaluate<'a>(
     for batch in batches {
         let logits = |tape: &mut Tape<'_>| {
             let images = phase(c"gather", || gather.batch(tape, &batch))?;
-            phase(c"forward", || mainnet::forward(tape, arch, weights, images, Mode::Eval))
+            phase(c"forward", || network(tape, images))
         };
         if batch.views > 1 {
             let logits = logits(tape)?;

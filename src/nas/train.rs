@@ -1,4 +1,4 @@
-//! One training step of either network, and what it will need in memory.
+//! One training step of any network, and what it will need in memory.
 
 use crate::backend::{Context, Kind, Pending, Recording, Span};
 use crate::data::{Images, Placement};
@@ -94,36 +94,67 @@ impl Outcome {
     }
 }
 
-/// A network that can be trained: its parameters, and a way from images to logits.
+/// A network as one step sees it: its parameters, and a way from images to logits.
 pub trait Network {
+    /// What messages call it.
+    fn name(&self) -> String;
+
+    /// What profilers call it.
+    fn number(&self) -> u64;
+
     /// The parameters.
     fn store(&self) -> &ParamStore;
 
-    /// Logits of `images` with the weights of `arch`. Releases `images`.
+    /// Logits [classes, 1, 1, N] of a batch of N images. Releases `images`.
     ///
     /// # Errors
-    /// As [`mainnet::forward`].
-    fn logits(&self, tape: &mut Tape<'_>, arch: &Architecture, images: Var, mode: Mode) -> Result<Var>;
+    /// [`Error::Shape`] when the images do not fit the network; [`Error::Run`] when the arena is full.
+    fn logits(&self, tape: &mut Tape<'_>, images: Var, mode: Mode) -> Result<Var>;
 }
 
-impl Network for SmashNetwork {
-    fn store(&self) -> &ParamStore {
-        self.store()
+/// A SMASH network as one architecture of its space: what it is for the length of a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Drawn<'a> {
+    /// Generates the weights.
+    pub network: &'a SmashNetwork,
+    /// What they are for.
+    pub arch: &'a Architecture,
+}
+
+impl Network for Drawn<'_> {
+    fn name(&self) -> String {
+        format!("architecture {}", self.arch.id())
     }
 
-    fn logits(&self, tape: &mut Tape<'_>, arch: &Architecture, images: Var, mode: Mode) -> Result<Var> {
-        let weights = self.generate(tape, arch, mode)?;
-        mainnet::forward(tape, arch, &weights, images, mode)
+    fn number(&self) -> u64 {
+        self.arch.number()
+    }
+
+    fn store(&self) -> &ParamStore {
+        self.network.store()
+    }
+
+    fn logits(&self, tape: &mut Tape<'_>, images: Var, mode: Mode) -> Result<Var> {
+        let weights = self.network.generate(tape, self.arch, mode)?;
+        mainnet::forward(tape, self.arch, &weights, images, mode)
     }
 }
 
 impl Network for ResultingNetwork {
+    fn name(&self) -> String {
+        format!("architecture {}", self.architecture().id())
+    }
+
+    fn number(&self) -> u64 {
+        self.architecture().number()
+    }
+
     fn store(&self) -> &ParamStore {
         self.store()
     }
 
-    fn logits(&self, tape: &mut Tape<'_>, arch: &Architecture, images: Var, mode: Mode) -> Result<Var> {
-        mainnet::forward(tape, arch, &self.weights(mode), images, mode)
+    fn logits(&self, tape: &mut Tape<'_>, images: Var, mode: Mode) -> Result<Var> {
+        mainnet::forward(tape, self.architecture(), &self.weights(mode), images, mode)
     }
 }
 
@@ -144,7 +175,7 @@ pub struct StepResult {
     values: Pending,
     images: usize,
     step: u64,
-    arch: String,
+    network: String,
 }
 
 impl StepResult {
@@ -158,16 +189,16 @@ impl StepResult {
             return Ok(outcome);
         }
         Err(Error::Run(format!(
-            "the loss of step {} is {}; lower the learning rate, or look at architecture {}",
+            "the loss of step {} is {}; lower the learning rate, or look at {}",
             self.step,
             outcome.mean_loss(),
-            self.arch
+            self.network
         )))
     }
 }
 
 /// Forward, backward, update; nothing is updated when the loss is not finite. With a `recording`
-/// this is one of many steps with the same architecture and batch size.
+/// this is one of many steps with the same network and batch size.
 ///
 /// # Errors
 /// [`Error::Run`] when the arena is full or the device reports a fault.
@@ -175,18 +206,17 @@ pub fn train_step(
     context: &mut Context,
     recording: Option<&mut Recording>,
     network: &dyn Network,
-    arch: &Architecture,
     gather: &Gather,
     batch: &Batch<'_>,
     update: Update,
 ) -> Result<StepResult> {
-    let pass = |context: &mut Context| queue_step(context, network, arch, gather, batch, update);
+    let pass = |context: &mut Context| queue_step(context, network, gather, batch, update);
     let result = match recording {
         Some(recording) => context.replay(recording, pass)?,
         None => pass(context)?,
     };
     let values = context.read_later(result)?;
-    Ok(StepResult { values, images: batch.labels.len(), step: update.step, arch: arch.id() })
+    Ok(StepResult { values, images: batch.labels.len(), step: update.step, network: network.name() })
 }
 
 /// Does `work` as a part of a step or a score that profilers show.
@@ -198,7 +228,6 @@ pub(super) fn phase<R>(name: &'static CStr, work: impl FnOnce() -> R) -> R {
 fn queue_step(
     context: &mut Context,
     network: &dyn Network,
-    arch: &Architecture,
     gather: &Gather,
     batch: &Batch<'_>,
     update: Update,
@@ -206,7 +235,7 @@ fn queue_step(
     phase(c"zero", || zero_gradients(context))?;
     let mut tape = Tape::new(context);
     let images = phase(c"gather", || gather.batch(&mut tape, batch))?;
-    let logits = phase(c"forward", || network.logits(&mut tape, arch, images, Mode::Train))?;
+    let logits = phase(c"forward", || network.logits(&mut tape, images, Mode::Train))?;
     let loss = phase(c"loss", || cross_entropy(&mut tape, logits, &batch.labels))?;
     // Not released: its memory is read after the backward pass.
     let result = tape.tensor(loss.result).span;
@@ -223,16 +252,16 @@ pub(super) fn outcome(values: &[f32], images: usize) -> Outcome {
     Outcome { loss: at(0) * images as f64, errors: at(1) as usize, top5_errors: at(2) as usize, images }
 }
 
-/// Step memory in f32 of such a device that training `network` on `arch` with batches of `shape` will use: a dry
-/// run of the whole step.
+/// Step memory in f32 of such a device that training `network` with batches of `shape` will use: a dry run of the
+/// whole step.
 ///
 /// # Errors
 /// As the step itself.
-pub fn plan_step(kind: Kind, network: &dyn Network, arch: &Architecture, shape: Shape) -> Result<usize> {
+pub fn plan_step(kind: Kind, network: &dyn Network, shape: Shape) -> Result<usize> {
     let mut context = Context::plan(kind);
     let mut tape = Tape::new(&mut context);
     let images = tape.alloc(shape, false)?;
-    let logits = network.logits(&mut tape, arch, images, Mode::Train)?;
+    let logits = network.logits(&mut tape, images, Mode::Train)?;
     let loss = cross_entropy(&mut tape, logits, &vec![0; shape.n])?;
     tape.release(logits);
     tape.backward(loss.loss)?;
@@ -240,15 +269,15 @@ pub fn plan_step(kind: Kind, network: &dyn Network, arch: &Architecture, shape: 
     Ok(context.arena().high_water())
 }
 
-/// Step memory in f32 that evaluating `arch` with batches of `shape` will use.
+/// Step memory in f32 that evaluating `network` with batches of `shape` will use.
 ///
 /// # Errors
 /// As the evaluation itself.
-pub fn plan_evaluation(kind: Kind, network: &dyn Network, arch: &Architecture, shape: Shape) -> Result<usize> {
+pub fn plan_evaluation(kind: Kind, network: &dyn Network, shape: Shape) -> Result<usize> {
     let mut context = Context::plan(kind);
     let mut tape = Tape::new(&mut context);
     let images = tape.alloc(shape, false)?;
-    network.logits(&mut tape, arch, images, Mode::Eval)?;
+    network.logits(&mut tape, images, Mode::Eval)?;
     drop(tape);
     Ok(context.arena().high_water())
 }

@@ -60,6 +60,11 @@ impl NetworkShape {
         Shape::new(self.image_channels, self.image_size, self.image_size, n).with_depth(self.image_depth)
     }
 
+    /// Slices, rows and columns of an image.
+    pub fn image(&self) -> [usize; 3] {
+        [self.image_depth, self.image_size, self.image_size]
+    }
+
     /// Slices, rows and columns in block `block`.
     pub fn extent(&self, block: usize) -> [usize; 3] {
         let size = (self.image_size / self.stem_stride) >> block;

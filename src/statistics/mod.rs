@@ -19,6 +19,18 @@ pub use paired::{SignedRanks, wilcoxon};
 
 use crate::rng::Rng;
 
+/// The mean; not a number of nothing.
+pub fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// The standard deviation of a sample (n - 1 in the denominator); none of fewer than two values.
+pub fn standard_deviation(values: &[f64]) -> Option<f64> {
+    let mean = mean(values);
+    let sum: f64 = values.iter().map(|x| (x - mean).powi(2)).sum();
+    (values.len() > 1).then(|| (sum / (values.len() - 1) as f64).sqrt())
+}
+
 /// The middle 95 % of `statistic` over `resamples` of the pairs, drawn with replacement from `rng`: the percentile
 /// bootstrap. None where too few resamples have a value (the statistic of constant samples has none).
 pub fn bootstrap(

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The modules from top to bottom: an arrow only ever points down this list.
-const LAYERS: [&str; 22] = [
+const LAYERS: [&str; 23] = [
     "main",
     "commands",
     "bench",
     "parsers",
+    "figures",
     "report",
     "checkpoint",
     "config",
@@ -49,6 +50,7 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("commands", "ops::batch_gather::BatchGather", "says how its images become batches"),
     ("commands", "ops::volume_gather::VolumeGather", "and its volumes"),
     ("commands", "tensor::Shape", "and of what extent those are"),
+    ("commands", "figures", "draws what it found"),
     ("commands", "statistics", "experiments say how sure they are"),
     ("bench", "machine", "says where it measured, and how much memory that took"),
     ("bench", "report::table", "prints columns"),
@@ -68,6 +70,7 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("parsers", "nas::arch::Architecture", "that of architectures"),
     ("parsers", "config::RunConfig", "of settings"),
     ("parsers", "checkpoint", "and of checkpoints"),
+    ("figures", "nas", "draws architectures"),
     ("report", "checkpoint::write_atomic", "results are written whole or not at all"),
     ("checkpoint", "nn", "names the ranges it saves"),
     ("checkpoint", "backend", "reads and writes memory regions"),
@@ -76,6 +79,7 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("config", "nn", "settings hold an optimiser"),
     ("config", "data", "settings name a data set"),
     ("cli", "nas::resulting::NormKind", "the choices of --norm are those of the networks"),
+    ("figures", "nas", "draws architectures"),
     ("nas", "nn", "networks are made of layers and parameters"),
     ("nas", "ops", "and of ops"),
     ("nas", "tape", "recorded on a tape"),
