@@ -53,12 +53,14 @@ pub fn gradient<'a>(
 ) -> Result<Gradient> {
     let _range = range_with(Level::Step, c"gradient", || arch.number());
     let c = network.encode(arch);
-    let filters = {
+    let mut filters = {
         let mut tape = Tape::new(context);
         let input = network.input(&mut tape, &c, false)?;
         let filters = network.filters(&mut tape, arch, input, Mode::Eval)?;
         tape.read(filters)?
     };
+    // A device that only plans has none to read.
+    filters.resize(network.filters_len(arch), 0.0);
     let (mut total, mut slope) = (Outcome::default(), vec![0.0; filters.len()]);
     for batch in batches {
         let mut tape = Tape::new(context);
@@ -184,5 +186,115 @@ impl Gradient {
             }
         }
         sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nas::encode::{EncodeOptions, encode};
+    use crate::nas::perturb::perturb;
+    use crate::nas::sample::{SampleLimits, sample};
+    use crate::nas::space::Space;
+    use crate::rng::{Rng, Stream};
+
+    impl Gradient {
+        /// Slopes drawn at random, the same for the same architecture.
+        pub fn random(arch: &Architecture) -> Self {
+            let c = encode(arch, EncodeOptions::default());
+            let mut rng = Rng::new(arch.number(), Stream::Init);
+            let data = c.data.iter().map(|_| rng.normal() as f32).collect();
+            let (layout, slope) = (Layout::new(&arch.space), Encoding { data, ..c });
+            Self { arch: arch.clone(), layout, slope, step: 1.0, outcome: Outcome::default() }
+        }
+
+        /// Slopes by which every change is for the worse.
+        pub fn content(arch: &Architecture) -> Self {
+            let mut gradient = Self::random(arch);
+            let c = encode(arch, EncodeOptions::default());
+            gradient.slope.data = c.data.iter().map(|fact| 1.0 - 2.0 * fact).collect();
+            gradient
+        }
+    }
+
+    fn drawn(seed: u64) -> (Architecture, Rng) {
+        let (space, mut rng) = (Space::fixture(), Rng::new(seed, Stream::Arch));
+        (sample(&space, &SampleLimits::full(&space), &mut rng), rng)
+    }
+
+    #[track_caller]
+    fn assert_near(found: f64, expected: f64) {
+        assert!((found - expected).abs() < 1e-4 * (1.0 + expected.abs()), "{found} {expected}");
+    }
+
+    /// Where c has the same columns, the change is <slopes, c' - c>, for 0 and for -1 where no fact holds.
+    #[test]
+    fn a_change_of_facts_is_the_inner_product() {
+        let mut seen = 0;
+        for empty in [0.0, -1.0] {
+            let (arch, mut rng) = drawn(3);
+            let gradient = Gradient { step: 1.0 - f64::from(empty), ..Gradient::random(&arch) };
+            let c = |arch: &Architecture| encode(arch, EncodeOptions { empty, noise: None }).data;
+            for _ in 0..200 {
+                let other = perturb(&arch, 0.02, &mut rng);
+                let reads = |arch: &Architecture| arch.placed_ops().map(|op| op.op.read.len()).collect::<Vec<_>>();
+                if other == arch || reads(&other) != reads(&arch) {
+                    continue;
+                }
+                let moved = c(&other).into_iter().zip(c(&arch)).map(|(to, from)| f64::from(to - from));
+                let expected: f64 = moved.zip(&gradient.slope.data).map(|(d, &g)| d * f64::from(g)).sum();
+                assert_near(gradient.change(&other), expected);
+                seen += 1;
+            }
+        }
+        assert!(seen > 20, "{seen}");
+    }
+
+    #[test]
+    fn dropped_ops_and_lost_columns_take_their_slopes_along() {
+        let (arch, _) = drawn(4);
+        let gradient = Gradient::random(&arch);
+        let c = encode(&arch, EncodeOptions::default());
+        let slopes = |columns: std::ops::Range<usize>| -> f64 {
+            let places = (0..c.channels * c.height).flat_map(|row| columns.clone().map(move |t| row * c.width + t));
+            places.map(|i| f64::from(c.data[i]) * f64::from(gradient.slope.data[i])).sum()
+        };
+        let mut dropped = arch.clone();
+        dropped.blocks[0].ops.pop();
+        let last = arch.placed_ops().filter(|op| op.block_index == 0).last().unwrap();
+        assert_near(gradient.change(&dropped), -slopes(last.columns.clone()));
+
+        let mut fewer = arch.clone();
+        let step = arch.space.read_step(arch.blocks[1].bank_size);
+        let index = arch.blocks[1].ops.iter().position(|op| op.read.len() > step).unwrap();
+        let reads = &mut fewer.blocks[1].ops[index].read;
+        reads.truncate(reads.len() - step);
+        let columns = arch.placed_ops().filter(|op| op.block_index == 1).nth(index).unwrap().columns;
+        let lost = arch.space.slices_of(step, arch.blocks[1].bank_size);
+        assert_near(gradient.change(&fewer), -slopes(columns.end - lost..columns.end));
+    }
+
+    #[test]
+    fn gained_columns_have_the_mean_slopes_of_the_others() {
+        let (arch, _) = drawn(4);
+        // Slopes that do not depend on the column, so that the mean is any of them.
+        let mut gradient = Gradient::random(&arch);
+        let width = gradient.slope.width;
+        for row in gradient.slope.data.chunks_mut(width) {
+            let first = row[0];
+            row.fill(first);
+        }
+        let mut fewer = arch.clone();
+        let step = arch.space.read_step(arch.blocks[1].bank_size);
+        let index = arch.blocks[1].ops.iter().position(|op| op.read.len() > step).unwrap();
+        let reads = &mut fewer.blocks[1].ops[index].read;
+        reads.truncate(reads.len() - step);
+        let from_fewer = {
+            let c = encode(&fewer, EncodeOptions::default());
+            let rows = gradient.slope.data.chunks(width).flat_map(|row| vec![row[0]; c.width]);
+            Gradient { arch: fewer.clone(), slope: Encoding { data: rows.collect(), ..c }, ..gradient.clone() }
+        };
+        assert!(gradient.change(&fewer).abs() > 0.1, "there is something to gain");
+        assert_near(from_fewer.change(&arch), -gradient.change(&fewer));
     }
 }

@@ -165,3 +165,123 @@ fn most_promising(gradient: &Gradient, probability: f64, rng: &mut Rng) -> (f64,
     }
     best.unwrap_or_else(|| (0.0, base.clone()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nas::sample::{SampleLimits, sample};
+    use crate::nas::space::Space;
+    use crate::nas::strategy::Strategy;
+
+    const CONFIG: SearchConfig =
+        SearchConfig { random: 20, perturb: 10, markov: 21, probability: 0.1, strategy: Strategy::Gradient };
+
+    fn base() -> Best {
+        let space = Space::fixture();
+        let arch = sample(&space, &SampleLimits::full(&space), &mut Rng::new(7, Stream::Arch));
+        Best::new(3, score(&arch), arch)
+    }
+
+    fn guided(config: SearchConfig) -> Guided {
+        Guided::new(base(), config, 51, 11)
+    }
+
+    /// A score that is a pure function of the architecture: pseudo-random from its name.
+    fn score(arch: &Architecture) -> f64 {
+        (arch.number() >> 24) as f64
+    }
+
+    fn slope(arch: &Architecture) -> Result<Gradient> {
+        Ok(Gradient::random(arch))
+    }
+
+    fn step(guided: &mut Guided) -> Option<Guess> {
+        let guess = guided.propose(slope).unwrap()?;
+        guided.report(score(&guess.proposal.arch));
+        Some(guess)
+    }
+
+    #[test]
+    fn a_search_saved_anywhere_continues_exactly() {
+        let mut whole = guided(CONFIG);
+        let expected: Vec<Guess> = std::iter::from_fn(|| step(&mut whole)).collect();
+        for stop in 0..=expected.len() {
+            let mut first = guided(CONFIG);
+            let mut seen: Vec<Guess> = (0..stop).map(|_| step(&mut first).unwrap()).collect();
+            // Proposed, not reported, saved.
+            first.propose(slope).unwrap();
+            let mut second: Guided = serde_json::from_str(&serde_json::to_string(&first).unwrap()).unwrap();
+            seen.extend(std::iter::from_fn(|| step(&mut second)));
+            assert_eq!(seen, expected, "stopped after {stop}");
+            assert_eq!((second.best(), second.gradient_passes), (whole.best(), whole.gradient_passes));
+        }
+    }
+
+    #[test]
+    fn gradients_and_scores_share_the_passes_of_a_random_search() {
+        for (perturb, markov) in [(10, 21), (0, 21), (3, 1), (3, 0), (4, 0), (0, 0), (40, 40)] {
+            let mut guided = guided(SearchConfig { perturb, markov, ..CONFIG });
+            let (mut asked, mut scored) = (0, 0);
+            loop {
+                let guess = guided.propose(|arch| {
+                    asked += 1;
+                    slope(arch)
+                });
+                let Some(guess) = guess.unwrap() else { break };
+                guided.report(score(&guess.proposal.arch));
+                scored += 1;
+            }
+            let (passes, budget) = (scored + COST * asked, perturb + markov);
+            assert!(passes <= budget && budget - passes <= COST, "{passes} of {budget}");
+            assert_eq!(guided.gradient_passes(), COST * asked);
+        }
+    }
+
+    #[test]
+    fn phases_follow_each_other_and_the_chain_moves_only_to_better_ones() {
+        let mut guided = guided(CONFIG);
+        let mut best = (base().index, base().score.unwrap());
+        let mut origins = Vec::new();
+        for index in 51.. {
+            let Some(Guess { proposal, .. }) = step(&mut guided) else { break };
+            assert_eq!(proposal.index, index);
+            proposal.arch.validate().unwrap();
+            match proposal.origin {
+                Origin::Gradient { of } => assert_eq!(of, 3),
+                Origin::GradientMarkov { of } => assert_eq!(of, best.0),
+                other => panic!("{other:?}"),
+            }
+            origins.push(proposal.origin);
+            let found = score(&proposal.arch);
+            if found < best.1 {
+                best = (index, found);
+            }
+        }
+        assert_eq!(guided.best().index, best.0);
+        let chained = origins.iter().position(|o| matches!(o, Origin::GradientMarkov { .. })).unwrap();
+        assert_eq!(chained, 7, "10 passes are a gradient and 7 scores");
+        assert!(origins[chained..].windows(2).any(|o| o[0] != o[1]), "the chain moved");
+    }
+
+    #[test]
+    fn the_best_predicted_of_many_perturbations_is_proposed() {
+        let base = base();
+        let gradient = Gradient::random(&base.arch);
+        let Guess { proposal, predicted } = guided(CONFIG).propose(slope).unwrap().unwrap();
+        assert_eq!(predicted, Some(gradient.change(&proposal.arch)));
+        let mut rng = Rng::new(5, Stream::Search);
+        let mut changes = (0..DRAWS).map(|_| gradient.change(&perturb(&base.arch, 0.1, &mut rng)));
+        let better = changes.by_ref().filter(|&change| change < predicted.unwrap()).count();
+        assert!(better <= 5, "{better} of {DRAWS} others are better");
+    }
+
+    #[test]
+    fn what_changes_nothing_is_proposed_only_when_nothing_changes() {
+        let same = guided(SearchConfig { probability: 0.0, ..CONFIG }).propose(slope).unwrap().unwrap();
+        assert_eq!((same.proposal.arch, same.predicted), (base().arch, Some(0.0)));
+        // Some of the draws change nothing here, and all that change something are predicted to be worse.
+        let rare = SearchConfig { probability: 0.002, ..CONFIG };
+        let guess = guided(rare).propose(|arch| Ok(Gradient::content(arch))).unwrap().unwrap();
+        assert!(guess.proposal.arch != base().arch && guess.predicted.unwrap() > 0.0, "{:?}", guess.predicted);
+    }
+}
