@@ -11,6 +11,7 @@ pub use experiment::{
 };
 
 use crate::nas::resulting::NormKind;
+use crate::nas::strategy::Strategy;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -135,6 +136,10 @@ pub struct RunArgs {
     /// Perturbations of the best random architecture to score
     #[arg(long, value_name = "N", env = "SMASH_PERTURB")]
     pub perturb: Option<usize>,
+    /// How perturbations are chosen: at random, or also by the gradient with respect to the encoding, with a
+    /// comparison at equal cost [default: random]
+    #[arg(long, value_enum, env = "SMASH_STRATEGY")]
+    pub strategy: Option<Strategy>,
     /// Steps of the Markov chain from the best so far
     #[arg(long, value_name = "N", env = "SMASH_MARKOV")]
     pub markov: Option<usize>,

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::nas::hypernet::HyperConfig;
 use crate::nas::resulting::NormKind;
 use crate::nas::space::Space;
-use crate::nas::strategy::SearchConfig;
+use crate::nas::strategy::{SearchConfig, Strategy};
 use crate::nn::optim::Optimizer;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -287,6 +287,7 @@ impl RunConfig {
         set(&mut self.search.perturb, &args.perturb);
         set(&mut self.search.markov, &args.markov);
         set(&mut self.search.calibrate_bn, &args.calibrate_bn);
+        set(&mut self.search.strategy, &args.strategy);
         set(&mut self.retrain.epochs, &args.retrain.retrain_epochs);
         set(&mut self.retrain.batch, &args.retrain.retrain_batch);
         set(&mut self.retrain.lr, &args.retrain.retrain_lr);
@@ -338,6 +339,10 @@ impl RunConfig {
         self.hyper.validate()?;
         if !(0.0..=1.0).contains(&self.search.probability) {
             return Err(Error::config("search.probability", format!("{} is outside 0 to 1", self.search.probability)));
+        }
+        if self.search.calibrate_bn > 0 && self.search.strategy == Strategy::Gradient {
+            let message = "is not for --strategy gradient, whose gradient has the statistics of the training";
+            return Err(Error::config("calibrate-bn", message));
         }
         if !self.smash.empty.is_finite() {
             return Err(Error::config("smash.empty", "is not a number"));

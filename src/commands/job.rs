@@ -349,11 +349,12 @@ pub fn refuse_differences(path: &Path, differences: &[String]) -> Result<()> {
 /// Settings of a run that --overwrite is deleting.
 const OLD_SETTINGS: &str = "config.toml.old";
 /// Files and folders that a run writes besides its settings: what --overwrite deletes, and nothing else.
-const RUN_FILES: [&str; 14] = [
+const RUN_FILES: [&str; 15] = [
     "env.json",
     "metrics.jsonl",
     "archs.jsonl",
     "ranking.jsonl",
+    "gradient.json",
     "timing.json",
     "ckpt",
     "arch",

@@ -9,6 +9,7 @@ mod environment;
 mod eval;
 mod experiment;
 mod fetch;
+mod guided;
 mod images;
 mod info;
 mod interrupt;

@@ -257,10 +257,10 @@ pub fn choose(ranking: &[Candidate], rivals: usize) -> Vec<(Role, &Candidate)> {
 /// Indices of the candidates that `candidate` was perturbed from, step by step.
 fn ancestors(ranking: &[Candidate], candidate: &Candidate) -> Vec<usize> {
     let mut found = Vec::new();
-    let mut origin = candidate.origin;
-    while let Origin::Perturb { of } | Origin::Markov { of } = origin {
+    let mut parent = candidate.origin.parent();
+    while let Some(of) = parent {
         found.push(of);
-        origin = ranking.iter().find(|c| c.index == of).map_or(Origin::Random, |c| c.origin);
+        parent = ranking.iter().find(|c| c.index == of).and_then(|c| c.origin.parent());
     }
     found
 }
@@ -311,6 +311,7 @@ mod tests {
             id: format!("id{index}"),
             val_err: 0.0,
             val_loss: None,
+            predicted: None,
             params: 0,
             macs,
             arch: arch.clone(),

@@ -11,7 +11,7 @@
 //! ```text
 //! space --sample--> architecture --encode--> c, the HyperNet's input
 //!   ^                 |      ^
-//!   presets, TOML     |      +--perturb, strategy (random, perturbations, Markov chain)
+//!   presets, TOML     |      +--perturb, strategy (random, perturbations, Markov chain), guided (by dE/dc)
 //!                     +--cost, describe
 //! ```
 
@@ -27,6 +27,8 @@ pub mod cost;
 pub mod describe;
 mod draw;
 pub mod encode;
+pub mod gradient;
+pub mod guided;
 pub mod hypernet;
 pub mod inherit;
 pub mod mainnet;

@@ -22,6 +22,7 @@ mod fetch;
 #[path = "../../src/data/testdata.rs"]
 mod formats;
 mod golden;
+mod gradient;
 #[cfg(unix)] // signals, kill and bash
 mod interrupt;
 #[cfg(target_os = "linux")]
