@@ -157,6 +157,7 @@ fn others() -> Vec<Spec> {
         Spec::Batchnorm { views: 6, c: 32, size, n: N },
         Spec::Add { c: 64, size, n: N },
         Spec::Activation { c: 64, size, n: N },
+        Spec::Gate { c: 64, size, n: N },
         Spec::Concat { views: 2, c: 64, size, n: N },
         Spec::AvgPool { c: 64, size, n: N },
         Spec::MaxPool { c: 64, size, n: N },

@@ -77,6 +77,8 @@ pub enum Spec {
     Add { c: usize, size: [usize; 2], n: usize },
     /// A ReLU.
     Activation { c: usize, size: [usize; 2], n: usize },
+    /// A tanh-sigmoid gate.
+    Gate { c: usize, size: [usize; 2], n: usize },
     /// `views` views of `c` channels as one.
     Concat { views: usize, c: usize, size: [usize; 2], n: usize },
     /// 2x2 pooling.
@@ -163,6 +165,7 @@ impl Spec {
             Self::Batchnorm { .. } => "batchnorm",
             Self::Add { .. } => "add",
             Self::Activation { .. } => "activation",
+            Self::Gate { .. } => "gate",
             Self::Concat { .. } => "concat",
             Self::AvgPool { .. } => "avg_pool",
             Self::MaxPool { .. } => "max_pool",
@@ -208,6 +211,7 @@ impl Spec {
             }
             Self::Add { c, size, n }
             | Self::Activation { c, size, n }
+            | Self::Gate { c, size, n }
             | Self::AvgPool { c, size, n }
             | Self::MaxPool { c, size, n }
             | Self::Subsample { c, size, n }
@@ -227,6 +231,7 @@ impl Spec {
             | Self::Batchnorm { size, n, .. }
             | Self::Add { size, n, .. }
             | Self::Activation { size, n, .. }
+            | Self::Gate { size, n, .. }
             | Self::Concat { size, n, .. }
             | Self::AvgPool { size, n, .. }
             | Self::MaxPool { size, n, .. }
@@ -330,6 +335,7 @@ impl Spec {
             }
             Self::Add { c, size: [h, w], n }
             | Self::Activation { c, size: [h, w], n }
+            | Self::Gate { c, size: [h, w], n }
             | Self::AvgPool { c, size: [h, w], n }
             | Self::MaxPool { c, size: [h, w], n }
             | Self::Subsample { c, size: [h, w], n }

@@ -5,17 +5,19 @@ use crate::backend::cuda::MAX_VIEWS;
 use crate::cli::{GlobalArgs, RunArgs};
 use crate::commands::convert;
 use crate::commands::device::{Chosen, choose};
+use crate::commands::environment;
 use crate::commands::images::{gather_batch, geometry, split};
 use crate::commands::interrupt::Interrupt;
 use crate::commands::profiling;
 use crate::config::{DataConfig, RunConfig};
 use crate::data::augment::{Placement, views_used};
-use crate::data::{AugmentKind, DataSpec, Dataset, Options, sequential_batches, unlike_published};
+use crate::data::{AugmentKind, BatchOrder, DataSpec, Dataset, Options, sequential_batches, unlike_published};
 use crate::error::{Error, Result};
 use crate::nas::cost::NetworkShape;
 use crate::nas::space::Space;
 use crate::nas::train::{Batch, Gather};
-use crate::report::{Style, say, write_json};
+use crate::report::{Style, say};
+use crate::rng::{Rng, Stream};
 use crate::tensor::Shape;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -198,7 +200,7 @@ impl Job {
         remove(&old)?;
         create(&self.path("ckpt"))?;
         create(&self.path("arch"))?;
-        self.write_environment()
+        environment::write(self)
     }
 
     /// A run within this one, in its sub-folder `folder`: the same images, split and device, and settings that
@@ -257,29 +259,6 @@ impl Job {
         Ok(Self { config, dir, dataset, train, validation, gather, shape, augment, anew: false, ..self.clone() })
     }
 
-    fn write_environment(&self) -> Result<()> {
-        let mut record = serde_json::json!({
-            "engine": env!("CARGO_PKG_VERSION"),
-            "os": std::env::consts::OS,
-            "arch": std::env::consts::ARCH,
-            "command": std::env::args().collect::<Vec<_>>(),
-        });
-        if let (Some(record), serde_json::Value::Object(device)) = (record.as_object_mut(), self.device.json()) {
-            record.extend(device);
-        }
-        let path = self.dir.join("env.json");
-        let before = std::fs::read(&path).ok().and_then(|old| serde_json::from_slice::<serde_json::Value>(&old).ok());
-        // Not a stop: whoever resumes elsewhere may have no other machine.
-        if let Some(before) = before.filter(|old| ["device", "gpu", "simd", "tf32"].iter().any(|k| old[k] != record[k]))
-        {
-            let name = |env: &serde_json::Value| {
-                ["device", "gpu", "simd"].map(|k| env[k].as_str().unwrap_or("").to_string()).join(" ")
-            };
-            self.say(&format!("this run was last worked on by {}, which rounds differently", name(&before).trim()));
-        }
-        write_json(&path, &record)
-    }
-
     /// A context whose step arena holds `planned` f32, with `room` as in [`Chosen::context`].
     ///
     /// # Errors
@@ -305,9 +284,10 @@ impl Job {
         self.shape.batch(n)
     }
 
-    /// Shape of the largest evaluation batch, of validation or test images.
+    /// Shape of the largest evaluation batch, of validation or test images, or of those BatchNorm is calibrated on.
     pub fn evaluation_shape(&self) -> Shape {
-        let most = self.validation.len().max(self.dataset.test.len());
+        let calibrated = if self.config.search.calibrate_bn > 0 { self.train.len() } else { 0 };
+        let most = self.validation.len().max(self.dataset.test.len()).max(calibrated);
         let views = views_used(self.dataset.views).len();
         self.batch_shape(self.config.data.eval_batch.min(most * views).max(views))
     }
@@ -316,6 +296,20 @@ impl Job {
     pub fn validation_batches(&self) -> impl Iterator<Item = Batch<'_>> {
         sequential_batches(&self.validation, self.config.data.eval_batch)
             .map(|indices| gather_batch(&self.dataset.train, indices))
+    }
+
+    /// The batches that BatchNorm statistics are re-estimated on before each score: training images drawn once with
+    /// the seed, unvaried.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when there are no training images.
+    pub fn calibration_batches(&self) -> Result<Vec<Batch<'_>>> {
+        // Far from the sub-streams of trainings, which count from 0.
+        let rng = Rng::sub(self.config.seed, Stream::Shuffle, 1 << 16);
+        let size = self.config.data.eval_batch.min(self.train.len());
+        let mut order = BatchOrder::new(self.train.clone(), size, rng)?;
+        let batch = |_| gather_batch(&self.dataset.train, order.next_batch());
+        Ok((0..self.config.search.calibrate_bn).map(batch).collect())
     }
 
     /// Evaluation batches over the test set, of volumes in all views in use. Only explicit evaluations may ask for them.
@@ -399,6 +393,7 @@ const RUN_FILES: [&str; 15] = [
     "metrics.jsonl",
     "archs.jsonl",
     "ranking.jsonl",
+    "gradient.json",
     "timing.json",
     "ckpt",
     "arch",

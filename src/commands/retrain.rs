@@ -5,11 +5,14 @@ use crate::cli::{GlobalArgs, RetrainArgs};
 use crate::commands::design::Design;
 use crate::commands::job::{Directory, Job, directory_of, remove};
 use crate::commands::output::print_result;
-use crate::commands::search::{Candidate, winner};
+use crate::commands::publish::remove_outcome;
+use crate::commands::search::{Candidate, load_smash, trained_smash, winner};
 use crate::commands::timing::Timing;
-use crate::commands::training::{Reached, Subject, Training};
+use crate::commands::training::{Inherit, Reached, Subject, Training};
 use crate::error::{Error, Result};
 use crate::nas::arch::Architecture;
+use crate::nas::inherit::inherited;
+use crate::nas::resulting::ResultingNetwork;
 use crate::nas::score::network_error;
 use crate::nas::strategy::Origin;
 use crate::nas::train::{Network, plan_evaluation};
@@ -28,6 +31,18 @@ pub enum Role {
     Largest,
     /// Named by the user.
     Chosen,
+}
+
+impl Role {
+    /// Name in results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Winner => "winner",
+            Self::Rival => "rival",
+            Self::Largest => "largest",
+            Self::Chosen => "chosen",
+        }
+    }
 }
 
 /// A trained network's line in the results.
@@ -88,15 +103,35 @@ pub fn run(args: &RetrainArgs, global: &GlobalArgs) -> Result<()> {
         return Err(Error::config("--out", message));
     }
     if !args.run.overwrite {
-        training(&job, &design, &*design.network(&job)?).check(&job)?;
+        let inherit = inherits(&job, &design);
+        training(&job, &design, &*design.network(&job)?, inherit.as_deref()).check(&job)?;
+    }
+    if job.config.retrain.init_from_smash && (args.run.overwrite || !checkpoint.is_file()) {
+        heir(&job, &design)?;
+        trained_smash(&job)?;
     }
     job.begin()?;
     if args.run.overwrite {
         remove(&checkpoint)?;
     }
     let trained = train_one(&job, role, design, score)?;
+    if contradicts_results(&job, &trained) {
+        remove_outcome(&job.dir)?;
+    }
     let text = table(std::slice::from_ref(&trained));
     print_result(global, &serde_json::json!({ "dir": job.dir, "network": trained }), &text)
+}
+
+/// Has the run results that say something else of this network? Then they are of an earlier training of it.
+fn contradicts_results(job: &Job, trained: &Trained) -> bool {
+    #[derive(Deserialize)]
+    struct Results {
+        networks: Vec<Trained>,
+    }
+    let results = std::fs::read(job.path("results.json")).unwrap_or_default();
+    let networks = serde_json::from_slice(&results).map_or(Vec::new(), |results: Results| results.networks);
+    let errors = |n: &Trained| (n.val_err, n.test_err);
+    networks.iter().any(|before| before.id == trained.id && errors(before) != errors(trained))
 }
 
 /// A trained network with its parameters in a context ready for evaluation.
@@ -114,8 +149,39 @@ pub fn load_network(job: &Job, design: &Design) -> Result<(Box<dyn Network>, Con
     Ok((network, context))
 }
 
+/// The architecture of `design`, if its network can inherit from the run's SMASH network.
+fn heir<'a>(job: &Job, design: &'a Design) -> Result<&'a Architecture> {
+    let message = match design {
+        Design::Searched(arch) if arch.space == job.config.space => return Ok(arch),
+        Design::Searched(arch) => {
+            format!("architecture {} belongs to another search space than the run's SMASH network", arch.id())
+        }
+        Design::Builtin(builtin) => format!("{builtin} belongs to no search space; leave it out"),
+    };
+    Err(Error::config("--init-from-smash", message))
+}
+
+/// What makes the network of `design` start from the run's SMASH network, where the settings ask for it.
+fn inherits<'a>(job: &'a Job, design: &'a Design) -> Option<Box<Inherit<'a>>> {
+    job.config.retrain.init_from_smash.then(|| -> Box<Inherit<'a>> {
+        Box::new(|context| {
+            let network = ResultingNetwork::new(heir(job, design)?, job.shape, job.config.retrain.norm);
+            let (smash, mut trained) = load_smash(job)?;
+            for (span, values) in inherited(&mut trained, &smash, &network)? {
+                context.write(span, &values)?;
+            }
+            Ok(())
+        })
+    })
+}
+
 /// The training of a network with the settings of the run.
-fn training<'a>(job: &Job, design: &Design, network: &'a dyn Network) -> Training<'a> {
+fn training<'a>(
+    job: &Job,
+    design: &Design,
+    network: &'a dyn Network,
+    inherit: Option<&'a Inherit<'a>>,
+) -> Training<'a> {
     let config = &job.config.retrain;
     Training {
         name: design.id(),
@@ -130,6 +196,7 @@ fn training<'a>(job: &Job, design: &Design, network: &'a dyn Network) -> Trainin
         // One stream for all: the same initial draws, images and crops, so that networks differ
         // in their architecture only.
         stream: 1,
+        inherit,
     }
 }
 
@@ -145,7 +212,8 @@ pub fn train_one(job: &Job, role: Role, design: impl Into<Design>, smash_val_err
         let outcome = network_error(context, &*network, &job.gather, job.validation_batches())?;
         Ok((!job.validation.is_empty()).then(|| (outcome.percent(), 0.0)))
     };
-    let training = training(job, &design, &*network);
+    let inherit = inherits(job, &design);
+    let training = training(job, &design, &*network, inherit.as_deref());
     let mut trained = Timing::measure(job, "retrain", || training.run(job, &validate))?;
     let validation = network_error(&mut trained.context, &*network, &job.gather, job.validation_batches())?;
     let test = network_error(&mut trained.context, &*network, &job.gather, job.test_batches().into_iter())?;
@@ -189,10 +257,10 @@ pub fn choose(ranking: &[Candidate], rivals: usize) -> Vec<(Role, &Candidate)> {
 /// Indices of the candidates that `candidate` was perturbed from, step by step.
 fn ancestors(ranking: &[Candidate], candidate: &Candidate) -> Vec<usize> {
     let mut found = Vec::new();
-    let mut origin = candidate.origin;
-    while let Origin::Perturb { of } | Origin::Markov { of } = origin {
+    let mut parent = candidate.origin.parent();
+    while let Some(of) = parent {
         found.push(of);
-        origin = ranking.iter().find(|c| c.index == of).map_or(Origin::Random, |c| c.origin);
+        parent = ranking.iter().find(|c| c.index == of).and_then(|c| c.origin.parent());
     }
     found
 }
@@ -211,7 +279,7 @@ pub fn table(networks: &[Trained]) -> String {
         if networks.iter().any(|n| n.test_top5_err.is_some()) { "  test_top5_err" } else { "" }
     );
     for n in networks {
-        let role = format!("{:?}", n.role).to_lowercase();
+        let role = n.role.name();
         let percent = |error: Option<f64>| error.map_or("-".into(), |e| format!("{e:.2}%"));
         let (score, val_err) = (percent(n.smash_val_err), percent(n.val_err));
         let test = format!("{:.2}% +- {:.2}", n.test_err, crate::report::error_margin(n.test_err, n.test_images));
@@ -243,6 +311,7 @@ mod tests {
             id: format!("id{index}"),
             val_err: 0.0,
             val_loss: None,
+            predicted: None,
             params: 0,
             macs,
             arch: arch.clone(),

@@ -1,32 +1,57 @@
-//! `show FILE`: an architecture, or `show NAME`: a built-in network, as a table, or with `--json` as data, with what
-//! it costs.
+//! `show FILE`: an architecture, or `show NAME`: a built-in network, as a table with what it costs; with `--json` as data.
+//! Architectures also with `--svg` as a picture, with `--dot` as a graph.
 //!
 //! The cost is that of the resulting network (see `nas::cost`): a property of the architecture
 //! and the picture it is given, not of any training.
 
 use super::output::{print, print_json};
+use crate::checkpoint::write_atomic;
 use crate::cli::{GlobalArgs, ShowArgs};
 use crate::error::{Error, Result};
+use crate::figures::{dot::dot, network::svg};
 use crate::nas::arch::Architecture;
 use crate::nas::builtin::Builtin;
 use crate::nas::cost::{Cost, NetworkShape, Part, cost, rows};
 use crate::nas::describe;
 use crate::report::{Align, count, table};
 use serde_json::{Value, json};
+use std::path::Path;
 
-/// Prints the architecture.
+/// Prints the architecture, or writes its drawing.
 ///
 /// # Errors
 /// [`Error::Data`] when the file is no architecture, [`Error::Config`] for a picture that no
-/// network takes.
+/// network takes, [`Error::Io`] when a drawing cannot be written.
 pub fn run(global: &GlobalArgs, args: &ShowArgs) -> Result<()> {
     let shape = network_shape(args)?;
     let name = args.arch.to_string_lossy();
     if Builtin::is_name(&name) && !args.arch.exists() {
+        if let Some(flag) = args.svg.as_ref().map(|_| "--svg").or(args.dot.as_ref().map(|_| "--dot")) {
+            return Err(Error::config(
+                flag,
+                format!("draws memory banks, and {name} has none; name an architecture file"),
+            ));
+        }
         return show_builtin(global, name.parse()?, &shape);
     }
     let arch = Architecture::load(&args.arch)?;
-    if global.json { print_json(&as_json(&arch, &shape)?) } else { print(&describe::table(&arch, &shape)) }
+    match (&args.svg, &args.dot) {
+        (Some(out), _) => write("--svg", out.as_deref(), &svg(&arch, &shape)),
+        (_, Some(out)) => write("--dot", out.as_deref(), &dot(&arch, &shape)),
+        _ if global.json => print_json(&as_json(&arch, &shape)?),
+        _ => print(&describe::table(&arch, &shape)),
+    }
+}
+
+/// Writes a drawing to `out`, or to stdout without one.
+fn write(flag: &str, out: Option<&Path>, text: &str) -> Result<()> {
+    let Some(out) = out else { return print(text) };
+    if out.extension().is_some_and(|e| e == "json") {
+        // `show a.json --svg b.json` may mean two architectures.
+        let message = format!("would replace {} by a drawing; name a file that does not end in .json", out.display());
+        return Err(Error::config(flag, message));
+    }
+    write_atomic(out, text.as_bytes())
 }
 
 /// Prints a built-in network, one line for each of its parts.

@@ -10,6 +10,7 @@ pub mod concat;
 pub mod conv2d;
 pub mod conv3d;
 pub mod cross_entropy;
+pub mod gate;
 pub mod gather_filters;
 pub mod global_avg_pool;
 pub mod linear;
@@ -40,6 +41,7 @@ pub fn checks() -> Vec<Check> {
         conv2d::checks::checks(),
         conv3d::checks::checks(),
         cross_entropy::checks::checks(),
+        gate::checks::checks(),
         gather_filters::checks::checks(),
         global_avg_pool::checks::checks(),
         linear::checks::checks(),

@@ -88,6 +88,8 @@ const MISTAKES: &[Mistake] = &[
     plant("adam.cu", "adam:twenty steps", "(m.at[j] / c1)", "m.at[j]"), // bias correction
     plant("add.cu", "add:only one", "y.at[j] += b.at[j]", "y.at[j] += b.at[0]"), // one of each vector
     plant("add.cu", "add:channels", "aligned16(p.a, p.b, p.y)", "true"), // vectors at any address
+    plant("gate.cu", "gate:opens", "t * (s * (1.f - s))", "t * (s * (1.f + s))"),
+    plant("gate.cu", "gate:channels", "aligned16(p.a, p.b, p.gy, p.to)", "true"), // vectors at any address
     plant("avg_pool.cu", "avg_pool:halves", "(p.add ? gx[w.at[j]] : 0.f) + g", "g"),
     plant("avg_pool.cu", "avg_pool:halves volumes", "x += w.slice;", ""),
     plant("batch_gather.cu", "batch_gather:of the size", "window[2] ? p.columns - 1 - q : q", "q"), // mirrored

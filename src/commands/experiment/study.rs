@@ -13,12 +13,13 @@ use crate::backend::Context;
 use crate::checkpoint::write_atomic;
 use crate::cli::{GlobalArgs, RunArgs, StudyArgs};
 use crate::commands::design::Design;
+use crate::commands::environment;
 use crate::commands::interrupt::interrupted;
 use crate::commands::job::{Directory, Job, refuse_differences};
 use crate::commands::output::print_result;
 use crate::commands::publish::write_report;
 use crate::commands::retrain::{Role, Trained, train_one};
-use crate::commands::search::{self, Candidate, load_smash};
+use crate::commands::search::{self, Candidate, load_smash, smash_outcome};
 use crate::commands::timing::Timing;
 use crate::commands::train;
 use crate::config::RunConfig;
@@ -26,7 +27,6 @@ use crate::error::{Error, Result};
 use crate::figures::Figure;
 use crate::nas::arch::Architecture;
 use crate::nas::sample::{SampleLimits, sample};
-use crate::nas::score::smash_score;
 use crate::nas::smash::SmashNetwork;
 use crate::nas::space::Space;
 use crate::report::{JsonLines, Progress, Style, duration, write_json};
@@ -106,6 +106,10 @@ impl Study {
         let job = Job::open(&run, global, Directory::New)?;
         job.check_smash()?;
         job.check_resulting(&job.config.space)?;
+        if job.config.retrain.init_from_smash {
+            let message = "experiments compare trainings from scratch; leave it out";
+            return Err(Error::config("--init-from-smash", message));
+        }
         let study = Self { job, from: args.from.clone(), jobs: args.jobs };
         if let Some(dir) = &study.from {
             study.check_source(dir)?;
@@ -221,7 +225,7 @@ impl Study {
         let file = format!("scores/{}.jsonl", smash.name);
         let ids: Vec<String> = archs.iter().map(Architecture::id).collect();
         self.score_with(&file, smash, &ids, |i, network, context| {
-            let outcome = smash_score(context, network, &archs[i], &smash.job.gather, smash.job.validation_batches())?;
+            let outcome = smash_outcome(&smash.job, network, context, &archs[i], smash.job.validation_batches())?;
             let val_loss = Some(outcome.mean_loss()).filter(|loss| loss.is_finite());
             Ok(Score { id: ids[i].clone(), val_err: outcome.percent(), val_loss })
         })
@@ -354,7 +358,7 @@ impl Study {
             cost("scores"),
             cost("trainings"),
             self.job.device.describe().trim_start_matches("device: "),
-            command()
+            environment::command(&self.job).unwrap_or_default()
         )
     }
 
@@ -386,12 +390,6 @@ pub struct Outcome {
 /// A length of training in words.
 fn steps(epochs: u64, max_steps: u64) -> String {
     if max_steps == 0 { format!("{epochs} epochs") } else { format!("{epochs} epochs, at most {max_steps} steps") }
-}
-
-/// The command that this program was started with, but for what continues or deletes an earlier run.
-fn command() -> String {
-    let arguments = std::env::args().skip(1).filter(|arg| !["--resume", "--overwrite"].contains(&arg.as_str()));
-    std::iter::once("smash-engine".to_string()).chain(arguments).collect::<Vec<_>>().join(" ")
 }
 
 /// A line of a file of scores, which belongs to something with a name.

@@ -72,7 +72,7 @@ impl BuiltinNetwork {
                 self.conv(tape, id, [layer.channels, layer.inputs, kernel, stride], from[0], mode)
             }
             (Kind::Norm { relu: true }, Weights::Norm(norm)) => norm.relu(tape, &self.store, from, mode),
-            (Kind::Norm { relu: false }, Weights::Norm(norm)) => norm.linear(tape, &self.store, from, mode),
+            (Kind::Norm { relu: false }, Weights::Norm(norm)) => norm.apply(tape, &self.store, from, mode, None),
             (Kind::Classify, Weights::Affine(w, b)) => {
                 let pooled = global_avg_pool(tape, from[0])?;
                 let [w, b] = [w, b].map(|id| self.store.var(tape, id, mode.is_train()));
