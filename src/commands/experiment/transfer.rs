@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn differences_are_called_so_only_outside_their_interval() {
-        // At 10 % of 10,000 images half an interval is 0.588; of a difference of two such it is 0.83.
+        // At 10 % of 10,000 images half an interval is 0.588; of a difference of two such it is 0.85.
         let rows = [
             row("A", &[10.0], 10_000),
             row("B", &[10.8], 10_000),
@@ -255,7 +255,7 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(
             lines[0],
-            "- A against B: -0.80 percentage points (+- 0.84): no difference that the test images can tell."
+            "- A against B: -0.80 percentage points (+- 0.85): no difference that the test images can tell."
         );
         assert_eq!(lines[1], "- A against C: -1.10 percentage points (+- 0.85): better.");
         assert_eq!(lines[2], "- A against D: +1.00 percentage points (+- 0.81): worse.");
