@@ -23,7 +23,7 @@ fn a_built_in_network_is_trained_and_evaluated_by_name() {
         let trained = scene.json(&format!("{RETRAIN} {name}"))["network"].clone();
         assert_eq!((trained["id"].as_str(), trained["role"].as_str()), (Some(name), Some("chosen")));
         let error = trained["test_err"].as_f64().unwrap();
-        assert!((0.0..75.0).contains(&error), "four classes, and it has learned something: {error}");
+        assert!((0.0..85.0).contains(&error), "of ten classes, it has learned something: {error}");
         let classes = scene.json("data stats data")["classes"].as_array().unwrap().len();
         let shown = scene.json(&format!("show {name} --image-channels 1 --image-size 12 --classes {classes}"));
         assert_eq!((&shown["cost"]["params"], &shown["cost"]["macs"]), (&trained["params"], &trained["macs"]));
@@ -110,8 +110,10 @@ fn transfer_trains_what_both_sets_found_on_the_second_one() {
     };
     assert_eq!(results["networks"][0]["id"], winner("run/ranking.jsonl"));
     assert_eq!(results["networks"][1]["id"], winner("study/to/smash/base/ranking.jsonl"));
-    // And so is the training: of the first seed.
-    scene.stdout("retrain --config settings.toml --data other --out plain --network wrn-10-1");
+    // And so are the trainings, in the size that is usual for the images.
+    let settings = text(&std::fs::read(scene.path("settings.toml")).unwrap()).replace("size = 12\n", "");
+    std::fs::write(scene.path("usual.toml"), settings).unwrap();
+    scene.stdout("retrain --config usual.toml --data other --out plain --network wrn-10-1");
     let plain = scene.json("eval --out plain --network wrn-10-1");
     assert_eq!(results["networks"][3]["test_err"][0], plain["test_err"]);
     let report = text(&std::fs::read(scene.path("study/report.md")).unwrap());
@@ -124,9 +126,14 @@ fn transfer_trains_what_both_sets_found_on_the_second_one() {
             .all(|f| scene.path("study/figures").join(f).is_file())
     );
     // All is there already: nothing is trained, and the report is the same.
-    let before = scene.times("study/to/trained");
+    let trained = || {
+        let times = scene.times("study/to/trained").into_iter();
+        times.filter(|(name, _)| name.ends_with(".safetensors")).collect::<Vec<_>>()
+    };
+    let before = trained();
+    assert_eq!(before.len(), 8);
     assert_eq!(scene.json(&format!("{TRANSFER} --resume"))["networks"], results["networks"]);
-    assert_eq!(scene.times("study/to/trained"), before);
+    assert_eq!(trained(), before);
 }
 
 #[test]
