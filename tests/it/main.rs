@@ -22,6 +22,7 @@ mod fetch;
 #[path = "../../src/data/testdata.rs"]
 mod formats;
 mod golden;
+mod gradient;
 #[cfg(unix)] // signals, kill and bash
 mod interrupt;
 #[cfg(target_os = "linux")]
@@ -30,6 +31,7 @@ mod mutants;
 #[allow(dead_code)]
 #[path = "../../src/data/testarrays.rs"]
 mod numpy;
+mod options;
 mod parsers;
 #[cfg(unix)] // g++ and shared libraries
 mod profile;
