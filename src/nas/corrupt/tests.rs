@@ -1,7 +1,7 @@
 use super::*;
 use crate::nas::arch::{Block, Conv, Op};
 use crate::nas::encode::{EncodeOptions, channel_layout};
-use crate::nas::space::{EncodingKind, Space};
+use crate::nas::space::{EncodingKind, Nonlinearity, Space};
 use crate::rng::Stream;
 
 fn plain(arch: &Architecture) -> Encoding {
@@ -23,10 +23,12 @@ fn prefixes(kind: Corruption) -> &'static [&'static str] {
         Corruption::Dilation => &["dilation"],
         Corruption::Kernel => &["kernel"],
         Corruption::Groups => &["groups"],
+        Corruption::Activation => &["activation"],
+        Corruption::Gate => &["gate"],
         Corruption::Reads => &["read bank"],
         Corruption::Writes => &["write bank"],
         Corruption::Width => &["width"],
-        Corruption::Body => &["dilation", "kernel", "active", "groups"],
+        Corruption::Body => &["dilation", "kernel", "active", "groups", "activation", "gate"],
         Corruption::Another => &[""],
     }
 }
@@ -41,7 +43,7 @@ fn said(c: &Encoding, names: &[String], row: usize, column: usize, prefixes: &[&
 fn subjects(kind: Corruption, names: &[String]) -> Vec<String> {
     let of_kind = names.iter().filter(|name| prefixes(kind).iter().any(|p| name.starts_with(p)));
     let mut subjects: Vec<String> = match kind {
-        Corruption::Dilation | Corruption::Kernel | Corruption::Groups => {
+        Corruption::Dilation | Corruption::Kernel | Corruption::Groups | Corruption::Activation => {
             of_kind.filter_map(|name| name.rsplit_once(' ')).map(|(subject, _)| format!("{subject} ")).collect()
         }
         _ => vec![String::new()],
@@ -50,14 +52,21 @@ fn subjects(kind: Corruption, names: &[String]) -> Vec<String> {
     subjects
 }
 
-fn spaces() -> [Space; 4] {
-    [Space::v1(), Space::v2(), Space::small(), Space { encoding: EncodingKind::Paper, ..Space::v2() }]
+/// Everything varies that may.
+fn with_options() -> Space {
+    Space { nonlinearities: vec![Nonlinearity::Relu, Nonlinearity::Tanh], gates: true, ..Space::small() }
 }
 
-const SHUFFLED: [Corruption; 7] = [
+fn spaces() -> [Space; 4] {
+    [Space::v1(), Space::v2(), with_options(), Space { encoding: EncodingKind::Paper, ..Space::v2() }]
+}
+
+const SHUFFLED: [Corruption; 9] = [
     Corruption::Dilation,
     Corruption::Kernel,
     Corruption::Groups,
+    Corruption::Activation,
+    Corruption::Gate,
     Corruption::Reads,
     Corruption::Writes,
     Corruption::Width,
@@ -115,7 +124,8 @@ fn what_is_said_of_a_block_is_what_was_said_at_other_places() {
                         };
                         let [mut was, mut is] = [&truth, &lie.encoding]
                             .map(|c| columns.iter().map(|&column| of(c, column)).collect::<Vec<_>>());
-                        for (was, is) in was.iter().zip(&is) {
+                        // A gate may be said to be where there is none.
+                        for (was, is) in was.iter().zip(&is).filter(|_| kind != Corruption::Gate) {
                             assert_eq!(was.is_empty(), is.is_empty(), "{kind:?} {subject} of nothing");
                         }
                         changes += usize::from(was != is);
@@ -155,8 +165,16 @@ fn something_is_wrong_or_nothing_is_returned() {
         }
     }
     // v1 states neither, and two facts of a whole body are needed to differ from one of them.
+    const SILENT: [Corruption; 6] = [
+        Corruption::Kernel,
+        Corruption::Groups,
+        Corruption::Activation,
+        Corruption::Gate,
+        Corruption::Width,
+        Corruption::Body,
+    ];
     for arch in drawn(&Space::v1(), 5) {
-        for kind in [Corruption::Kernel, Corruption::Groups, Corruption::Width, Corruption::Body] {
+        for kind in SILENT {
             assert_eq!(lie(&arch, kind, 1), None);
         }
         for kind in [Corruption::Dilation, Corruption::Reads, Corruption::Writes, Corruption::Another] {
@@ -177,9 +195,18 @@ fn two_ops(first: Op, second: Op) -> Architecture {
 
 #[test]
 fn two_ops_exchange_their_values_and_equal_ones_have_none_to_exchange() {
-    let conv = |kernel, dilation, groups| Some(Conv { kernel: [kernel, 3], dilation: [1, dilation], groups });
-    let first = Op { read: vec![0], write: vec![2], width: 2, body: [conv(3, 1, 2), None, None, None] };
-    let second = Op { read: vec![0, 2], write: vec![1], width: 2, body: [conv(5, 3, 2), conv(7, 2, 4), None, None] };
+    let conv = |kernel, dilation, groups| {
+        Some(Conv { kernel: [kernel, 3], dilation: [1, dilation], groups, activation: Nonlinearity::Relu })
+    };
+    let first =
+        Op { read: vec![0], write: vec![2], width: 2, body: [conv(3, 1, 2), None, None, None], gates: [false; 2] };
+    let second = Op {
+        read: vec![0, 2],
+        write: vec![1],
+        width: 2,
+        body: [conv(5, 3, 2), conv(7, 2, 4), None, None],
+        gates: [false; 2],
+    };
     let arch = two_ops(first.clone(), second.clone());
     arch.validate().unwrap();
     let exchanged = |change: &dyn Fn(&mut Op, &mut Op)| {
@@ -237,8 +264,8 @@ fn another_encoding_is_that_of_an_architecture_of_as_many_slices() {
 
 #[test]
 fn an_architecture_of_a_size_that_none_has_is_told_the_columns_of_the_closest() {
-    let conv = Some(Conv { kernel: [3, 3], dilation: [1, 1], groups: 1 });
-    let op = Op { read: vec![0], write: vec![0], width: 2, body: [conv, None, None, None] };
+    let conv = Some(Conv { kernel: [3, 3], dilation: [1, 1], groups: 1, activation: Nonlinearity::Relu });
+    let op = Op { read: vec![0], write: vec![0], width: 2, body: [conv, None, None, None], gates: [false; 2] };
     let space = Space::fixture();
     // One slice a block, and all that there are: no draw has as few or as many.
     for (counts, slices) in [([1, 1, 1], 3), (space.slices(), 64)] {
@@ -266,7 +293,7 @@ fn an_architecture_of_a_size_that_none_has_is_told_the_columns_of_the_closest() 
 
 #[test]
 fn the_seed_decides_the_lie() {
-    let arch = drawn(&Space::v2(), 1).remove(0);
+    let arch = drawn(&with_options(), 1).remove(0);
     for kind in Corruption::ALL {
         assert_eq!(lie(&arch, kind, 5), lie(&arch, kind, 5));
         assert_ne!(lie(&arch, kind, 5), lie(&arch, kind, 6), "{kind:?}");
@@ -275,7 +302,7 @@ fn the_seed_decides_the_lie() {
 
 #[test]
 fn other_ways_of_writing_are_kept() {
-    let arch = drawn(&Space::small(), 1).remove(0);
+    let arch = drawn(&with_options(), 1).remove(0);
     let encode = |arch: &Architecture| {
         let mut noise = Rng::new(3, Stream::Init);
         super::super::encode::encode(arch, EncodeOptions { empty: -1.0, noise: Some(&mut noise) })
