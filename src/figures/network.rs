@@ -58,6 +58,9 @@ const FIRST_BANK: usize = 78;
 const PART: usize = 26;
 const GAP: usize = 14;
 
+/// Between the first and the second convolution of a path: room for a mark.
+const SECOND_GAP: usize = 14;
+
 /// Where things are from left to right, and how high a row is.
 struct Layout {
     /// Between the lines of two banks.
@@ -90,7 +93,7 @@ impl Layout {
         let conv_width = convs.max().unwrap_or(0).max(88) + 8;
         let point = FIRST_BANK + columns.max(3) * pitch + 10;
         let first = point + point_width + 22;
-        let second = first + conv_width + 14;
+        let second = first + conv_width + SECOND_GAP;
         let pairs = arch.space.bodies.iter().any(|body| body.active[1] || body.active[3]);
         let out = if pairs { second + conv_width } else { first + conv_width } + 26;
         let width = out + 8 + WIDTH.width("0000") + 2 * MARGIN;
@@ -147,11 +150,13 @@ fn heading(canvas: &mut Canvas, arch: &Architecture, shape: &NetworkShape) -> us
     );
     canvas.text(FACTS, [MARGIN, 48], facts);
     let mut x = MARGIN + 6;
-    for (class, mark, text) in [
+    let marks = [
         ("read", row::DOT, "reads a bank"),
         ("first", row::DIAMOND, "writes to an empty bank"),
         ("add", row::PLUS, "adds to a bank"),
-    ] {
+    ];
+    let gate = arch.space.gates.then_some(("sum", row::TIMES, "gate: tanh of path A times sigmoid of path B"));
+    for (class, mark, text) in marks.into_iter().chain(gate) {
         canvas.path(class, format!("M{x} 72{mark}"));
         canvas.text(NOTE, [x + 12, 72], text);
         x += 12 + NOTE.width(text) + 24;

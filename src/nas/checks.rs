@@ -7,10 +7,11 @@
 use super::arch::Architecture;
 use super::cost::NetworkShape;
 use super::hypernet::HyperConfig;
+use super::options::{ActivationOrder, Nonlinearity};
 use super::resulting::{NormKind, ResultingNetwork};
 use super::sample::{SampleLimits, sample};
 use super::smash::{EncodingConfig, SmashNetwork};
-use super::space::{ActivationOrder, Nonlinearity, Space};
+use super::space::Space;
 use super::train::{Batch, Drawn, Gather, Network, Update, train_step};
 use crate::backend::cpu::Isa;
 use crate::backend::{Context, Cpu, Recording, Region};
