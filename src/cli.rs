@@ -6,9 +6,12 @@ mod experiment;
 pub use bench::{
     BenchArgs, BenchCommand, BenchOutput, CompareArgs, Conv, Format, KernelsArgs, MOST_SCORED, StepArgs, Trained,
 };
-pub use experiment::{CorrelationArgs, ExperimentArgs, ExperimentCommand, StudyArgs};
+pub use experiment::{
+    CorrelationArgs, EncodingArgs, ExperimentArgs, ExperimentCommand, StabilityArgs, StudyArgs, Table1Args,
+};
 
 use crate::nas::resulting::NormKind;
+use crate::nas::strategy::Strategy;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -133,6 +136,10 @@ pub struct RunArgs {
     /// Perturbations of the best random architecture to score
     #[arg(long, value_name = "N", env = "SMASH_PERTURB")]
     pub perturb: Option<usize>,
+    /// How perturbations are chosen: at random, or also by the gradient with respect to the encoding, with a
+    /// comparison at equal cost [default: random]
+    #[arg(long, value_enum, env = "SMASH_STRATEGY")]
+    pub strategy: Option<Strategy>,
     /// Steps of the Markov chain from the best so far
     #[arg(long, value_name = "N", env = "SMASH_MARKOV")]
     pub markov: Option<usize>,
@@ -184,6 +191,10 @@ pub struct RetrainArgs {
     /// Architecture file [default: the winner of the run directory's search]
     #[arg(long, value_name = "FILE")]
     pub arch: Option<PathBuf>,
+    /// A built-in network in its place: wrn-DEPTH-WIDTH, resnet-DEPTH, densenet-DEPTH-GROWTH, densenet-bc-DEPTH-GROWTH
+    /// or fractalnet-COLUMNS-BLOCKS
+    #[arg(long, value_name = "NAME", conflicts_with = "arch")]
+    pub network: Option<String>,
 }
 
 /// Arguments of `eval`.
@@ -192,8 +203,8 @@ pub struct EvalArgs {
     /// Directory of the run
     #[arg(long, value_name = "DIR", env = "SMASH_OUT")]
     pub out: PathBuf,
-    /// Id of a trained network, as `arch/ID.json` [default: the winner]
-    #[arg(long, value_name = "ID")]
+    /// Id of a trained network, as `arch/ID.json`, or name of a built-in one [default: the winner]
+    #[arg(long, value_name = "NAME")]
     pub network: Option<String>,
     /// Score this architecture with the SMASH network's generated weights instead
     #[arg(long, value_name = "FILE", conflicts_with = "network")]
@@ -228,7 +239,8 @@ impl Split {
 /// Arguments of `show`.
 #[derive(Clone, Debug, Args)]
 pub struct ShowArgs {
-    /// Architecture file (JSON)
+    /// Architecture file (JSON), or the name of a built-in network, such as wrn-16-2
+    #[arg(value_name = "FILE|NAME")]
     pub arch: PathBuf,
     /// Channels of an image
     #[arg(long, value_name = "N", default_value_t = 3)]
@@ -248,6 +260,12 @@ pub struct ShowArgs {
     /// Filter size of the stem
     #[arg(long, value_name = "N", default_value_t = 7)]
     pub stem_kernel: usize,
+    /// Draw it as an SVG picture, into the file OUT or on stdout
+    #[arg(long, value_name = "OUT", num_args = 0..=1, conflicts_with_all = ["dot", "json"])]
+    pub svg: Option<Option<PathBuf>>,
+    /// Write it as a graph for Graphviz, into the file OUT or on stdout
+    #[arg(long, value_name = "OUT", num_args = 0..=1, conflicts_with = "json")]
+    pub dot: Option<Option<PathBuf>>,
 }
 
 /// Arguments of `data`.
@@ -339,6 +357,8 @@ pub enum Preset {
     V2,
     /// The rules of v2 at a size that a laptop searches in minutes
     Small,
+    /// The rules of v1 at such a size
+    SmallV1,
 }
 
 impl Preset {
@@ -348,6 +368,7 @@ impl Preset {
             Self::V1 => "v1",
             Self::V2 => "v2",
             Self::Small => "small",
+            Self::SmallV1 => "small-v1",
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::nas::hypernet::HyperConfig;
 use crate::nas::resulting::NormKind;
 use crate::nas::space::Space;
-use crate::nas::strategy::SearchConfig;
+use crate::nas::strategy::{SearchConfig, Strategy};
 use crate::nn::optim::Optimizer;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -143,15 +143,15 @@ pub struct RetrainConfig {
 }
 
 impl RunConfig {
-    /// The settings of the paper for `v1` and `v2`; for `small`, what finishes in minutes.
+    /// The settings of the paper for `v1` and `v2`; for the small ones, what finishes in minutes.
     pub fn preset(preset: Preset) -> Self {
         let paper = SearchConfig::default();
+        let few = SearchConfig { random: 400, perturb: 100, markov: 100, ..paper };
         let (space, epochs, search, retrain_epochs, retrain_batch) = match preset {
             Preset::V1 => (Space::v1(), 300, paper, 30, 50),
             Preset::V2 => (Space::v2(), 100, paper, 300, 50),
-            Preset::Small => {
-                (Space::small(), 5, SearchConfig { random: 400, perturb: 100, markov: 100, ..paper }, 3, 50)
-            }
+            Preset::Small => (Space::small(), 5, few, 3, 50),
+            Preset::SmallV1 => (Space::small_v1(), 5, few, 3, 50),
         };
         Self {
             preset: preset.name().into(),
@@ -225,7 +225,7 @@ impl RunConfig {
         let preset = match preset {
             Some(preset) => preset,
             None => <Preset as clap::ValueEnum>::from_str(name, false)
-                .map_err(|_| Error::config("preset", format!("{name:?} is not v1, v2 or small")))?,
+                .map_err(|_| Error::config("preset", format!("{name:?} is not v1, v2, small or small-v1")))?,
         };
         Self::preset(preset).overlay(file, path)
     }
@@ -287,6 +287,7 @@ impl RunConfig {
         set(&mut self.search.perturb, &args.perturb);
         set(&mut self.search.markov, &args.markov);
         set(&mut self.search.calibrate_bn, &args.calibrate_bn);
+        set(&mut self.search.strategy, &args.strategy);
         set(&mut self.retrain.epochs, &args.retrain.retrain_epochs);
         set(&mut self.retrain.batch, &args.retrain.retrain_batch);
         set(&mut self.retrain.lr, &args.retrain.retrain_lr);
@@ -338,6 +339,10 @@ impl RunConfig {
         self.hyper.validate()?;
         if !(0.0..=1.0).contains(&self.search.probability) {
             return Err(Error::config("search.probability", format!("{} is outside 0 to 1", self.search.probability)));
+        }
+        if self.search.calibrate_bn > 0 && self.search.strategy == Strategy::Gradient {
+            let message = "is not for --strategy gradient, whose gradient has the statistics of the training";
+            return Err(Error::config("calibrate-bn", message));
         }
         if !self.smash.empty.is_finite() {
             return Err(Error::config("smash.empty", "is not a number"));

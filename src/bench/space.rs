@@ -160,6 +160,8 @@ fn others() -> Vec<Spec> {
         Spec::Gate { c: 64, size, n: N },
         Spec::Concat { views: 2, c: 64, size, n: N },
         Spec::AvgPool { c: 64, size, n: N },
+        Spec::MaxPool { c: 64, size, n: N },
+        Spec::Mean { views: 3, c: 64, size, n: N },
         Spec::Subsample { c: 64, size: [96; 2], n: N },
         Spec::BatchGather { c: 3, size, n: N },
         Spec::VolumeGather { views: 24, size: [SIDE; 3], n: N },

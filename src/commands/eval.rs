@@ -1,9 +1,10 @@
 //! Error of a trained network, or the SMASH score of an architecture, on a named split.
 
 use crate::cli::{EvalArgs, GlobalArgs, RunArgs, Split};
+use crate::commands::design::Design;
 use crate::commands::job::{Directory, Job};
 use crate::commands::output::print_result;
-use crate::commands::retrain::{load_network, named};
+use crate::commands::retrain::load_network;
 use crate::commands::search::{load_smash, smash_outcome, winner};
 use crate::error::{Error, Result};
 use crate::nas::arch::Architecture;
@@ -38,12 +39,12 @@ pub fn run(args: &EvalArgs, global: &GlobalArgs) -> Result<()> {
             (arch.id(), "generated", outcome)
         }
         None => {
-            let arch = match &args.network {
-                Some(id) => named(&job, id)?,
-                None => winner(&job)?.arch,
+            let design = match &args.network {
+                Some(name) => Design::named(&job, name)?,
+                None => Design::Searched(winner(&job)?.arch),
             };
-            let (network, mut context) = load_network(&job, &arch)?;
-            (arch.id(), "trained", network_error(&mut context, &network, &job.gather, batches.into_iter())?)
+            let (network, mut context) = load_network(&job, &design)?;
+            (design.id(), "trained", network_error(&mut context, &*network, &job.gather, batches.into_iter())?)
         }
     };
     let split = args.split.name();

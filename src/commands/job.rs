@@ -5,6 +5,7 @@ use crate::backend::cuda::MAX_VIEWS;
 use crate::cli::{GlobalArgs, RunArgs};
 use crate::commands::convert;
 use crate::commands::device::{Chosen, choose};
+use crate::commands::environment;
 use crate::commands::images::{gather_batch, geometry, split};
 use crate::commands::interrupt::Interrupt;
 use crate::commands::profiling;
@@ -15,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::nas::cost::NetworkShape;
 use crate::nas::space::Space;
 use crate::nas::train::{Batch, Gather};
-use crate::report::{Style, say, write_json};
+use crate::report::{Style, say};
 use crate::rng::{Rng, Stream};
 use crate::tensor::Shape;
 use std::path::{Path, PathBuf};
@@ -137,8 +138,16 @@ impl Job {
     /// # Errors
     /// [`Error::Config`] names the setting.
     pub fn check_resulting(&self, space: &Space) -> Result<()> {
-        self.check_batch("retrain-batch", self.config.retrain.batch)?;
+        self.check_retrain_batch()?;
         self.check_views(space)
+    }
+
+    /// Checks that there are images for a batch of a training from scratch.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the setting.
+    pub fn check_retrain_batch(&self) -> Result<()> {
+        self.check_batch("retrain-batch", self.config.retrain.batch)
     }
 
     fn check_batch(&self, name: &str, batch: usize) -> Result<()> {
@@ -191,7 +200,7 @@ impl Job {
         remove(&old)?;
         create(&self.path("ckpt"))?;
         create(&self.path("arch"))?;
-        self.write_environment()
+        environment::write(self)
     }
 
     /// A run within this one, in its sub-folder `folder`: the same images, split and device, and settings that
@@ -209,29 +218,6 @@ impl Job {
         }
         variant.make_directory()?;
         Ok(variant)
-    }
-
-    fn write_environment(&self) -> Result<()> {
-        let mut record = serde_json::json!({
-            "engine": env!("CARGO_PKG_VERSION"),
-            "os": std::env::consts::OS,
-            "arch": std::env::consts::ARCH,
-            "command": std::env::args().collect::<Vec<_>>(),
-        });
-        if let (Some(record), serde_json::Value::Object(device)) = (record.as_object_mut(), self.device.json()) {
-            record.extend(device);
-        }
-        let path = self.dir.join("env.json");
-        let before = std::fs::read(&path).ok().and_then(|old| serde_json::from_slice::<serde_json::Value>(&old).ok());
-        // Not a stop: whoever resumes elsewhere may have no other machine.
-        if let Some(before) = before.filter(|old| ["device", "gpu", "simd", "tf32"].iter().any(|k| old[k] != record[k]))
-        {
-            let name = |env: &serde_json::Value| {
-                ["device", "gpu", "simd"].map(|k| env[k].as_str().unwrap_or("").to_string()).join(" ")
-            };
-            self.say(&format!("this run was last worked on by {}, which rounds differently", name(&before).trim()));
-        }
-        write_json(&path, &record)
     }
 
     /// A context whose step arena holds `planned` f32, with `room` as in [`Chosen::context`].
@@ -363,11 +349,12 @@ pub fn refuse_differences(path: &Path, differences: &[String]) -> Result<()> {
 /// Settings of a run that --overwrite is deleting.
 const OLD_SETTINGS: &str = "config.toml.old";
 /// Files and folders that a run writes besides its settings: what --overwrite deletes, and nothing else.
-const RUN_FILES: [&str; 14] = [
+const RUN_FILES: [&str; 15] = [
     "env.json",
     "metrics.jsonl",
     "archs.jsonl",
     "ranking.jsonl",
+    "gradient.json",
     "timing.json",
     "ckpt",
     "arch",

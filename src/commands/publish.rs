@@ -25,11 +25,16 @@ pub fn write_report(dir: &Path, markdown: &str, figures: &[Figure]) -> Result<()
     write_atomic(&dir.join("report.html"), page::html(title, markdown, figures).as_bytes())
 }
 
-/// Removes the report in `dir`, if there is one.
+/// Removes results and report of the run in `dir`, which are no longer true, if they are there.
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn remove_report(dir: &Path) -> Result<()> {
+pub fn remove_outcome(dir: &Path) -> Result<()> {
+    remove(&dir.join("results.json"))?;
+    remove_report(dir)
+}
+
+fn remove_report(dir: &Path) -> Result<()> {
     // First what refers to the rest.
     ["report.html", "report.md", "figures"].iter().try_for_each(|name| remove(&dir.join(name)))
 }

@@ -198,7 +198,7 @@ pub fn draw_x_axis(picture: &mut Picture, scale: &Scale, [left, top, width, heig
     for &tick in &scale.ticks {
         let x = left + width * scale.place(tick);
         picture.line([x, top], [x, bottom], FAINT, 1.0, None);
-        picture.text([x, bottom + ROW - 2.0], Anchor::Middle, INK, &scale.label(tick));
+        picture.text([x, bottom + ROW + 1.0], Anchor::Middle, INK, &scale.label(tick));
     }
     picture.line([left, bottom], [left + width, bottom], INK, 1.0, None);
 }

@@ -1,12 +1,16 @@
 //! A SMASH network trains alike on every device: the same 20 steps, next to those of the plain
-//! kernels on the CPU; and so does one step of both networks on volumes, and with every option of a space.
+//! kernels on the CPU; and so does one step of both networks on volumes, and with every option of a space. The gradient
+//! with respect to an encoding is what the loss does when the encoding moves.
 //!
 //! Images are noise around one pattern per class, so that there is something to learn. What devices
 //! may differ by grows with the steps: each step rounds, and the next one starts from there.
 
 use super::arch::Architecture;
 use super::cost::NetworkShape;
+use super::encode::Encoding;
+use super::gradient::gradient;
 use super::hypernet::HyperConfig;
+use super::mainnet;
 use super::options::{ActivationOrder, Nonlinearity};
 use super::resulting::{NormKind, ResultingNetwork};
 use super::sample::{SampleLimits, sample};
@@ -42,6 +46,11 @@ const ONE_STEP: f64 = 2e-5;
 /// Of the gradient of one parameter, which may be a small difference of large sums.
 const ONE_GRADIENT: f64 = 5e-4;
 const ALL_STEPS: f64 = 2e-3;
+/// How far an encoding moves for a difference of the loss, and how many ways. The loss has kinks wherever a ReLU
+/// changes sides: measured, differences are off by up to PLACEHOLDER of the gradient's length.
+const MOVE: f32 = 1.0 / 256.0;
+const DIRECTIONS: u64 = 3;
+const KINKS: f64 = 0.02;
 
 /// Twenty steps in the small space, replayed ones, and one on volumes.
 pub fn checks() -> Vec<Check> {
@@ -53,6 +62,7 @@ pub fn checks() -> Vec<Check> {
     all.extend(Check::named(OP, "a_step_on_volumes_follows_the_plain_kernels", vec![volumes(Space::small(), &hyper)]));
     let options = with_options(&Space::small(), &hyper);
     all.extend(Check::named(OP, "a_step_with_every_option_follows_the_plain_kernels", options));
+    all.extend(Check::named(OP, "slopes_of_an_encoding_are_differences", vec![slopes(Space::small(), hyper)]));
     all
 }
 
@@ -129,6 +139,20 @@ fn training(space: Space, hyper: HyperConfig) -> Check {
         compare("logits afterwards", &got.logits, &expected.logits, ALL_STEPS);
         let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
         measured.holds("it learns", mean(&got.losses[STEPS - 5..]) < mean(&got.losses[..5]));
+        Ok(())
+    })
+}
+
+/// dE/dc in evaluation mode against central differences of E, along the gradient itself and in random directions. Two
+/// steps of training come first: they leave the running statistics of every BatchNorm unlike those of any batch.
+fn slopes(space: Space, hyper: HyperConfig) -> Check {
+    Check::new(move |lab, measured| {
+        let job = Job::new(&space, &hyper)?;
+        let mut plan = lab.plan()?;
+        job.slopes(&mut plan)?;
+        let [slopes, differences] = lab.run(plan.arena().high_water(), |context| job.slopes(context))?;
+        let expected: Vec<f64> = differences.iter().map(|&x| f64::from(x)).collect();
+        measured.within("slopes in parts of the gradient's length", &slopes, &expected, KINKS);
         Ok(())
     })
 }
@@ -261,6 +285,61 @@ impl Job {
         Ok(Trained { first_logits, losses, gradients, logits: self.logits(context, STEPS)? })
     }
 
+    /// How E changes along some directions: by its gradient, and by differences, both as parts of the gradient's length.
+    fn slopes(&self, context: &mut Context) -> Result<[Vec<f32>; 2]> {
+        self.network.store().reserve(context)?;
+        self.network.store().initialise(context, 3, 0)?;
+        for step in 0..2 {
+            let update = Update { optimizer: Optimizer::SMASH, lr: LR, step: step as u64 + 1 };
+            train_step(context, None, &self.drawn(step), &self.gather, &self.batch(step), update)?.wait(context)?;
+        }
+        let (arch, mut short) = (&self.archs[STEPS], self.batch(1));
+        // The mean is over images, not over batches.
+        short.indices.truncate(BATCH / 2);
+        short.placements.truncate(BATCH / 2);
+        short.labels.truncate(BATCH / 2);
+        let batches = [self.batch(0), short];
+        let found = gradient(context, &self.network, arch, &self.gather, batches.iter().cloned())?;
+        let (slope, c) = (&found.slope().data, self.network.encode(arch));
+        let length = slope.iter().map(|g| g * g).sum::<f32>().sqrt();
+        let (mut slopes, mut differences) = (Vec::new(), Vec::new());
+        for seed in 0..=DIRECTIONS {
+            let mut rng = Rng::new(seed, Stream::Augment);
+            let along: Vec<f32> = match seed {
+                0 => slope.iter().map(|g| g / length).collect(),
+                _ => c.data.iter().map(|_| rng.normal() as f32).collect(),
+            };
+            let mut loss = |by: f32| {
+                let data = c.data.iter().zip(&along).map(|(c, d)| c + by * d).collect();
+                self.loss(context, arch, &Encoding { data, ..c.clone() }, &batches)
+            };
+            let difference = (loss(MOVE)? - loss(-MOVE)?) / f64::from(2.0 * MOVE);
+            differences.push((difference / f64::from(length)) as f32);
+            slopes.push(along.iter().zip(slope).map(|(d, g)| d * g).sum::<f32>() / length);
+        }
+        Ok([slopes, differences])
+    }
+
+    /// E: the mean cross-entropy of all images with the weights generated from `c`, in f64 from the logits on; NaN on a
+    /// device that only plans.
+    fn loss(&self, context: &mut Context, arch: &Architecture, c: &Encoding, batches: &[Batch<'_>]) -> Result<f64> {
+        let mut tape = Tape::new(context);
+        let weights = self.network.generate_from(&mut tape, arch, c, Mode::Eval)?;
+        let mut losses = Vec::new();
+        for batch in batches {
+            let images = self.gather.batch(&mut tape, batch)?;
+            let logits = mainnet::forward(&mut tape, arch, &weights, images, Mode::Eval)?;
+            let values = tape.read(logits)?;
+            tape.release(logits);
+            for (n, &label) in batch.labels.iter().enumerate().filter(|_| !values.is_empty()) {
+                let own = values.iter().skip(n).step_by(batch.labels.len()).map(|&x| f64::from(x));
+                let total: f64 = own.clone().map(f64::exp).sum();
+                losses.extend(own.skip(usize::from(label)).take(1).map(|own| total.ln() - own));
+            }
+        }
+        Ok(losses.iter().sum::<f64>() / losses.len() as f64)
+    }
+
     /// What the network says of the first images as an architecture.
     fn logits(&self, context: &mut Context, arch: usize) -> Result<Vec<f32>> {
         let mut tape = Tape::new(context);
@@ -309,6 +388,13 @@ mod tests {
     fn replayed_steps_on_cuda() {
         let (space, hyper) = tiny();
         harness::on_cuda(&Check::named(OP, "replayed_steps_in_a_tiny_space", vec![replays(space, hyper)]));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn slopes_on_cuda() {
+        let (space, hyper) = tiny();
+        harness::on_cuda(&Check::named(OP, "slopes_in_a_tiny_space", vec![slopes(space, hyper)]));
     }
 
     #[cfg(target_os = "linux")]

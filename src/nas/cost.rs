@@ -16,7 +16,7 @@
 
 use std::ops::Add;
 
-use super::arch::{Architecture, Op};
+use super::arch::{Architecture, Op, PlacedOp};
 use super::space::BLOCKS;
 use super::twin::Taps;
 
@@ -47,12 +47,12 @@ impl Add for Cost {
 
 impl Cost {
     /// A 1x1 convolution (or fully connected layer) of `weights` weights at `pixels` places.
-    fn pointwise(weights: u64, pixels: u64) -> Self {
+    pub(super) fn pointwise(weights: u64, pixels: u64) -> Self {
         Self { params: weights, macs: weights * pixels, macs_inside: weights * pixels }
     }
 
     /// A convolution with so many pairs of channels that computes every `stride[axis]`-th pixel of an image of `size`.
-    fn conv(pairs: u64, taps: Taps, size: [usize; 3], stride: [usize; 3]) -> Self {
+    pub(super) fn conv(pairs: u64, taps: Taps, size: [usize; 3], stride: [usize; 3]) -> Self {
         let params = pairs * taps.kernel.iter().product::<usize>() as u64;
         let outputs: usize = size.iter().zip(stride).map(|(size, stride)| size / stride).product();
         let macs_inside = pairs * taps_inside(taps.kernel, taps.dilation, size, stride);
@@ -60,7 +60,7 @@ impl Cost {
     }
 
     /// BatchNorm's scale and shift.
-    fn norm(channels: u64) -> Self {
+    pub(super) fn norm(channels: u64) -> Self {
         Self { params: 2 * channels, ..Self::default() }
     }
 }
@@ -110,6 +110,15 @@ pub enum Part {
 /// The cost of the whole network of a valid architecture.
 pub fn cost(arch: &Architecture, shape: &NetworkShape) -> Cost {
     rows(arch, shape).into_iter().fold(Cost::default(), |sum, (_, cost)| sum + cost)
+}
+
+/// Weights that a HyperNet generates for `arch`: those of all its 1x1 convolutions, n_in n_b each.
+pub fn generated_weights(arch: &Architecture) -> u64 {
+    let weights = |placed: PlacedOp<'_>| {
+        let PlacedOp { block, op, .. } = placed;
+        op.input_channels(block, &arch.space) * op.bottleneck_channels(block, &arch.space)
+    };
+    arch.placed_ops().map(weights).sum::<usize>() as u64
 }
 
 /// The cost of each part, in the order in which they run; their sum is [`cost`].
@@ -198,6 +207,7 @@ mod tests {
         let macs = 64 * (stem + convs0 + t0) + 16 * (convs1 + t1) + 4 * convs1 + fc;
         let found = cost(&arch, &SHAPE);
         assert_eq!((found.params, found.macs), (params, macs));
+        assert_eq!(generated_weights(&arch), 16 * 16 + 2 * 8 * 8, "the 1x1 convolutions of the ops");
         // A tap one pixel off the centre misses one row (or column) of the picture, one two pixels off two.
         let three = |side: u64| 3 * side - 2;
         let [three8, five8, seven8] = [three(8), 5 * 8 - 6, 7 * 8 - 12];

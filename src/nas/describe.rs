@@ -101,7 +101,7 @@ fn op_line(arch: &Architecture, shape: &NetworkShape, [index, number]: [usize; 2
 
 /// Path A, then path B after `|`: `3x5 d1x2 g4, 3x3 tanh | 7x3, gate at end`. Dilation and groups of 1 and ReLU are
 /// left out.
-fn body(op: &Op, shape: &NetworkShape) -> String {
+pub fn body(op: &Op, shape: &NetworkShape) -> String {
     let path = |convs: &[Option<Conv>]| convs.iter().flatten().map(|c| conv(c, shape)).collect::<Vec<_>>().join(", ");
     let (a, b) = op.body.split_at(2);
     let paths = match path(b) {

@@ -33,6 +33,11 @@ impl Encoding {
     pub fn at(&self, channel: usize, row: usize, column: usize) -> f32 {
         self.data[(channel * self.height + row) * self.width + column]
     }
+
+    /// Sets the value at one place.
+    pub fn set(&mut self, channel: usize, row: usize, column: usize, value: f32) {
+        self.data[(channel * self.height + row) * self.width + column] = value;
+    }
 }
 
 /// How to write an encoding; the default is the paper's: empty is 0, no noise.
@@ -126,6 +131,24 @@ impl Layout {
         }
     }
 
+    /// Convolutions that have channels.
+    pub fn convs(&self) -> usize {
+        self.convs.len()
+    }
+
+    /// Axes of a convolution that have channels of their own.
+    pub fn axes(&self) -> usize {
+        self.axes
+    }
+
+    /// What an op fills in its first `width` rows: channels, each with its columns, counted from the op's first.
+    pub(super) fn filled(&self, space: &Space, placed: &PlacedOp<'_>) -> Vec<(usize, Range<usize>)> {
+        let PlacedOp { block_index, block, op, columns } = placed;
+        let facts = self.facts(space, *block_index, op).into_iter().map(|fact| (fact, 0..columns.len()));
+        let reads = bank_columns(op, block, space).map(|(p, carrying)| (self.read.start + op.read[p], carrying));
+        facts.chain(reads).collect()
+    }
+
     /// The channels that hold everywhere in an op's columns (all but its reads).
     fn facts(&self, space: &Space, block: usize, op: &Op) -> Vec<usize> {
         let mut facts: Vec<usize> = op.write.iter().map(|&bank| self.write.start + bank).collect();
@@ -193,19 +216,12 @@ pub fn encode(arch: &Architecture, options: EncodeOptions<'_>) -> Encoding {
     let (height, width) = (space.width_units(), arch.slices());
     let channels = layout.channels + usize::from(options.noise.is_some());
     let mut data = vec![options.empty; layout.channels * height * width];
-    let mut fill = |channel: usize, rows: usize, columns: Range<usize>| {
-        for row in 0..rows {
-            let start = (channel * height + row) * width;
-            data[start + columns.start..start + columns.end].fill(1.0);
-        }
-    };
-    for PlacedOp { block_index, block, op, columns } in arch.placed_ops() {
-        for fact in layout.facts(space, block_index, op) {
-            fill(fact, op.width, columns.clone());
-        }
-        for (position, carrying) in bank_columns(op, block, space) {
-            let bank = layout.read.start + op.read[position];
-            fill(bank, op.width, columns.start + carrying.start..columns.start + carrying.end);
+    for placed in arch.placed_ops() {
+        for (channel, columns) in layout.filled(space, &placed) {
+            for row in 0..placed.op.width {
+                let start = (channel * height + row) * width + placed.columns.start;
+                data[start + columns.start..start + columns.end].fill(1.0);
+            }
         }
     }
     if let Some(rng) = options.noise {

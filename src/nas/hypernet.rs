@@ -14,7 +14,7 @@
 use crate::backend::cpu::Filter;
 use crate::backend::{Region, Span};
 use crate::error::{Error, Result};
-use crate::nas::encode::{Encoding, Layout};
+use crate::nas::encode::Layout;
 use crate::nas::space::Space;
 use crate::nn::init::Init;
 use crate::nn::norm::Mode;
@@ -149,11 +149,12 @@ impl HyperNet {
         Self { config: config.clone(), layers, weights }
     }
 
-    /// H(c): [E, k, slices, 1] -> [R*D*N*N, k, slices, 1].
+    /// H(c): [E, k, slices, 1] -> [R*D*N*N, k, slices, 1]. Releases `c`; when it wants a gradient, one
+    /// flows to it in evaluation as in training.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] when the encoding belongs to another space.
-    pub fn forward(&self, tape: &mut Tape<'_>, encoding: &Encoding, mode: Mode) -> Result<Var> {
+    pub fn forward(&self, tape: &mut Tape<'_>, c: Var, mode: Mode) -> Result<Var> {
         let weights = tape.param(Shape::vector(self.weights.len), self.weights, mode.is_train());
         let ranges = self.layers.iter().map(|l| l.start..l.start + l.filter.len()).collect();
         let scales = weightnorm(tape, weights, ranges)?;
@@ -169,15 +170,16 @@ impl HyperNet {
             Ok::<Var, crate::Error>(y)
         };
 
-        let c_shape = Shape::new(encoding.channels, encoding.height, encoding.width, 1);
-        let c = tape.input(c_shape, &encoding.data, false)?;
+        let c_shape = tape.shape(c);
+        let needs_grad = mode.is_train() || tape.needs_grad(c);
+        let buffer_of = |tape: &mut Tape<'_>, channels: usize| tape.alloc(c_shape.with_channels(channels), needs_grad);
         let blocks = self.config.blocks();
         let grown = |block: usize| blocks.get(block).map_or(0, |(layers, growth)| layers * growth);
-        let mut channels = encoding.channels + self.config.stem;
-        let mut features = self.feature_buffer(tape, c_shape, channels + grown(0), mode)?;
-        let copy = tape.channels(features, 0..encoding.channels);
+        let mut channels = c_shape.c + self.config.stem;
+        let mut features = buffer_of(tape, channels + grown(0))?;
+        let copy = tape.channels(features, 0..c_shape.c);
         activation_into(tape, c, copy, Activation::LeakyRelu)?;
-        let stem_out = tape.channels(features, encoding.channels..channels);
+        let stem_out = tape.channels(features, c_shape.c..channels);
         conv(tape, c, Some(LEAKY_SLOPE), Output::Into(stem_out))?;
         for var in [c, copy, stem_out] {
             tape.release(var);
@@ -193,7 +195,7 @@ impl HyperNet {
             }
             if block + 1 < blocks.len() {
                 channels /= 2;
-                let buffer = self.feature_buffer(tape, c_shape, channels + grown(block + 1), mode)?;
+                let buffer = buffer_of(tape, channels + grown(block + 1))?;
                 let y = tape.channels(buffer, 0..channels);
                 conv(tape, features, Some(LEAKY_SLOPE), Output::Into(y))?;
                 tape.release(y);
@@ -205,9 +207,5 @@ impl HyperNet {
             tape.release(var);
         }
         Ok(y)
-    }
-
-    fn feature_buffer(&self, tape: &mut Tape<'_>, shape: Shape, channels: usize, mode: Mode) -> Result<Var> {
-        tape.alloc(shape.with_channels(channels), mode.is_train())
     }
 }

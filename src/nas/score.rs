@@ -4,6 +4,7 @@
 use crate::backend::{Context, Pending, Recording, Region};
 use crate::error::Result;
 use crate::nas::arch::Architecture;
+use crate::nas::encode::Encoding;
 use crate::nas::mainnet;
 use crate::nas::smash::SmashNetwork;
 use crate::nas::train::{Batch, Gather, Network, Outcome, outcome, phase};
@@ -23,9 +24,24 @@ pub fn smash_score<'a>(
     gather: &Gather,
     batches: impl Iterator<Item = Batch<'a>>,
 ) -> Result<Outcome> {
+    score_with_encoding(context, network, arch, &network.encode(arch), gather, batches)
+}
+
+/// The same with the weights that the HyperNet generates from `encoding`, which may be another than that of `arch`.
+///
+/// # Errors
+/// As [`smash_score`]; [`crate::Error::Shape`] when the encoding belongs to another space or has too few slices.
+pub fn score_with_encoding<'a>(
+    context: &mut Context,
+    network: &SmashNetwork,
+    arch: &Architecture,
+    encoding: &Encoding,
+    gather: &Gather,
+    batches: impl Iterator<Item = Batch<'a>>,
+) -> Result<Outcome> {
     let _range = range_with(Level::Step, c"score", || arch.number());
     let mut tape = Tape::new(context);
-    let weights = network.generate(&mut tape, arch, Mode::Eval)?;
+    let weights = network.generate_from(&mut tape, arch, encoding, Mode::Eval)?;
     let logits = |tape: &mut Tape<'_>, images: Var| mainnet::forward(tape, arch, &weights, images, Mode::Eval);
     evaluate(&mut tape, &logits, gather, batches)
 }

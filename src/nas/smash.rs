@@ -28,6 +28,7 @@ use crate::ops::gather_filters::{FilterSlices, GatherFilters, gather_filters};
 use crate::ops::weightnorm::weightnorm;
 use crate::rng::{Rng, Stream};
 use crate::tape::{Tape, Var};
+use crate::tensor::Shape;
 use crate::trace::Level;
 use std::ops::Range;
 
@@ -97,9 +98,13 @@ impl SmashNetwork {
     /// [`crate::Error::Run`] when the arena is full.
     pub fn generate<'a>(&'a self, tape: &mut Tape<'_>, arch: &Architecture, mode: Mode) -> Result<SmashWeights<'a>> {
         let _range = tape.range_with(Level::Phase, c"hypernet", || arch.number());
+        self.generate_from(tape, arch, &self.encode(arch), mode)
+    }
+
+    /// The encoding c of `arch` that this network was trained to read.
+    pub fn encode(&self, arch: &Architecture) -> Encoding {
         let mut noise = self.encoding.noise.map(|seed| noise_of(seed, arch));
-        let encoding = encode(arch, EncodeOptions { empty: self.encoding.empty, noise: noise.as_mut() });
-        self.generate_from(tape, arch, &encoding, mode)
+        encode(arch, EncodeOptions { empty: self.encoding.empty, noise: noise.as_mut() })
     }
 
     /// The same from an encoding that is not the architecture's own, of as many slices: a
@@ -114,33 +119,69 @@ impl SmashNetwork {
         encoding: &Encoding,
         mode: Mode,
     ) -> Result<SmashWeights<'a>> {
-        let output = self.hypernet.forward(tape, encoding, mode)?;
-        self.arrange(tape, arch, output, mode)
+        let c = self.input(tape, encoding, false)?;
+        let filters = self.filters(tape, arch, c, mode)?;
+        self.with_filters(tape, arch, filters, mode)
     }
 
-    /// Re-arranges the HyperNet's output into filters and their norms; releases it.
-    fn arrange<'a>(
+    /// c on a tape: [E, k, slices, 1].
+    ///
+    /// # Errors
+    /// [`crate::Error::Run`] when the arena is full.
+    pub fn input(&self, tape: &mut Tape<'_>, encoding: &Encoding, needs_grad: bool) -> Result<Var> {
+        let shape = Shape::new(encoding.channels, encoding.height, encoding.width, 1);
+        tape.input(shape, &encoding.data, needs_grad)
+    }
+
+    /// W = H(c), re-arranged into the filters of `arch` as one vector: op by op [n_b, n_in]. Releases `c`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] as for [`SmashNetwork::generate_from`].
+    pub fn filters(&self, tape: &mut Tape<'_>, arch: &Architecture, c: Var, mode: Mode) -> Result<Var> {
+        let output = self.hypernet.forward(tape, c, mode)?;
+        let filters = gather_filters(tape, output, self.gather(arch))?;
+        tape.release(output);
+        Ok(filters)
+    }
+
+    /// The network with these filters, which [`SmashNetwork::filters`] gave; takes their norms.
+    ///
+    /// # Errors
+    /// [`crate::Error::Run`] when the arena is full.
+    pub fn with_filters<'a>(
         &'a self,
         tape: &mut Tape<'_>,
         arch: &Architecture,
-        output: Var,
+        filters: Var,
         mode: Mode,
     ) -> Result<SmashWeights<'a>> {
+        let ranges = self.gather(arch).ranges();
+        let scales = weightnorm(tape, filters, ranges.clone())?;
+        Ok(SmashWeights { network: self, filters, scales, ranges, train: mode.is_train() })
+    }
+
+    /// Elements of [`SmashNetwork::filters`].
+    pub fn filters_len(&self, arch: &Architecture) -> usize {
+        self.gather(arch).ranges().last().map_or(0, |range| range.end)
+    }
+
+    /// The value of c where no fact holds.
+    pub fn empty(&self) -> f32 {
+        self.encoding.empty
+    }
+
+    /// Which part of the HyperNet's output each op takes.
+    fn gather(&self, arch: &Architecture) -> GatherFilters {
         let space = &self.space;
         let slices = |op: PlacedOp<'_>| FilterSlices {
             slices: op.columns.clone(),
             rows: op.op.bottleneck_channels(op.block, space),
         };
-        let gather = GatherFilters {
+        GatherFilters {
             slice_channels: space.depth_compression * space.unit,
             row_units: space.expansion * space.unit,
             filters: arch.placed_ops().map(slices).collect(),
-        };
-        let ranges = gather.ranges();
-        let filters = gather_filters(tape, output, gather)?;
-        tape.release(output);
-        let scales = weightnorm(tape, filters, ranges.clone())?;
-        Ok(SmashWeights { network: self, filters, scales, ranges, train: mode.is_train() })
+        }
     }
 }
 

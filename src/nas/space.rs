@@ -156,6 +156,11 @@ impl Space {
         Self { unit: 4, n_max: 16, max_bank_size: 4, groups: vec![1, 2, 4], depth: 4, widening: 1, ..Self::v2() }
     }
 
+    /// The rules of [`Space::v1`] at such a size.
+    pub fn small_v1() -> Self {
+        Self { unit: 3, n_max: 12, depth: 8, widening: 2, ..Self::v1() }
+    }
+
     /// The space of the hand-written architectures in tests: wider than [`Space::small`], and
     /// independent of how that is tuned.
     #[cfg(test)]

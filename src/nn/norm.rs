@@ -21,7 +21,7 @@ pub struct Norm {
 pub enum Mode {
     /// Batch statistics; gradients are recorded.
     Train,
-    /// Running statistics; nothing is recorded.
+    /// Running statistics; gradients flow to inputs that want one, none to parameters.
     Eval,
     /// Batch statistics, as number `batch` (from 1) of those whose mean becomes the running ones; nothing is recorded.
     Calibrate {

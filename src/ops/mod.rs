@@ -14,6 +14,8 @@ pub mod gate;
 pub mod gather_filters;
 pub mod global_avg_pool;
 pub mod linear;
+pub mod max_pool;
+pub mod mean;
 pub mod pointwise;
 pub mod sgd;
 pub mod subsample;
@@ -43,6 +45,8 @@ pub fn checks() -> Vec<Check> {
         gather_filters::checks::checks(),
         global_avg_pool::checks::checks(),
         linear::checks::checks(),
+        max_pool::checks::checks(),
+        mean::checks::checks(),
         pointwise::checks::checks(),
         sgd::checks::checks(),
         subsample::checks::checks(),

@@ -103,6 +103,10 @@ const MISTAKES: &[Mistake] = &[
     plant("elementwise.cu", "concat:views follow", "if (p.add)", "if (false)"),
     plant("elementwise.cu", "pointwise:relu", "? 1.f : p.slope", "? p.slope : 1.f"),
     plant("gather_filters.cu", "gather_filters:units", "[middle].start <= i", "[middle].start < i"),
+    plant("max_pool.cu", "max_pool:keeps", "j < 4; j++) {\n      const float x", "j < 3; j++) {\n      const float x"), // a corner
+    plant("max_pool.cu", "max_pool:a gradient", "(p.add ? *gx : 0.f) + (j", "0.f + (j"),
+    plant("mean.cu", "mean:of one", "sum.at[j] *= p.share;", ""), // the sum
+    plant("mean.cu", "mean:channels", "aligned16(p.from, p.to)); }\n\nSMASH", "true); }\n\nSMASH"),
     plant("global_avg_pool.cu", "global_avg_pool:averages", "pixel < p.pixels", "pixel + 1 < p.pixels"),
     plant("linear.cu", "linear:multiplies", "if (warp == 0 && n < p.batch)", "if (warp == 0)"), // other rows, and the end
     plant("linear.cu", "linear:multiplies", "= sum;\n  __syncthreads();", "= sum;"),

@@ -190,7 +190,7 @@ pub fn assert_alike(run: &BTreeMap<String, Vec<u8>>, other: &BTreeMap<String, Ve
     for (name, bytes) in run {
         match name.as_str() {
             // Times, threads and the command line.
-            "timing.json" | "env.json" | "report.md" => {}
+            "timing.json" | "env.json" | "report.md" | "report.html" => {}
             "config.toml" => assert_eq!(without_saving(bytes), without_saving(&other[name])),
             _ if name.ends_with(".safetensors") => assert!(tensors(bytes) == tensors(&other[name]), "{name} differs"),
             "results.json" => assert_eq!(without_seconds(bytes), without_seconds(&other[name])),
@@ -199,7 +199,9 @@ pub fn assert_alike(run: &BTreeMap<String, Vec<u8>>, other: &BTreeMap<String, Ve
     }
     let untimed = |files: &BTreeMap<String, Vec<u8>>| {
         let report = text(&files["report.md"]);
-        report
+        // How to repeat it ends with the command line and the threads.
+        let (found, _) = report.split_once("## Repeat it").unwrap_or((&report, ""));
+        found
             .lines()
             .filter(|line| !line.contains("Search cost") && !line.contains("for comparison:"))
             .collect::<String>()

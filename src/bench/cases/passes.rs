@@ -16,6 +16,8 @@ use crate::ops::cross_entropy::cross_entropy;
 use crate::ops::gate::gate;
 use crate::ops::global_avg_pool::global_avg_pool;
 use crate::ops::linear::linear;
+use crate::ops::max_pool::max_pool;
+use crate::ops::mean::mean;
 use crate::ops::subsample::subsample;
 use crate::tensor::Shape;
 
@@ -31,6 +33,8 @@ pub(super) fn case(spec: &Spec) -> Result<Option<Case>> {
         Spec::Gate { c, size, n } => gate_case(picture(c, size, n)),
         Spec::Concat { views, c, size, n } => concat_case(views, picture(c, size, n)),
         Spec::AvgPool { c, size, n } => avg_pool_case(picture(c, size, n)),
+        Spec::MaxPool { c, size, n } => max_pool_case(picture(c, size, n)),
+        Spec::Mean { views, c, size, n } => mean_case(views, picture(c, size, n)),
         Spec::Subsample { c, size, n } => subsample_case(picture(c, size, n)),
         Spec::GlobalAvgPool { c, size, n } => global_avg_pool_case(picture(c, size, n)),
         Spec::BatchGather { c, size, n } => batch_gather_case(c, size, n),
@@ -108,6 +112,36 @@ fn avg_pool_case(shape: Shape) -> Result<Case> {
         [],
         false,
     ))
+}
+
+fn max_pool_case(shape: Shape) -> Result<Case> {
+    let half = Shape { h: shape.h / 2, w: shape.w / 2, ..shape };
+    let window = move |[c, p, q, n]: [usize; 4]| {
+        [[0, 0], [0, 1], [1, 0], [1, 1]].map(|[i, j]| index(shape, [c, 2 * p + i, 2 * q + j, n]))
+    };
+    let reference = move |seen: &Seen<'_>, of: Of, at: usize| {
+        let most = |place| window(place).map(|i| seen.at(0, i)).into_iter().fold(f64::NEG_INFINITY, f64::max);
+        match of {
+            Of::Result => most(place(half, at)),
+            Of::Gradient(_) => {
+                let [c, h, w, n] = place(shape, at);
+                let pooled = [c, h / 2, w / 2, n];
+                let first = window(pooled).into_iter().find(|&i| seen.at(0, i) == most(pooled));
+                if first == Some(at) { f64::from(seen.gy[index(half, pooled)]) } else { 0.0 }
+            }
+        }
+    };
+    let case = Case::new(vec![input(shape)], 1, |tape, v| max_pool(tape, v[0]), reference)?;
+    Ok(case.backward("backward", [(0, 1)], [], false))
+}
+
+fn mean_case(views: usize, shape: Shape) -> Result<Case> {
+    let reference = move |seen: &Seen<'_>, of: Of, at: usize| match of {
+        Of::Result => (0..views).map(|view| seen.at(view, at)).sum::<f64>() / views as f64,
+        Of::Gradient(_) => f64::from(seen.gy[at]) / views as f64,
+    };
+    let case = Case::new(vec![input(shape); views], views, mean, reference)?;
+    Ok(case.backward("backward", (0..views).map(|i| (i, 1)), [], false))
 }
 
 fn subsample_case(shape: Shape) -> Result<Case> {

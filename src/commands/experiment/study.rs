@@ -12,6 +12,7 @@
 use crate::backend::Context;
 use crate::checkpoint::write_atomic;
 use crate::cli::{GlobalArgs, RunArgs, StudyArgs};
+use crate::commands::environment;
 use crate::commands::interrupt::interrupted;
 use crate::commands::job::{Directory, Job, refuse_differences};
 use crate::commands::output::print_result;
@@ -303,7 +304,7 @@ impl Study {
             cost("scores"),
             cost("trainings"),
             self.job.device.describe().trim_start_matches("device: "),
-            command()
+            environment::command(&self.job).unwrap_or_default()
         )
     }
 
@@ -335,12 +336,6 @@ pub struct Outcome {
 /// A length of training in words.
 fn steps(epochs: u64, max_steps: u64) -> String {
     if max_steps == 0 { format!("{epochs} epochs") } else { format!("{epochs} epochs, at most {max_steps} steps") }
-}
-
-/// The command that this program was started with, but for what continues or deletes an earlier run.
-fn command() -> String {
-    let arguments = std::env::args().skip(1).filter(|arg| !["--resume", "--overwrite"].contains(&arg.as_str()));
-    std::iter::once("smash-engine".to_string()).chain(arguments).collect::<Vec<_>>().join(" ")
 }
 
 /// A line of a file of scores, which belongs to something with a name.
