@@ -35,7 +35,7 @@ pub enum Corruption {
     Writes,
     /// The ops' widths.
     Width,
-    /// Whole bodies: active convolutions with their dilations, filter sizes and groups.
+    /// Whole bodies: active convolutions with all that is stated of them, and their gates.
     Body,
     /// Everything: the c of another architecture.
     Another,
@@ -81,8 +81,9 @@ impl Corruption {
             Self::Writes => one(&layout.write),
             Self::Width => one(&layout.width),
             Self::Body => {
-                let ranges = [&layout.dilation, &layout.kernel, &layout.active, &layout.groups];
-                let stated: Vec<_> = ranges.into_iter().filter(|range| !range.is_empty()).cloned().collect();
+                let convs = [&layout.dilation, &layout.kernel, &layout.active, &layout.groups, &layout.activation];
+                let ranges = convs.into_iter().chain([&layout.gate]);
+                let stated: Vec<_> = ranges.filter(|range| !range.is_empty()).cloned().collect();
                 // Of one kind of fact this would be that kind's own shuffling.
                 if stated.len() > 1 { vec![stated] } else { Vec::new() }
             }
