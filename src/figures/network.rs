@@ -60,6 +60,9 @@ const LEAST_WIDTH: usize = 660;
 const PART: usize = 26;
 const GAP: usize = 14;
 
+/// Between the first and the second convolution of a path: room for a mark.
+const SECOND_GAP: usize = 14;
+
 /// Where things are from left to right, and how high a row is.
 struct Layout {
     /// Between the lines of two banks.
@@ -96,12 +99,12 @@ impl Layout {
         let two_paths = bodies.iter().any(|body| body.active[2]);
         let pairs = bodies.iter().any(|body| body.active[1] || body.active[3]);
         // From the left edge of a path's first convolution to the right edge of its last.
-        let path_width = conv_width + if pairs { conv_width + 14 } else { 0 };
+        let path_width = conv_width + if pairs { conv_width + SECOND_GAP } else { 0 };
         let right = 8 + WIDTH.width("0000") + 2 * MARGIN;
         let body_width = point_width + 22 + path_width + 26 + right;
         let point = (FIRST_BANK + columns * pitch + 10).max(LEAST_WIDTH.saturating_sub(body_width));
         let first = point + point_width + 22;
-        let (second, out) = (first + conv_width + 14, first + path_width + 26);
+        let (second, out) = (first + conv_width + SECOND_GAP, first + path_width + 26);
         let width = out + right;
         Self { pitch, point, first, second, point_width, conv_width, out, width, two_paths }
     }
@@ -156,11 +159,13 @@ fn heading(canvas: &mut Canvas, arch: &Architecture, shape: &NetworkShape) -> us
     );
     canvas.text(FACTS, [MARGIN, 48], facts);
     let mut x = MARGIN + 6;
-    for (class, mark, text) in [
+    let marks = [
         ("read", panel::DOT, "reads a bank"),
         ("first", panel::DIAMOND, "writes to an empty bank"),
         ("add", panel::PLUS, "adds to a bank"),
-    ] {
+    ];
+    let gate = arch.space.gates.then_some(("sum", panel::TIMES, "gate: tanh of path A times sigmoid of path B"));
+    for (class, mark, text) in marks.into_iter().chain(gate) {
         canvas.path(class, format!("M{x} 72{mark}"));
         canvas.text(NOTE, [x + 12, 72], text);
         x += 12 + NOTE.width(text) + 24;

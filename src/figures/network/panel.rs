@@ -1,6 +1,8 @@
 //! One block of the drawing: its panel, its banks, and a row for its input, every op and its output.
 
-use super::{BANK, BLOCK, CHIP, Canvas, FIRST_BANK, GAP, LABELS_END, Layout, MARGIN, NOTE, ROW, WIDTH, cross};
+use super::{
+    BANK, BLOCK, CHIP, Canvas, FIRST_BANK, GAP, LABELS_END, Layout, MARGIN, NOTE, ROW, SECOND_GAP, WIDTH, cross,
+};
 use crate::nas::arch::{Architecture, Block, Conv, Op};
 use crate::nas::cost::Cost;
 use crate::nas::describe;
@@ -11,6 +13,7 @@ use crate::nas::twin::NetworkShape;
 pub(super) const DOT: &str = "m-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z";
 pub(super) const DIAMOND: &str = "m-6 0l6 -6l6 6l-6 6z";
 pub(super) const PLUS: &str = "m-5 0a5 5 0 1 0 10 0a5 5 0 1 0 -10 0zm2 0h6m-3 -3v6";
+pub(super) const TIMES: &str = "m-5 0a5 5 0 1 0 10 0a5 5 0 1 0 -10 0zm2 -3l6 6m0 -6l-6 6";
 /// The end of an arrow to the right, and of one downwards.
 const TIP: &str = "m-8 -4l8 4l-8 4z";
 const TIP_DOWN: &str = "m-4 -8l4 8l4 -8z";
@@ -204,8 +207,18 @@ impl Panel<'_> {
         let (fork, join) = (layout.first - 12, layout.out - 14);
         canvas.path("flow", format!("M{} {PATH_A}H{}", layout.point, layout.out));
         if op.body[2].is_some() {
-            canvas.path("flow", format!("M{fork} {PATH_A}V{PATH_B}H{join}V{PATH_A}"));
-            canvas.path("sum", format!("M{join} {PATH_A}{PLUS}"));
+            let [inside, at_end] = op.gates;
+            let middle = layout.second - SECOND_GAP / 2;
+            // A path B without a second convolution ends in a gate inside.
+            let end = if inside && op.body[3].is_none() { middle } else { join };
+            canvas.path("flow", format!("M{fork} {PATH_A}V{PATH_B}H{end}V{PATH_A}"));
+            if inside {
+                canvas.path("flow", format!("M{middle} {PATH_B}V{PATH_A}"));
+                canvas.path("sum", format!("M{middle} {PATH_A}{TIMES}"));
+            }
+            if end == join {
+                canvas.path("sum", format!("M{join} {PATH_A}{}", if at_end { TIMES } else { PLUS }));
+            }
         }
         chip(canvas, "point", [layout.point, PATH_A], layout.point_width, &point(&self.arch.space, self.block(), op));
         let places = [[layout.first, PATH_A], [layout.second, PATH_A], [layout.first, PATH_B], [layout.second, PATH_B]];

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::nas::arch::{Conv, Op};
+use crate::nas::options::Nonlinearity;
 use crate::nas::sample::{SampleLimits, sample};
-use crate::nas::space::{Nonlinearity, Space};
+use crate::nas::space::Space;
 use crate::rng::{Rng, Stream};
 use std::collections::BTreeMap;
 

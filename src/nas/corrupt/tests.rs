@@ -1,7 +1,8 @@
 use super::*;
 use crate::nas::arch::{Block, Conv, Op};
 use crate::nas::encode::{EncodeOptions, channel_layout};
-use crate::nas::space::{EncodingKind, Nonlinearity, Space};
+use crate::nas::options::Nonlinearity;
+use crate::nas::space::{EncodingKind, Space};
 use crate::rng::Stream;
 
 fn plain(arch: &Architecture) -> Encoding {
