@@ -3,7 +3,7 @@
 use super::*;
 use crate::nas::arch::{Conv, Op};
 use crate::nas::sample::{SampleLimits, sample};
-use crate::nas::space::Space;
+use crate::nas::space::{Nonlinearity, Space};
 use crate::rng::{Rng, Stream};
 use std::collections::BTreeMap;
 
@@ -93,11 +93,15 @@ fn samples() -> Vec<(Architecture, NetworkShape)> {
 
 /// Two banks, one of which op 1 adds to and one of which it begins; every kind of body.
 fn small() -> Architecture {
-    let conv = |kernel, dilation, groups| Some(Conv { kernel, dilation, groups });
+    let conv = |kernel, dilation, groups| Some(Conv { kernel, dilation, groups, activation: Nonlinearity::Relu });
     let plain = conv([3, 3], [1, 1], 1);
+    let op = |read: &[usize], write: &[usize], width, body| {
+        let (read, write) = (read.to_vec(), write.to_vec());
+        Op { read, write, width, body, gates: [false; 2] }
+    };
     let ops = vec![
-        Op { read: vec![0, 1], write: vec![1], width: 2, body: [conv([3, 5], [3, 1], 4), None, None, None] },
-        Op { read: vec![1], write: vec![0, 2], width: 4, body: [plain, conv([7, 3], [1, 2], 2), plain, None] },
+        op(&[0, 1], &[1], 2, [conv([3, 5], [3, 1], 4), None, None, None]),
+        op(&[1], &[0, 2], 4, [plain, conv([7, 3], [1, 2], 2), plain, None]),
     ];
     let block = |ops: &[Op]| Block { bank_size: 2, n_banks: 5, ops: ops.to_vec() };
     Architecture::new(Space::fixture(), vec![block(&ops), block(&ops[..1]), block(&ops[1..])])
