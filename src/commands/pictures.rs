@@ -116,13 +116,21 @@ fn label(network: &Trained) -> String {
 }
 
 /// Where an architecture came from, as the legends and tables have it, in the order of the search.
-const ORIGINS: [&str; 3] = ["random", "perturbations of the best random one", "Markov chain"];
+const ORIGINS: [&str; 5] = [
+    "random",
+    "perturbations of the best random one",
+    "Markov chain",
+    "perturbations by gradient",
+    "Markov chain by gradient",
+];
 
 fn origin(candidate: &Candidate) -> usize {
     match candidate.origin {
         Origin::Random => 0,
         Origin::Perturb { .. } => 1,
         Origin::Markov { .. } => 2,
+        Origin::Gradient { .. } => 3,
+        Origin::GradientMarkov { .. } => 4,
     }
 }
 
