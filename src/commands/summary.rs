@@ -1,6 +1,7 @@
 //! The report of a run: the outcome first, as it is printed, then what it rests on.
 
 use crate::commands::job::Job;
+use crate::commands::output::grouped;
 use crate::commands::retrain::{Role, Trained, table as results_table};
 use crate::commands::search::{Candidate, table as ranking_table};
 use crate::commands::timing::Timing;
@@ -31,7 +32,7 @@ impl Findings<'_> {
         let seconds = |stage: &str| duration(self.timing.seconds(stage));
         format!(
             "# SMASH on {}, seed {}\n\n{}\n\n\
-             After training from scratch ({} epochs each, the same images and crops for all):\n\n```\n{}```\n\n\
+             After training from scratch ({} each, the same images and crops for all):\n\n```\n{}```\n\n\
              Best scores (validation error with generated weights):\n\n```\n{}```\n\n\
              Search cost: {} to train the SMASH network, {} to score {} architectures on {} validation images.\n\
              Training {} networks from scratch for comparison: {}.\n\n\
@@ -41,7 +42,7 @@ impl Findings<'_> {
             job.dataset.name,
             job.config.seed,
             verdict(networks),
-            job.config.retrain.epochs,
+            epochs(job.config.retrain.epochs),
             results_table(networks),
             ranking_table(ranking, 5),
             seconds("smash"),
@@ -92,22 +93,23 @@ impl Findings<'_> {
     /// Images and space.
     fn searched(&self) -> String {
         let job = self.job;
-        let (space, shape, data) = (&job.config.space, &job.shape, &job.config.data);
+        let (space, shape) = (&job.config.space, &job.shape);
+        let fold = job.config.data.fold.map_or(String::new(), |fold| format!(" of fold {fold}"));
         let list = |numbers: &[usize]| numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
         let size = shape.image_size;
         let depth = if shape.is_volume() { format!("{} x ", shape.image_depth) } else { String::new() };
         format!(
-            "- Images: {}, {} classes, shown to the network as {} x {depth}{size} x {size}. {} to learn from, {} to \
-             validate on (never learned from; scores are errors on them), {} to test on.{}\n\
-             - Space `{}`: channels in units of {}, ops up to {} channels wide, banks of 1 to {} units, filters of {} \
-             pixels that span up to {}, {} groups, {} bodies, at most {} slices in the three blocks.\n",
+            "- Images: {}, {} classes, shown to the network as {} x {depth}{size} x {size}. {} to learn from{fold}, {} \
+             to validate on (never learned from; scores are errors on them), {} to test on.\n\
+             - Preset `{}`. Channels in units of {}, ops up to {} channels wide, banks of 1 to {} units, filters of {} \
+             pixels a side, dilated to span up to {}, in groups of {}; {} kinds of bodies; at most {} slices in the three \
+             blocks.\n",
             job.dataset.name,
             shape.classes,
             shape.image_channels,
-            job.train.len(),
-            job.validation.len(),
-            job.dataset.test.len(),
-            data.fold.map_or(String::new(), |fold| format!(" Fold {fold}.")),
+            grouped(job.train.len() as u64),
+            grouped(job.validation.len() as u64),
+            grouped(job.dataset.test.len() as u64),
             job.config.preset,
             space.unit,
             space.n_max,
@@ -124,9 +126,11 @@ impl Findings<'_> {
         let config = &self.job.config.smash;
         let limit = if config.max_steps > 0 { format!(", at most {} steps", config.max_steps) } else { String::new() };
         format!(
-            "Trained for {} epochs{limit} in batches of {}, from learning rate {} along a cosine, every batch with \
+            "Trained for {}{limit} in batches of {}, from learning rate {} along a cosine, every batch with \
              another random architecture.\n",
-            config.epochs, config.batch, config.lr,
+            epochs(config.epochs),
+            config.batch,
+            config.lr,
         )
     }
 
@@ -169,9 +173,11 @@ impl Findings<'_> {
     fn retraining(&self) -> String {
         let config = &self.job.config.retrain;
         format!(
-            "{} epochs in batches of {}, from learning rate {} along a cosine, with the same initial draws, images and \
+            "{} in batches of {}, from learning rate {} along a cosine, with the same initial draws, images and \
              crops for all.\n",
-            config.epochs, config.batch, config.lr,
+            epochs(config.epochs),
+            config.batch,
+            config.lr,
         )
     }
 
@@ -192,6 +198,10 @@ impl Findings<'_> {
             job.config.to_toml()
         )
     }
+}
+
+fn epochs(count: u64) -> String {
+    if count == 1 { "1 epoch".into() } else { format!("{count} epochs") }
 }
 
 /// The flags of `show` for a network of this shape, those at their defaults left out.
