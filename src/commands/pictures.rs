@@ -15,7 +15,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 /// Points of a curve over training steps: each is the mean of as many steps as it takes.
-const POINTS: u64 = 150;
+const POINTS: usize = 60;
 
 /// A line of `metrics.jsonl`: of a step, or with the validation error of an epoch.
 #[derive(Deserialize)]
@@ -59,7 +59,7 @@ impl Learning {
 
     /// The error on training images as a curve.
     fn training(&self) -> Vec<[f64; 2]> {
-        let size = (self.steps.len() as u64).div_ceil(POINTS).max(1) as usize;
+        let size = self.steps.len().div_ceil(POINTS).max(1);
         let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
         let middle = |i: usize, part: &[f64]| (i * size) as f64 + (part.len() + 1) as f64 / 2.0;
         self.steps.chunks(size).enumerate().map(|(i, part)| [middle(i, part), mean(part)]).collect()
@@ -93,16 +93,12 @@ pub fn trainings(metrics: &Path, networks: &[Trained]) -> Result<Figure> {
     let names: Vec<&str> = networks.iter().map(|n| n.id.as_str()).collect();
     let learned = Learning::read(metrics, &names)?;
     let series = networks.iter().zip(&learned).enumerate().flat_map(|(colour, (network, learning))| {
-        let label = label(network);
-        let training = (learning.training(), false, label.clone());
-        let validation = (learning.epochs.clone(), true, format!("{label}, validation"));
-        [training, validation]
-            .into_iter()
-            .filter(|(points, ..)| !points.is_empty())
-            .map(move |(points, dashed, name)| Curve { name, points, dashed, colour })
+        let curve = |points, dashed, name| Curve { name, points, dashed, colour };
+        [curve(learning.training(), false, label(network)), curve(learning.epochs.clone(), true, String::new())]
     });
     let chart = Lines {
-        title: "Training from scratch".into(),
+        title: "Training from scratch: on training batches (lines) and validation images (marks, after each epoch)"
+            .into(),
         x: "training step".into(),
         y: "error [%]".into(),
         series: series.collect(),
@@ -216,6 +212,6 @@ mod tests {
         let learned = Learning::read(&path, &["b", "a"]).unwrap();
         assert_eq!(learned[1], Learning { steps: vec![1.0, 2.0, 3.0, 4.0], epochs: vec![[4.0, 7.5]] });
         let curve = learned[0].training();
-        assert_eq!((curve.len(), curve[0], curve[149]), (150, [1.5, 1.5], [299.5, 299.5]));
+        assert_eq!((curve.len(), curve[0], curve[59]), (60, [3.0, 3.0], [298.0, 298.0]));
     }
 }

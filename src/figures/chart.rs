@@ -239,9 +239,9 @@ struct Bins {
 }
 
 impl Bins {
-    /// About as many as the root of the number of values, from 5 to 40, with round edges.
+    /// Up to twice as many as the root of the number of values, and 50, with round edges.
     fn of(values: impl Iterator<Item = f64> + Clone) -> Self {
-        let wanted = (values.clone().count() as f64).sqrt().clamp(5.0, 40.0);
+        let wanted = (2.0 * (values.clone().count() as f64).sqrt()).clamp(8.0, 50.0);
         let scale = Scale::around(values);
         let width = nice_step((scale.high() - scale.low()) / wanted);
         let first = (scale.low() / width).floor();
