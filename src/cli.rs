@@ -6,9 +6,12 @@ mod experiment;
 pub use bench::{
     BenchArgs, BenchCommand, BenchOutput, CompareArgs, Conv, Format, KernelsArgs, MOST_SCORED, StepArgs, Trained,
 };
-pub use experiment::{CorrelationArgs, ExperimentArgs, ExperimentCommand, StudyArgs};
+pub use experiment::{
+    CorrelationArgs, EncodingArgs, ExperimentArgs, ExperimentCommand, StabilityArgs, StudyArgs, Table1Args,
+};
 
 use crate::nas::resulting::NormKind;
+use crate::nas::strategy::Strategy;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -133,9 +136,16 @@ pub struct RunArgs {
     /// Perturbations of the best random architecture to score
     #[arg(long, value_name = "N", env = "SMASH_PERTURB")]
     pub perturb: Option<usize>,
+    /// How perturbations are chosen: at random, or also by the gradient with respect to the encoding, with a
+    /// comparison at equal cost [default: random]
+    #[arg(long, value_enum, env = "SMASH_STRATEGY")]
+    pub strategy: Option<Strategy>,
     /// Steps of the Markov chain from the best so far
     #[arg(long, value_name = "N", env = "SMASH_MARKOV")]
     pub markov: Option<usize>,
+    /// Before each score re-estimate BatchNorm statistics on K batches of training images [default: 0]
+    #[arg(long, value_name = "K", env = "SMASH_CALIBRATE_BN")]
+    pub calibrate_bn: Option<usize>,
     #[command(flatten)]
     pub retrain: RetrainSettings,
     /// Random architectures of the winner's cost to train beside it [default: 3]
@@ -164,6 +174,10 @@ pub struct RetrainSettings {
     /// Learning rate of training from scratch (Nesterov momentum) [default: 0.1]
     #[arg(long, value_name = "X", env = "SMASH_RETRAIN_LR")]
     pub retrain_lr: Option<f32>,
+    /// Start from the weights that the run's SMASH network generates and shares [default: false, at random]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        env = "SMASH_INIT_FROM_SMASH")]
+    pub init_from_smash: Option<bool>,
     /// Normalisation of the resulting network [default: sandwich]
     #[arg(long, value_enum, env = "SMASH_NORM")]
     pub norm: Option<NormKind>,
@@ -177,6 +191,10 @@ pub struct RetrainArgs {
     /// Architecture file [default: the winner of the run directory's search]
     #[arg(long, value_name = "FILE")]
     pub arch: Option<PathBuf>,
+    /// A built-in network in its place: wrn-DEPTH-WIDTH, resnet-DEPTH, densenet-DEPTH-GROWTH, densenet-bc-DEPTH-GROWTH
+    /// or fractalnet-COLUMNS-BLOCKS
+    #[arg(long, value_name = "NAME", conflicts_with = "arch")]
+    pub network: Option<String>,
 }
 
 /// Arguments of `eval`.
@@ -185,12 +203,15 @@ pub struct EvalArgs {
     /// Directory of the run
     #[arg(long, value_name = "DIR", env = "SMASH_OUT")]
     pub out: PathBuf,
-    /// Id of a trained network, as `arch/ID.json` [default: the winner]
-    #[arg(long, value_name = "ID")]
+    /// Id of a trained network, as `arch/ID.json`, or name of a built-in one [default: the winner]
+    #[arg(long, value_name = "NAME")]
     pub network: Option<String>,
     /// Score this architecture with the SMASH network's generated weights instead
     #[arg(long, value_name = "FILE", conflicts_with = "network")]
     pub arch: Option<PathBuf>,
+    /// With --arch: batches to re-estimate BatchNorm statistics on [default: as the run's search]
+    #[arg(long, value_name = "K", requires = "arch")]
+    pub calibrate_bn: Option<usize>,
     /// Images to evaluate on
     #[arg(long, value_enum, default_value = "test")]
     pub split: Split,
@@ -218,7 +239,8 @@ impl Split {
 /// Arguments of `show`.
 #[derive(Clone, Debug, Args)]
 pub struct ShowArgs {
-    /// Architecture file (JSON)
+    /// Architecture file (JSON), or the name of a built-in network, such as wrn-16-2
+    #[arg(value_name = "FILE|NAME")]
     pub arch: PathBuf,
     /// Channels of an image
     #[arg(long, value_name = "N", default_value_t = 3)]
@@ -238,6 +260,12 @@ pub struct ShowArgs {
     /// Filter size of the stem
     #[arg(long, value_name = "N", default_value_t = 7)]
     pub stem_kernel: usize,
+    /// Draw it as an SVG picture, into the file OUT or on stdout
+    #[arg(long, value_name = "OUT", num_args = 0..=1, conflicts_with_all = ["dot", "json"])]
+    pub svg: Option<Option<PathBuf>>,
+    /// Write it as a graph for Graphviz, into the file OUT or on stdout
+    #[arg(long, value_name = "OUT", num_args = 0..=1, conflicts_with = "json")]
+    pub dot: Option<Option<PathBuf>>,
 }
 
 /// Arguments of `data`.
@@ -329,6 +357,8 @@ pub enum Preset {
     V2,
     /// The rules of v2 at a size that a laptop searches in minutes
     Small,
+    /// The rules of v1 at such a size
+    SmallV1,
 }
 
 impl Preset {
@@ -338,6 +368,7 @@ impl Preset {
             Self::V1 => "v1",
             Self::V2 => "v2",
             Self::Small => "small",
+            Self::SmallV1 => "small-v1",
         }
     }
 }

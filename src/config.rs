@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::nas::hypernet::HyperConfig;
 use crate::nas::resulting::NormKind;
 use crate::nas::space::Space;
-use crate::nas::strategy::SearchConfig;
+use crate::nas::strategy::{SearchConfig, Strategy};
 use crate::nn::optim::Optimizer;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -135,20 +135,23 @@ pub struct RetrainConfig {
     pub norm: NormKind,
     /// Random architectures of the winner's cost to train beside it.
     pub rivals: usize,
+    /// Start from the weights that the SMASH network generates and shares, not at random.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub init_from_smash: bool,
     /// Optimiser.
     pub optimizer: Optimizer,
 }
 
 impl RunConfig {
-    /// The settings of the paper for `v1` and `v2`; for `small`, what finishes in minutes.
+    /// The settings of the paper for `v1` and `v2`; for the small ones, what finishes in minutes.
     pub fn preset(preset: Preset) -> Self {
         let paper = SearchConfig::default();
+        let few = SearchConfig { random: 400, perturb: 100, markov: 100, ..paper };
         let (space, epochs, search, retrain_epochs, retrain_batch) = match preset {
             Preset::V1 => (Space::v1(), 300, paper, 30, 50),
             Preset::V2 => (Space::v2(), 100, paper, 300, 50),
-            Preset::Small => {
-                (Space::small(), 5, SearchConfig { random: 400, perturb: 100, markov: 100, ..paper }, 3, 50)
-            }
+            Preset::Small => (Space::small(), 5, few, 3, 50),
+            Preset::SmallV1 => (Space::small_v1(), 5, few, 3, 50),
         };
         Self {
             preset: preset.name().into(),
@@ -182,6 +185,7 @@ impl RunConfig {
                 lr: 0.1,
                 norm: NormKind::Sandwich,
                 rivals: 3,
+                init_from_smash: false,
                 optimizer: Optimizer::RESULTING,
             },
             hyper: HyperConfig::paper(),
@@ -221,7 +225,7 @@ impl RunConfig {
         let preset = match preset {
             Some(preset) => preset,
             None => <Preset as clap::ValueEnum>::from_str(name, false)
-                .map_err(|_| Error::config("preset", format!("{name:?} is not v1, v2 or small")))?,
+                .map_err(|_| Error::config("preset", format!("{name:?} is not v1, v2, small or small-v1")))?,
         };
         Self::preset(preset).overlay(file, path)
     }
@@ -282,10 +286,13 @@ impl RunConfig {
         set(&mut self.search.random, &args.random);
         set(&mut self.search.perturb, &args.perturb);
         set(&mut self.search.markov, &args.markov);
+        set(&mut self.search.calibrate_bn, &args.calibrate_bn);
+        set(&mut self.search.strategy, &args.strategy);
         set(&mut self.retrain.epochs, &args.retrain.retrain_epochs);
         set(&mut self.retrain.batch, &args.retrain.retrain_batch);
         set(&mut self.retrain.lr, &args.retrain.retrain_lr);
         set(&mut self.retrain.norm, &args.retrain.norm);
+        set(&mut self.retrain.init_from_smash, &args.retrain.init_from_smash);
         set(&mut self.retrain.rivals, &args.rivals);
         if !args.experiment.is_empty() {
             self.experiment.clone_from(&args.experiment);
@@ -304,9 +311,6 @@ impl RunConfig {
             ("retrain-epochs", self.retrain.epochs),
             ("retrain-batch", self.retrain.batch as u64),
             ("eval_batch", self.data.eval_batch as u64),
-            ("hyper.growth", self.hyper.growth as u64),
-            ("hyper.stem", self.hyper.stem as u64),
-            ("hyper.layers", self.hyper.layers.len() as u64),
             ("random", self.search.random as u64),
         ];
         if let Some((name, value)) = positive.iter().find(|(_, value)| !(1..=MOST).contains(value)) {
@@ -315,6 +319,7 @@ impl RunConfig {
         let counts = [
             ("perturb", self.search.perturb as u64),
             ("markov", self.search.markov as u64),
+            ("calibrate-bn", self.search.calibrate_bn as u64),
             ("rivals", self.retrain.rivals as u64),
             ("max-steps", self.smash.max_steps),
             ("checkpoint-seconds", self.checkpoint_seconds),
@@ -331,12 +336,13 @@ impl RunConfig {
         if self.seed > i64::MAX as u64 {
             return Err(Error::config("seed", format!("{} is more than {}", self.seed, i64::MAX)));
         }
-        let layers = &self.hyper.layers;
-        if self.hyper.growth.max(self.hyper.stem) > 4096 || layers.len() > 64 || layers.iter().any(|&n| n > 1024) {
-            return Err(Error::config("hyper", "at most 64 blocks of 1024 layers, growth and stem at most 4096"));
-        }
+        self.hyper.validate()?;
         if !(0.0..=1.0).contains(&self.search.probability) {
             return Err(Error::config("search.probability", format!("{} is outside 0 to 1", self.search.probability)));
+        }
+        if self.search.calibrate_bn > 0 && self.search.strategy == Strategy::Gradient {
+            let message = "is not for --strategy gradient, whose gradient has the statistics of the training";
+            return Err(Error::config("calibrate-bn", message));
         }
         if !self.smash.empty.is_finite() {
             return Err(Error::config("smash.empty", "is not a number"));

@@ -77,10 +77,16 @@ pub enum Spec {
     Add { c: usize, size: [usize; 2], n: usize },
     /// A ReLU.
     Activation { c: usize, size: [usize; 2], n: usize },
+    /// A tanh-sigmoid gate.
+    Gate { c: usize, size: [usize; 2], n: usize },
     /// `views` views of `c` channels as one.
     Concat { views: usize, c: usize, size: [usize; 2], n: usize },
     /// 2x2 pooling.
     AvgPool { c: usize, size: [usize; 2], n: usize },
+    /// The largest of 2x2 pixels.
+    MaxPool { c: usize, size: [usize; 2], n: usize },
+    /// The mean of `views` values.
+    Mean { views: usize, c: usize, size: [usize; 2], n: usize },
     /// Every second pixel.
     Subsample { c: usize, size: [usize; 2], n: usize },
     /// Pooling over the picture.
@@ -159,8 +165,11 @@ impl Spec {
             Self::Batchnorm { .. } => "batchnorm",
             Self::Add { .. } => "add",
             Self::Activation { .. } => "activation",
+            Self::Gate { .. } => "gate",
             Self::Concat { .. } => "concat",
             Self::AvgPool { .. } => "avg_pool",
+            Self::MaxPool { .. } => "max_pool",
+            Self::Mean { .. } => "mean",
             Self::Subsample { .. } => "subsample",
             Self::GlobalAvgPool { .. } => "global_avg_pool",
             Self::VolumeGather { .. } => "volume_gather",
@@ -195,12 +204,16 @@ impl Spec {
                 format!("{} {height}x{slices} to {filters} filters", slice_channels * row_units)
             }
             Self::Weightnorm { filters, weights } => format!("{filters} filters, {weights} weights"),
-            Self::Batchnorm { views, c, size, n } | Self::Concat { views, c, size, n } => {
+            Self::Batchnorm { views, c, size, n }
+            | Self::Concat { views, c, size, n }
+            | Self::Mean { views, c, size, n } => {
                 format!("{views}x{c} {}", picture(size, n))
             }
             Self::Add { c, size, n }
             | Self::Activation { c, size, n }
+            | Self::Gate { c, size, n }
             | Self::AvgPool { c, size, n }
+            | Self::MaxPool { c, size, n }
             | Self::Subsample { c, size, n }
             | Self::GlobalAvgPool { c, size, n }
             | Self::BatchGather { c, size, n } => format!("{c} {}", picture(size, n)),
@@ -218,8 +231,11 @@ impl Spec {
             | Self::Batchnorm { size, n, .. }
             | Self::Add { size, n, .. }
             | Self::Activation { size, n, .. }
+            | Self::Gate { size, n, .. }
             | Self::Concat { size, n, .. }
             | Self::AvgPool { size, n, .. }
+            | Self::MaxPool { size, n, .. }
+            | Self::Mean { size, n, .. }
             | Self::Subsample { size, n, .. }
             | Self::GlobalAvgPool { size, n, .. }
             | Self::BatchGather { size, n, .. } => {
@@ -288,7 +304,9 @@ impl Spec {
             Self::Weightnorm { filters, weights } if filters > weights => {
                 Err(format!("{filters} filters need as many weights, there are {weights}"))
             }
-            Self::AvgPool { size, .. } | Self::Subsample { size, .. } if size.iter().any(|side| side % 2 == 1) => {
+            Self::AvgPool { size, .. } | Self::MaxPool { size, .. } | Self::Subsample { size, .. }
+                if size.iter().any(|side| side % 2 == 1) =>
+            {
                 Err(format!("size {size:?} is odd; it is halved"))
             }
             Self::CrossEntropy { k, .. } if k > usize::from(u16::MAX) => Err(format!("{k} classes are too many")),
@@ -310,12 +328,16 @@ impl Spec {
                 vec![slices, height, slice_channels, row_units, filters]
             }
             Self::Weightnorm { filters, weights } => vec![filters, weights],
-            Self::Batchnorm { views, c, size: [h, w], n } | Self::Concat { views, c, size: [h, w], n } => {
+            Self::Batchnorm { views, c, size: [h, w], n }
+            | Self::Concat { views, c, size: [h, w], n }
+            | Self::Mean { views, c, size: [h, w], n } => {
                 vec![views, c, h, w, n]
             }
             Self::Add { c, size: [h, w], n }
             | Self::Activation { c, size: [h, w], n }
+            | Self::Gate { c, size: [h, w], n }
             | Self::AvgPool { c, size: [h, w], n }
+            | Self::MaxPool { c, size: [h, w], n }
             | Self::Subsample { c, size: [h, w], n }
             | Self::GlobalAvgPool { c, size: [h, w], n }
             | Self::BatchGather { c, size: [h, w], n } => vec![c, h, w, n],

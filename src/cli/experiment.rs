@@ -20,6 +20,21 @@ pub enum ExperimentCommand {
     /// Scores random architectures with one SMASH network, trains every j-th of their ranking from scratch, and reports
     /// how well scores, parameters and multiply-accumulates predict the test errors.
     Correlation(CorrelationArgs),
+    /// Does the HyperNet read the encoding of an architecture? (Section 4.2)
+    ///
+    /// Scores random architectures with their true encoding and with every kind of wrong one, and reports the paired
+    /// differences.
+    Encoding(EncodingArgs),
+    /// Do SMASH networks agree about architectures? (Appendix C, Figure 5)
+    ///
+    /// Scores the same random architectures with SMASH networks of several seeds, their mean, a crippled HyperNet, and many
+    /// more learned weights, and reports how far the rankings agree.
+    Stability(StabilityArgs),
+    /// How does the correlation depend on the HyperNet and on what it has to generate? (Section 4.1, Table 1)
+    ///
+    /// For each width of the widest ops and each size of the HyperNet, trains SMASH networks; ranks random architectures by
+    /// their mean score, trains every j-th from scratch, and reports how well each network's scores predict the test errors.
+    Table1(Table1Args),
 }
 
 /// Flags of every experiment. All are recorded but those that results do not depend on.
@@ -53,4 +68,66 @@ pub struct CorrelationArgs {
     /// Trainings of each, with seeds of their own
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub seeds: usize,
+}
+
+/// Arguments of `experiment encoding`.
+#[derive(Clone, Debug, Args, Serialize)]
+pub struct EncodingArgs {
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub study: StudyArgs,
+    /// Random architectures to score
+    #[arg(long, value_name = "K", default_value_t = 100)]
+    pub architectures: usize,
+}
+
+/// Arguments of `experiment stability`.
+#[derive(Clone, Debug, Args, Serialize)]
+pub struct StabilityArgs {
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub study: StudyArgs,
+    /// Random architectures to score
+    #[arg(long, value_name = "K", default_value_t = 100)]
+    pub architectures: usize,
+    /// SMASH networks that differ in their seed only
+    #[arg(long, value_name = "S", default_value_t = 3)]
+    pub networks: usize,
+    /// One more, whose ops may be so many times as wide, for a high ratio of learned to generated weights; 1 for none
+    #[arg(long, value_name = "X", default_value_t = 4)]
+    pub wide: usize,
+    /// Compare scores with the trainings from scratch in the directory of another experiment, such as `correlation`, with
+    /// the same seed
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trained: Option<PathBuf>,
+}
+
+/// Arguments of `experiment table1`.
+#[derive(Clone, Debug, Args)]
+pub struct Table1Args {
+    #[command(flatten)]
+    pub study: StudyArgs,
+    /// The paper's table: preset v1, five HyperNets, g = 4, 8, 16, 500 architectures, every 10th trained for 100 epochs with
+    /// 5 seeds; what is typed counts more
+    #[arg(long)]
+    pub paper: bool,
+    /// Sizes of the HyperNet: GROWTHxLAYERS-LAYERS-LAYERS, with commas between them [default: 4x2-2-1,6x4-5-2,10x8-10-4]
+    #[arg(long, value_name = "SIZES", value_delimiter = ',')]
+    pub hypernets: Option<Vec<String>>,
+    /// Widths of the widest ops in units, with commas between them [default: 2,4,8]
+    #[arg(long, value_name = "WIDTHS", value_delimiter = ',')]
+    pub g: Option<Vec<usize>>,
+    /// SMASH networks for each size and width, with seeds of their own, whose mean score counts [default: 1]
+    #[arg(long, value_name = "N")]
+    pub networks: Option<usize>,
+    /// Random architectures to score for each width [default: 60]
+    #[arg(long, value_name = "K")]
+    pub architectures: Option<usize>,
+    /// Train every J-th of the ranking from scratch [default: 5]
+    #[arg(long, value_name = "J")]
+    pub every: Option<usize>,
+    /// Trainings of each, with seeds of their own [default: 1]
+    #[arg(long, value_name = "S")]
+    pub seeds: Option<usize>,
 }

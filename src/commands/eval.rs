@@ -1,13 +1,14 @@
 //! Error of a trained network, or the SMASH score of an architecture, on a named split.
 
 use crate::cli::{EvalArgs, GlobalArgs, RunArgs, Split};
+use crate::commands::design::Design;
 use crate::commands::job::{Directory, Job};
 use crate::commands::output::print_result;
-use crate::commands::retrain::{load_network, named};
-use crate::commands::search::{load_smash, winner};
+use crate::commands::retrain::load_network;
+use crate::commands::search::{load_smash, smash_outcome, winner};
 use crate::error::{Error, Result};
 use crate::nas::arch::Architecture;
-use crate::nas::score::{network_error, smash_score};
+use crate::nas::score::network_error;
 use crate::nas::train::Batch;
 use crate::report::error_margin;
 
@@ -16,7 +17,8 @@ use crate::report::error_margin;
 /// # Errors
 /// Usage errors; [`Error::Checkpoint`] when the network cannot be used.
 pub fn run(args: &EvalArgs, global: &GlobalArgs) -> Result<()> {
-    let run_args = RunArgs { out: Some(args.out.clone()), resume: true, ..RunArgs::default() };
+    let calibrate_bn = args.calibrate_bn;
+    let run_args = RunArgs { out: Some(args.out.clone()), resume: true, calibrate_bn, ..RunArgs::default() };
     let job = Job::open(&run_args, global, Directory::Existing)?;
     if args.split == Split::Val && job.validation.is_empty() {
         return Err(Error::config("--split", "val: this run trained on all images and held none out; name test"));
@@ -33,16 +35,16 @@ pub fn run(args: &EvalArgs, global: &GlobalArgs) -> Result<()> {
                 return Err(Error::data(path, message));
             }
             let (network, mut context) = load_smash(&job)?;
-            let outcome = smash_score(&mut context, &network, &arch, &job.gather, batches.into_iter())?;
+            let outcome = smash_outcome(&job, &network, &mut context, &arch, batches.into_iter())?;
             (arch.id(), "generated", outcome)
         }
         None => {
-            let arch = match &args.network {
-                Some(id) => named(&job, id)?,
-                None => winner(&job)?.arch,
+            let design = match &args.network {
+                Some(name) => Design::named(&job, name)?,
+                None => Design::Searched(winner(&job)?.arch),
             };
-            let (network, mut context) = load_network(&job, &arch)?;
-            (arch.id(), "trained", network_error(&mut context, &network, &job.gather, batches.into_iter())?)
+            let (network, mut context) = load_network(&job, &design)?;
+            (design.id(), "trained", network_error(&mut context, &*network, &job.gather, batches.into_iter())?)
         }
     };
     let split = args.split.name();

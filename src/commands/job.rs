@@ -11,12 +11,13 @@ use crate::commands::interrupt::Interrupt;
 use crate::commands::profiling;
 use crate::config::RunConfig;
 use crate::data::augment::{Placement, views_used};
-use crate::data::{AugmentKind, DataSpec, Dataset, Options, sequential_batches, unlike_published};
+use crate::data::{AugmentKind, BatchOrder, DataSpec, Dataset, Options, sequential_batches, unlike_published};
 use crate::error::{Error, Result};
 use crate::nas::cost::NetworkShape;
 use crate::nas::space::Space;
 use crate::nas::train::{Batch, Gather};
 use crate::report::{Style, say};
+use crate::rng::{Rng, Stream};
 use crate::tensor::Shape;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -137,8 +138,16 @@ impl Job {
     /// # Errors
     /// [`Error::Config`] names the setting.
     pub fn check_resulting(&self, space: &Space) -> Result<()> {
-        self.check_batch("retrain-batch", self.config.retrain.batch)?;
+        self.check_retrain_batch()?;
         self.check_views(space)
+    }
+
+    /// Checks that there are images for a batch of a training from scratch.
+    ///
+    /// # Errors
+    /// [`Error::Config`] names the setting.
+    pub fn check_retrain_batch(&self) -> Result<()> {
+        self.check_batch("retrain-batch", self.config.retrain.batch)
     }
 
     fn check_batch(&self, name: &str, batch: usize) -> Result<()> {
@@ -236,9 +245,10 @@ impl Job {
         self.shape.batch(n)
     }
 
-    /// Shape of the largest evaluation batch, of validation or test images.
+    /// Shape of the largest evaluation batch, of validation or test images, or of those BatchNorm is calibrated on.
     pub fn evaluation_shape(&self) -> Shape {
-        let most = self.validation.len().max(self.dataset.test.len());
+        let calibrated = if self.config.search.calibrate_bn > 0 { self.train.len() } else { 0 };
+        let most = self.validation.len().max(self.dataset.test.len()).max(calibrated);
         let views = views_used(self.dataset.views).len();
         self.batch_shape(self.config.data.eval_batch.min(most * views).max(views))
     }
@@ -247,6 +257,20 @@ impl Job {
     pub fn validation_batches(&self) -> impl Iterator<Item = Batch<'_>> {
         sequential_batches(&self.validation, self.config.data.eval_batch)
             .map(|indices| gather_batch(&self.dataset.train, indices))
+    }
+
+    /// The batches that BatchNorm statistics are re-estimated on before each score: training images drawn once with
+    /// the seed, unvaried.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when there are no training images.
+    pub fn calibration_batches(&self) -> Result<Vec<Batch<'_>>> {
+        // Far from the sub-streams of trainings, which count from 0.
+        let rng = Rng::sub(self.config.seed, Stream::Shuffle, 1 << 16);
+        let size = self.config.data.eval_batch.min(self.train.len());
+        let mut order = BatchOrder::new(self.train.clone(), size, rng)?;
+        let batch = |_| gather_batch(&self.dataset.train, order.next_batch());
+        Ok((0..self.config.search.calibrate_bn).map(batch).collect())
     }
 
     /// Evaluation batches over the test set, of volumes in all views in use. Only explicit evaluations may ask for them.
@@ -325,11 +349,12 @@ pub fn refuse_differences(path: &Path, differences: &[String]) -> Result<()> {
 /// Settings of a run that --overwrite is deleting.
 const OLD_SETTINGS: &str = "config.toml.old";
 /// Files and folders that a run writes besides its settings: what --overwrite deletes, and nothing else.
-const RUN_FILES: [&str; 14] = [
+const RUN_FILES: [&str; 15] = [
     "env.json",
     "metrics.jsonl",
     "archs.jsonl",
     "ranking.jsonl",
+    "gradient.json",
     "timing.json",
     "ckpt",
     "arch",

@@ -3,11 +3,13 @@
 mod bench;
 mod convert;
 mod data;
+mod design;
 mod device;
 mod environment;
 mod eval;
 mod experiment;
 mod fetch;
+mod guided;
 mod images;
 mod info;
 mod interrupt;

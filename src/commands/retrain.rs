@@ -1,21 +1,21 @@
-//! Stage 3: train architectures from scratch, and look at the test set once each is done.
+//! Stage 3: train networks from scratch, and look at the test set once each is done.
 
 use crate::backend::Context;
-use crate::checkpoint::write_atomic;
 use crate::cli::{GlobalArgs, RetrainArgs};
-use crate::commands::job::{Directory, Job, directory_of, remove, surroundings};
+use crate::commands::design::Design;
+use crate::commands::job::{Directory, Job, directory_of, remove};
 use crate::commands::output::print_result;
 use crate::commands::publish::remove_outcome;
-use crate::commands::search::{Candidate, winner};
+use crate::commands::search::{Candidate, load_smash, trained_smash, winner};
 use crate::commands::timing::Timing;
-use crate::commands::training::{Reached, Subject, Training};
+use crate::commands::training::{Inherit, Reached, Subject, Training};
 use crate::error::{Error, Result};
 use crate::nas::arch::Architecture;
-use crate::nas::cost::cost;
+use crate::nas::inherit::inherited;
 use crate::nas::resulting::ResultingNetwork;
 use crate::nas::score::network_error;
 use crate::nas::strategy::Origin;
-use crate::nas::train::plan_evaluation;
+use crate::nas::train::{Network, plan_evaluation};
 use crate::report::count;
 use serde::{Deserialize, Serialize};
 
@@ -50,7 +50,7 @@ impl Role {
 pub struct Trained {
     /// Why.
     pub role: Role,
-    /// Name of the architecture.
+    /// Name of the architecture, or of the built-in network.
     pub id: String,
     /// Parameters.
     pub params: u64,
@@ -75,36 +75,46 @@ pub struct Trained {
 /// # Errors
 /// As [`train_one`]; usage errors.
 pub fn run(args: &RetrainArgs, global: &GlobalArgs) -> Result<()> {
-    let arch = args.arch.as_deref().map(Architecture::load).transpose()?;
+    let chosen = match (&args.arch, &args.network) {
+        (Some(path), _) => Some(Design::Searched(Architecture::load(path)?)),
+        (None, Some(name)) => Some(Design::Builtin(name.parse()?)),
+        (None, None) => None,
+    };
     let has_run = directory_of(&args.run)?.join("config.toml").is_file();
-    let directory = if arch.is_some() && !has_run { Directory::New } else { Directory::Existing };
+    let directory = if chosen.is_some() && !has_run { Directory::New } else { Directory::Existing };
     let mut run_args = args.run.clone();
     // In an existing run --resume and --overwrite speak of this network's training only.
     if directory == Directory::Existing {
         (run_args.resume, run_args.overwrite) = (true, false);
     }
     let job = Job::open(&run_args, global, directory)?;
-    let (role, arch, score) = match arch {
-        Some(arch) => (Role::Chosen, arch, None),
+    let (role, design, score) = match chosen {
+        Some(design) => (Role::Chosen, design, None),
         None => {
             let best = winner(&job)?;
-            (Role::Winner, best.arch, Some(best.val_err))
+            (Role::Winner, Design::Searched(best.arch), Some(best.val_err))
         }
     };
-    let checkpoint = checkpoint(&job, &arch);
+    design.check(&job)?;
+    let checkpoint = design.checkpoint(&job);
     if checkpoint.is_file() && !args.run.overwrite && !args.run.resume {
-        let message = format!("{} was trained here already; --resume continues it, --overwrite repeats it", arch.id());
+        let message =
+            format!("{} was trained here already; --resume continues it, --overwrite repeats it", design.id());
         return Err(Error::config("--out", message));
     }
     if !args.run.overwrite {
-        training(&job, &arch, &ResultingNetwork::new(&arch, job.shape, job.config.retrain.norm)).check(&job)?;
+        let inherit = inherits(&job, &design);
+        training(&job, &design, &*design.network(&job)?, inherit.as_deref()).check(&job)?;
     }
-    job.check_resulting(&arch.space)?;
+    if job.config.retrain.init_from_smash && (args.run.overwrite || !checkpoint.is_file()) {
+        heir(&job, &design)?;
+        trained_smash(&job)?;
+    }
     job.begin()?;
     if args.run.overwrite {
         remove(&checkpoint)?;
     }
-    let trained = train_one(&job, role, &arch, score)?;
+    let trained = train_one(&job, role, design, score)?;
     if contradicts_results(&job, &trained) {
         remove_outcome(&job.dir)?;
     }
@@ -124,59 +134,60 @@ fn contradicts_results(job: &Job, trained: &Trained) -> bool {
     networks.iter().any(|before| before.id == trained.id && errors(before) != errors(trained))
 }
 
-fn checkpoint(job: &Job, arch: &Architecture) -> std::path::PathBuf {
-    job.path(&format!("ckpt/net-{}.safetensors", arch.id()))
-}
-
-/// What a resulting network's checkpoint belongs to.
-pub fn identity(job: &Job, arch: &Architecture) -> String {
-    serde_json::json!({ "kind": "resulting", "arch": arch, "norm": job.config.retrain.norm,
-        "surroundings": surroundings(&job.shape) })
-    .to_string()
-}
-
-/// The architecture of the network called `id`.
-///
-/// # Errors
-/// [`Error::Config`] when there is none of that name; whatever reading it reports.
-pub fn named(job: &Job, id: &str) -> Result<Architecture> {
-    let path = job.path(&format!("arch/{id}.json"));
-    if !path.is_file() {
-        return Err(no_network(job, id));
-    }
-    Architecture::load(path)
-}
-
-fn no_network(job: &Job, id: &str) -> Error {
-    Error::config("--network", format!("{} holds no trained network {id}", job.dir.display()))
-}
-
 /// A trained network with its parameters in a context ready for evaluation.
 ///
 /// # Errors
 /// [`Error::Config`] when it was never trained here; [`Error::Checkpoint`] when it cannot be used.
-pub fn load_network(job: &Job, arch: &Architecture) -> Result<(ResultingNetwork, Context)> {
-    let path = checkpoint(job, arch);
-    if !path.is_file() {
-        return Err(no_network(job, &arch.id()));
-    }
-    let network = ResultingNetwork::new(arch, job.shape, job.config.retrain.norm);
-    let planned = plan_evaluation(job.device.kind(), &network, job.evaluation_shape())?;
+pub fn load_network(job: &Job, design: &Design) -> Result<(Box<dyn Network>, Context)> {
+    let path = design.trained(job)?;
+    let network = design.network(job)?;
+    let planned = plan_evaluation(job.device.kind(), &*network, job.evaluation_shape())?;
     let mut context = job.context(planned, 1)?;
     network.store().reserve(&mut context)?;
-    let reached: Reached = crate::checkpoint::load(&path, network.store(), &mut context, &identity(job, arch))?;
-    reached.demand_end(job, &format!("network {}", arch.id()), "retrain")?;
+    let reached: Reached = crate::checkpoint::load(&path, network.store(), &mut context, &design.identity(job))?;
+    reached.demand_end(job, &format!("network {}", design.id()), "retrain")?;
     Ok((network, context))
 }
 
-/// The training of an architecture with the settings of the run.
-fn training<'a>(job: &Job, arch: &Architecture, network: &'a ResultingNetwork) -> Training<'a> {
+/// The architecture of `design`, if its network can inherit from the run's SMASH network.
+fn heir<'a>(job: &Job, design: &'a Design) -> Result<&'a Architecture> {
+    let message = match design {
+        Design::Searched(arch) if arch.space == job.config.space => return Ok(arch),
+        Design::Searched(arch) => {
+            format!("architecture {} belongs to another search space than the run's SMASH network", arch.id())
+        }
+        Design::Builtin(builtin) => format!("{builtin} belongs to no search space; leave it out"),
+    };
+    Err(Error::config("--init-from-smash", message))
+}
+
+/// What makes the network of `design` start from the run's SMASH network, where the settings ask for it.
+fn inherits<'a>(job: &'a Job, design: &'a Design) -> Option<Box<Inherit<'a>>> {
+    job.config.retrain.init_from_smash.then(|| -> Box<Inherit<'a>> {
+        Box::new(|context| {
+            let network = ResultingNetwork::new(heir(job, design)?, job.shape, job.config.retrain.norm);
+            let (smash, mut trained) = load_smash(job)?;
+            for (span, values) in inherited(&mut trained, &smash, &network)? {
+                context.write(span, &values)?;
+            }
+            Ok(())
+        })
+    })
+}
+
+/// The training of a network with the settings of the run.
+fn training<'a>(
+    job: &Job,
+    design: &Design,
+    network: &'a dyn Network,
+    inherit: Option<&'a Inherit<'a>>,
+) -> Training<'a> {
     let config = &job.config.retrain;
     Training {
-        name: arch.id(),
+        name: design.id(),
         subject: Subject::Fixed(network),
-        identity: identity(job, arch),
-        checkpoint: checkpoint(job, arch),
+        identity: design.identity(job),
+        checkpoint: design.checkpoint(job),
         epochs: config.epochs,
         max_steps: 0,
         batch: config.batch,
@@ -185,33 +196,36 @@ fn training<'a>(job: &Job, arch: &Architecture, network: &'a ResultingNetwork) -
         // One stream for all: the same initial draws, images and crops, so that networks differ
         // in their architecture only.
         stream: 1,
+        inherit,
     }
 }
 
-/// Trains one architecture from scratch and evaluates it on validation and test images.
+/// Trains one network from scratch and evaluates it on validation and test images.
 ///
 /// # Errors
 /// As [`Training::run`].
-pub fn train_one(job: &Job, role: Role, arch: &Architecture, smash_val_err: Option<f64>) -> Result<Trained> {
-    write_atomic(&job.path(&format!("arch/{}.json", arch.id())), arch.to_json().as_bytes())?;
-    let network = ResultingNetwork::new(arch, job.shape, job.config.retrain.norm);
+pub fn train_one(job: &Job, role: Role, design: impl Into<Design>, smash_val_err: Option<f64>) -> Result<Trained> {
+    let design = design.into();
+    design.write_down(job)?;
+    let network = design.network(job)?;
     let validate = |context: &mut Context, _epoch: u64| {
-        let outcome = network_error(context, &network, &job.gather, job.validation_batches())?;
+        let outcome = network_error(context, &*network, &job.gather, job.validation_batches())?;
         Ok((!job.validation.is_empty()).then(|| (outcome.percent(), 0.0)))
     };
-    let training = training(job, arch, &network);
+    let inherit = inherits(job, &design);
+    let training = training(job, &design, &*network, inherit.as_deref());
     let mut trained = Timing::measure(job, "retrain", || training.run(job, &validate))?;
-    let validation = network_error(&mut trained.context, &network, &job.gather, job.validation_batches())?;
-    let test = network_error(&mut trained.context, &network, &job.gather, job.test_batches().into_iter())?;
+    let validation = network_error(&mut trained.context, &*network, &job.gather, job.validation_batches())?;
+    let test = network_error(&mut trained.context, &*network, &job.gather, job.test_batches().into_iter())?;
     // Training looks at the loss before each step, and so not at what the last one did.
     if !(validation.loss + test.loss).is_finite() {
-        let message = format!("network {} has no finite loss after its training; lower --retrain-lr", arch.id());
+        let message = format!("network {} has no finite loss after its training; lower --retrain-lr", design.id());
         return Err(Error::Run(message));
     }
-    let cost = cost(arch, &job.shape);
+    let cost = design.cost(job)?;
     Ok(Trained {
         role,
-        id: arch.id(),
+        id: design.id(),
         params: cost.params,
         macs: cost.macs,
         smash_val_err,
@@ -243,10 +257,10 @@ pub fn choose(ranking: &[Candidate], rivals: usize) -> Vec<(Role, &Candidate)> {
 /// Indices of the candidates that `candidate` was perturbed from, step by step.
 fn ancestors(ranking: &[Candidate], candidate: &Candidate) -> Vec<usize> {
     let mut found = Vec::new();
-    let mut origin = candidate.origin;
-    while let Origin::Perturb { of } | Origin::Markov { of } = origin {
+    let mut parent = candidate.origin.parent();
+    while let Some(of) = parent {
         found.push(of);
-        origin = ranking.iter().find(|c| c.index == of).map_or(Origin::Random, |c| c.origin);
+        parent = ranking.iter().find(|c| c.index == of).and_then(|c| c.origin.parent());
     }
     found
 }
@@ -297,6 +311,7 @@ mod tests {
             id: format!("id{index}"),
             val_err: 0.0,
             val_loss: None,
+            predicted: None,
             params: 0,
             macs,
             arch: arch.clone(),

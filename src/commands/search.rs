@@ -3,6 +3,7 @@
 use crate::backend::Context;
 use crate::checkpoint::{self, write_atomic};
 use crate::cli::{GlobalArgs, RunArgs};
+use crate::commands::guided::{self, Comparison, compare, gradient_batch, validation_gradient};
 use crate::commands::interrupt::interrupted;
 use crate::commands::job::{Directory, Job, refuse_differences, remove};
 use crate::commands::output::print_result;
@@ -14,15 +15,17 @@ use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::nas::arch::Architecture;
 use crate::nas::cost::cost;
+use crate::nas::gradient::plan_gradient;
+use crate::nas::guided::{Guess, Guided};
 use crate::nas::sample::{SampleLimits, sample};
-use crate::nas::score::smash_score;
+use crate::nas::score::{calibrated_score, smash_score};
 use crate::nas::smash::SmashNetwork;
-use crate::nas::strategy::{Origin, Proposal, Search};
-use crate::nas::train::{Drawn, plan_evaluation};
+use crate::nas::strategy::{Origin, Proposal, Search, Strategy};
+use crate::nas::train::{Batch, Drawn, Outcome, plan_evaluation};
 use crate::report::{JsonLines, Progress, count, write_json};
 use crate::rng::{Rng, Stream};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// A scored architecture: one line of `archs.jsonl` and `ranking.jsonl`.
@@ -38,6 +41,9 @@ pub struct Candidate {
     pub val_err: f64,
     /// Mean loss on the validation images with generated weights; none if it is not a number.
     pub val_loss: Option<f64>,
+    /// What dE/dc predicted of `val_loss` above that of the candidate it was made from; of perturbations by gradient.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted: Option<f64>,
     /// Parameters of the resulting network.
     pub params: u64,
     /// Multiply-accumulates of the resulting network per image.
@@ -50,6 +56,9 @@ pub struct Candidate {
 #[derive(Serialize, Deserialize)]
 struct State {
     search: Search,
+    /// Its second half, of `--strategy gradient`; none before it has begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    guided: Option<Guided>,
     /// Bytes of archs.jsonl that belong to the reported candidates.
     archs_len: u64,
     done: u64,
@@ -77,15 +86,34 @@ pub fn run(args: &RunArgs, global: &GlobalArgs) -> Result<()> {
     job.begin()?;
     if args.overwrite {
         // The ranking first: without it the rest is a search to be continued, or started.
-        for name in ["ranking.jsonl", "ckpt/search.json", "archs.jsonl"] {
+        for name in ["ranking.jsonl", guided::FILE, "ckpt/search.json", "archs.jsonl"] {
             remove(&job.path(name))?;
         }
         remove_outcome(&job.dir)?;
     }
     let ranking = stage(&job)?;
     let best = &ranking[0];
-    let text = format!("{} architectures scored\n{}", ranking.len(), table(&ranking, 10));
-    print_result(global, &serde_json::json!({ "dir": job.dir, "scored": ranking.len(), "best": best }), &text)
+    let mut text = format!("{} architectures scored\n{}", ranking.len(), table(&ranking, 10));
+    let mut record = serde_json::json!({ "dir": job.dir, "scored": ranking.len(), "best": best });
+    if let Some(comparison) = comparison(&job)? {
+        text += &format!("\n{}", guided::text(&comparison));
+        record["gradient"] = serde_json::json!(comparison);
+    }
+    print_result(global, &record, &text)
+}
+
+/// What a finished search with `--strategy gradient` says of it; none of any other search.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Data`] when the file is damaged.
+pub fn comparison(job: &Job) -> Result<Option<Comparison>> {
+    let path = job.path(guided::FILE);
+    if job.config.search.strategy != Strategy::Gradient {
+        return Ok(None);
+    }
+    let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+    let damaged = |e| Error::data(&path, format!("is damaged ({e}); repeat the search with --overwrite"));
+    serde_json::from_slice(&bytes).map(Some).map_err(damaged)
 }
 
 /// The best `rows` of a ranking as a table.
@@ -97,6 +125,8 @@ pub fn table(ranking: &[Candidate], rows: usize) -> String {
             Origin::Random => "random".to_string(),
             Origin::Perturb { of } => format!("perturbation of #{of}"),
             Origin::Markov { of } => format!("chain from #{of}"),
+            Origin::Gradient { of } => format!("perturbation of #{of} by gradient"),
+            Origin::GradientMarkov { of } => format!("chain from #{of} by gradient"),
         };
         text += &format!(
             "{:>6}  {:12}  {:>7.2}%  {:>8}  {:>8}  {origin}\n",
@@ -110,29 +140,51 @@ pub fn table(ranking: &[Candidate], rows: usize) -> String {
     text
 }
 
+/// The checkpoint of the run's SMASH network.
+fn smash_checkpoint(job: &Job) -> Result<PathBuf> {
+    let path = job.path("ckpt/smash.safetensors");
+    if path.is_file() {
+        return Ok(path);
+    }
+    let message = format!("{} holds no SMASH network; `smash-engine train` makes one", job.dir.display());
+    Err(Error::config("--out", message))
+}
+
+/// Checks that the run has a SMASH network that is trained to its end, without loading it.
+///
+/// # Errors
+/// As [`load_smash`].
+pub fn trained_smash(job: &Job) -> Result<()> {
+    demand_trained(job, &checkpoint::peek(&smash_checkpoint(job)?)?)
+}
+
+fn demand_trained(job: &Job, reached: &Reached) -> Result<()> {
+    reached.demand_end(job, "a SMASH network", "train")
+}
+
 /// A SMASH network with its trained parameters in a context ready for scoring.
 ///
 /// # Errors
 /// [`Error::Config`] when there is none; [`Error::Checkpoint`] when it cannot be used.
 pub fn load_smash(job: &Job) -> Result<(SmashNetwork, Context)> {
-    let path = job.path("ckpt/smash.safetensors");
-    if !path.is_file() {
-        let message = format!("{} holds no SMASH network; `smash-engine train` makes one", job.dir.display());
-        return Err(Error::config("--out", message));
-    }
+    let path = smash_checkpoint(job)?;
     let network = network(job);
     let mut rng = Rng::sub(job.config.seed, Stream::Search, 0);
     let limits = SampleLimits::full(&job.config.space);
     let shape = job.evaluation_shape();
+    let kind = job.device.kind();
     let mut largest = 0;
     for _ in 0..100 {
         let arch = sample(&job.config.space, &limits, &mut rng);
-        largest = largest.max(plan_evaluation(job.device.kind(), &Drawn { network: &network, arch: &arch }, shape)?);
+        largest = largest.max(plan_evaluation(kind, &Drawn { network: &network, arch: &arch }, shape)?);
+        if job.config.search.strategy == Strategy::Gradient {
+            largest = largest.max(plan_gradient(kind, &network, &arch, job.batch_shape(gradient_batch(job)))?);
+        }
     }
     let mut context = job.context(largest, 4)?;
     network.store().reserve(&mut context)?;
     let reached: Reached = checkpoint::load(&path, network.store(), &mut context, &identity(job))?;
-    reached.demand_end(job, "a SMASH network", "train")?;
+    demand_trained(job, &reached)?;
     Ok((network, context))
 }
 
@@ -197,24 +249,22 @@ fn score_all(job: &Job, archs: &Path, saved: Option<State>) -> Result<()> {
         Some(state) => state,
         None => {
             let search = Search::new(job.config.space.clone(), job.config.search, job.config.seed)?;
-            State { search, archs_len: 0, done: 0 }
+            State { search, guided: None, archs_len: 0, done: 0 }
         }
     };
     let mut lines = JsonLines::open(archs, Some(state.archs_len))?;
-    let total = state.search.total() as u64;
-    job.say(&format!("search: {total} architectures, {} validation images each", job.validation.len()));
-    let mut progress = Progress::new(job.style, "search", state.done, total);
+    job.say(&format!("search: {}, {} validation images each", state.plan(), job.validation.len()));
+    let mut progress = Progress::new(job.style, "search", state.passes(), state.total());
     let mut last_save = Instant::now();
-    while let Some(proposal) = state.search.propose() {
-        let candidate = score(job, &network, &mut context, proposal)?;
-        state.search.report(candidate.val_err);
+    while let Some(guess) = state.propose(job, &network, &mut context)? {
+        let candidate = score(job, &network, &mut context, guess)?;
+        state.report(candidate.val_err);
         lines.write(&candidate)?;
         state.done += 1;
-        let best = state.search.best().and_then(|b| b.score).unwrap_or(f64::NAN);
-        progress.update(state.done, &format!("best val_err {best:.2} %"));
+        progress.update(state.passes(), &format!("best val_err {:.2} %", state.best()));
         let signal = job.interrupted();
         let due = last_save.elapsed() >= Duration::from_secs(job.config.checkpoint_seconds);
-        if due || signal.is_some() || state.done == total {
+        if due || signal.is_some() {
             state.archs_len = lines.sync()?;
             write_json(&path, &state)?;
             last_save = Instant::now();
@@ -224,13 +274,92 @@ fn score_all(job: &Job, archs: &Path, saved: Option<State>) -> Result<()> {
             return Err(interrupted(signal));
         }
     }
+    state.archs_len = lines.sync()?;
+    write_json(&path, &state)?;
     progress.finish();
+    if job.config.search.strategy == Strategy::Gradient {
+        let candidates = read(archs)?;
+        let base = state.search.base().and_then(|base| candidates.iter().find(|c| c.index == base.index));
+        if let Some(base) = base {
+            let slope = validation_gradient(job, &network, &mut context, &base.arch)?;
+            write_json(&job.path(guided::FILE), &compare(&candidates, base, &slope))?;
+        }
+    }
     Ok(())
 }
 
-fn score(job: &Job, network: &SmashNetwork, context: &mut Context, proposal: Proposal) -> Result<Candidate> {
-    let Proposal { index, origin, arch } = proposal;
-    let outcome = smash_score(context, network, &arch, &job.gather, job.validation_batches())?;
+/// Loss and errors of `arch` with generated weights, and with BatchNorm statistics as the settings of the search ask.
+///
+/// # Errors
+/// As [`smash_score`].
+pub fn smash_outcome<'a>(
+    job: &Job,
+    network: &SmashNetwork,
+    context: &mut Context,
+    arch: &Architecture,
+    batches: impl Iterator<Item = Batch<'a>>,
+) -> Result<Outcome> {
+    if job.config.search.calibrate_bn == 0 {
+        return smash_score(context, network, arch, &job.gather, batches);
+    }
+    calibrated_score(context, network, arch, &job.gather, &job.calibration_batches()?, batches)
+}
+
+impl State {
+    /// The next architecture to score: of the random search, then of the guided one if there is to be one.
+    fn propose(&mut self, job: &Job, network: &SmashNetwork, context: &mut Context) -> Result<Option<Guess>> {
+        if let Some(proposal) = self.search.propose() {
+            return Ok(Some(Guess { proposal, predicted: None }));
+        }
+        let (config, first) = (self.search.config(), self.search.total());
+        let Some(base) = self.search.base().filter(|_| config.strategy == Strategy::Gradient) else { return Ok(None) };
+        let guided = self.guided.get_or_insert_with(|| Guided::new(base.clone(), config, first, job.config.seed));
+        guided.propose(|arch| validation_gradient(job, network, context, arch))
+    }
+
+    fn report(&mut self, score: f64) {
+        match &mut self.guided {
+            Some(guided) => guided.report(score),
+            None => self.search.report(score),
+        }
+    }
+
+    /// The lowest score so far.
+    fn best(&self) -> f64 {
+        let guided = self.guided.as_ref().map(Guided::best);
+        let scores = self.search.best().into_iter().chain(guided).filter_map(|best| best.score);
+        scores.fold(f64::NAN, f64::min)
+    }
+
+    /// Passes over the validation images, taken and in all: one an architecture, more a gradient.
+    fn passes(&self) -> u64 {
+        self.done + self.guided.as_ref().map_or(0, Guided::gradient_passes) as u64
+    }
+
+    fn total(&self) -> u64 {
+        (self.search.total() + self.guided_total()) as u64
+    }
+
+    fn guided_total(&self) -> usize {
+        match self.search.config() {
+            config if config.strategy == Strategy::Gradient => Guided::total(config),
+            _ => 0,
+        }
+    }
+
+    /// What is going to be scored.
+    fn plan(&self) -> String {
+        let text = format!("{} architectures", self.search.total());
+        match self.guided_total() {
+            0 => text,
+            passes => format!("{text}, then as many by gradient as {passes} passes pay for"),
+        }
+    }
+}
+
+fn score(job: &Job, network: &SmashNetwork, context: &mut Context, guess: Guess) -> Result<Candidate> {
+    let Guess { proposal: Proposal { index, origin, arch }, predicted } = guess;
+    let outcome = smash_outcome(job, network, context, &arch, job.validation_batches())?;
     let cost = cost(&arch, &job.shape);
     Ok(Candidate {
         index,
@@ -238,6 +367,7 @@ fn score(job: &Job, network: &SmashNetwork, context: &mut Context, proposal: Pro
         id: arch.id(),
         val_err: outcome.percent(),
         val_loss: Some(outcome.mean_loss()).filter(|loss| loss.is_finite()),
+        predicted,
         params: cost.params,
         macs: cost.macs,
         arch,

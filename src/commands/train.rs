@@ -61,6 +61,7 @@ pub fn stage(job: &Job) -> Result<(SmashNetwork, Trained)> {
         lr: config.lr,
         optimizer: config.optimizer,
         stream: 0,
+        inherit: None,
     };
     let trained = Timing::measure(job, "smash", || {
         training.run(job, &|context, epoch| validate(job, &network, context, epoch).map(Some))

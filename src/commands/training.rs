@@ -41,6 +41,9 @@ struct State {
     metrics_len: u64,
     /// Sums over the current epoch: loss, errors, images.
     epoch_sums: Outcome,
+    /// It started from inherited weights.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    inherited: bool,
 }
 
 /// How far a checkpoint's training came.
@@ -113,7 +116,12 @@ pub struct Training<'a> {
     pub optimizer: Optimizer,
     /// Sub-stream of data order, augmentation and initial weights.
     pub stream: u32,
+    /// Writes initial weights over the random ones.
+    pub inherit: Option<&'a Inherit<'a>>,
 }
+
+/// Writes the weights that a training starts from into its context.
+pub type Inherit<'a> = dyn Fn(&mut Context) -> Result<()> + 'a;
 
 /// Validation at the end of an epoch: mean error and its spread over batches, in percent; none without images for it.
 pub type Validate<'a> = dyn Fn(&mut Context, u64) -> Result<Option<(f64, f64)>> + 'a;
@@ -167,6 +175,9 @@ impl Training<'_> {
             (state, metrics)
         } else {
             self.subject.store().initialise(&mut context, job.config.seed, self.stream)?;
+            if let Some(inherit) = self.inherit {
+                inherit(&mut context)?;
+            }
             let mut metrics = JsonLines::open(&metrics_path, None)?;
             let state = self.state(&streams, 0, total, metrics.sync()?, Outcome::default());
             self.save(&mut context, &state)?;
@@ -241,6 +252,7 @@ impl Training<'_> {
             arch: streams.arch.state(),
             metrics_len,
             epoch_sums: sums,
+            inherited: self.inherit.is_some(),
         }
     }
 
@@ -251,6 +263,14 @@ impl Training<'_> {
                 "was started with batches of {} and {:?}, not {} and {:?}; repeat its settings, or start again with \
                  --overwrite",
                 state.batch, state.optimizer, self.batch, self.optimizer
+            );
+            return Err(Error::checkpoint(&self.checkpoint, message));
+        }
+        if state.inherited != self.inherit.is_some() {
+            let (before, now) = if state.inherited { ("inherited", "random") } else { ("random", "inherited") };
+            let message = format!(
+                "was started from {before} weights, not {now} ones; repeat its --init-from-smash, or start again with \
+                 --overwrite"
             );
             return Err(Error::checkpoint(&self.checkpoint, message));
         }

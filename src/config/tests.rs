@@ -52,7 +52,10 @@ fn unknown_keys_and_impossible_values_are_named() {
     for (key, text) in [
         ("stem_kernel", "stem_kernel = 4\n"),
         ("search.probability", "[search]\nprobability = 7.0\n"),
-        ("hyper", "[hyper]\nstem = 9000000000\n"),
+        ("hyper.stem", "[hyper]\nstem = 9000000000\n"),
+        ("hyper.growth", "[hyper]\ngrowth = [10, 12]\n"),
+        ("hyper.growth", "[hyper]\ngrowth = [10, 12, 0]\n"),
+        ("hyper.layers", "[hyper]\nlayers = []\n"),
         ("smash.optimizer", "[smash.optimizer]\nbeta2 = 5.0\n"),
         ("space", "[space]\nwidening = 4096\n"),
     ] {

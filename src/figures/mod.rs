@@ -1,12 +1,13 @@
 //! Pictures and pages: what experiments and runs look like, as functions of their data.
 //!
-//! [`chart`] draws scatter plots, curves, histograms, intervals and matrices, [`network`] an architecture; [`page`] puts a report and its pictures
-//! into one HTML file. All of it is text computed from the arguments alone: the same numbers give the same bytes.
+//! [`chart`] draws scatter plots, curves, histograms, intervals and matrices, [`network`] an architecture and
+//! [`dot`] writes it as a graph; [`page`] puts a report and its pictures into one HTML file. All of it is text computed from the arguments alone: the same numbers give the same bytes.
 //! Nothing here reads or writes a file.
 
 mod axes;
 pub mod canvas;
 pub mod chart;
+pub mod dot;
 pub mod network;
 pub mod page;
 mod picture;

@@ -6,15 +6,15 @@
 //! Rows of a space are equally high and know nothing of each other, so drawings of similar architectures differ
 //! in few lines of text. Widths of texts are bounds: nothing overlaps, whatever font a viewer has.
 
-mod row;
+mod panel;
 
 use super::canvas::{Canvas, Style};
-use crate::nas::arch::Architecture;
+use crate::nas::arch::{Architecture, Block};
 use crate::nas::cost::{Cost, Part, cost, rows};
 use crate::nas::describe;
 use crate::nas::space::BLOCKS;
 use crate::nas::twin::NetworkShape;
-use row::Panel;
+use panel::Panel;
 
 /// The class of the drawing, which its style rules are limited to.
 const ROOT: &str = "smash-network";
@@ -54,6 +54,8 @@ const MARGIN: usize = 12;
 const LABELS_END: usize = 58;
 /// The line of bank 0.
 const FIRST_BANK: usize = 78;
+/// The heading needs this.
+const LEAST_WIDTH: usize = 660;
 /// Height of stem, transition or head, and of the space above and below.
 const PART: usize = 26;
 const GAP: usize = 14;
@@ -79,22 +81,28 @@ struct Layout {
 
 impl Layout {
     fn of(arch: &Architecture, shape: &NetworkShape) -> Self {
-        let columns = arch.blocks.iter().map(|block| block.n_banks).max().unwrap_or(1);
+        let used = |(b, block): (usize, &Block)| block.written_banks(b, &arch.space).len();
+        // In steps, so that one bank more or less seldom moves everything to its right.
+        let columns = arch.blocks.iter().enumerate().map(used).max().unwrap_or(1).next_multiple_of(4);
         let digits = BANK.width(&columns.to_string()) + 4;
         let pitch = (680 / columns).clamp(digits.max(20), 32);
-        let points = arch.placed_ops().map(|placed| CHIP.width(&row::point(&arch.space, placed.block, placed.op)));
+        let points = arch.placed_ops().map(|placed| CHIP.width(&panel::point(&arch.space, placed.block, placed.op)));
         let convs = arch.placed_ops().flat_map(|placed| placed.op.body.iter().flatten());
-        let convs = convs.map(|conv| CHIP.width(&row::conv(conv, shape)));
+        let convs = convs.map(|conv| CHIP.width(&panel::conv(conv, shape)));
         // Usual texts get boxes of the same width in every drawing.
         let point_width = points.max().unwrap_or(0).max(88) + 8;
         let conv_width = convs.max().unwrap_or(0).max(88) + 8;
-        let point = FIRST_BANK + columns.max(3) * pitch + 10;
+        let bodies = &arch.space.bodies;
+        let two_paths = bodies.iter().any(|body| body.active[2]);
+        let pairs = bodies.iter().any(|body| body.active[1] || body.active[3]);
+        // From the left edge of a path's first convolution to the right edge of its last.
+        let path_width = conv_width + if pairs { conv_width + 14 } else { 0 };
+        let right = 8 + WIDTH.width("0000") + 2 * MARGIN;
+        let body_width = point_width + 22 + path_width + 26 + right;
+        let point = (FIRST_BANK + columns * pitch + 10).max(LEAST_WIDTH.saturating_sub(body_width));
         let first = point + point_width + 22;
-        let second = first + conv_width + 14;
-        let pairs = arch.space.bodies.iter().any(|body| body.active[1] || body.active[3]);
-        let out = if pairs { second + conv_width } else { first + conv_width } + 26;
-        let width = out + 8 + WIDTH.width("0000") + 2 * MARGIN;
-        let two_paths = arch.space.bodies.iter().any(|body| body.active[2]);
+        let (second, out) = (first + conv_width + 14, first + path_width + 26);
+        let width = out + right;
         Self { pitch, point, first, second, point_width, conv_width, out, width, two_paths }
     }
 
@@ -106,7 +114,7 @@ impl Layout {
 
 /// Draws a valid architecture with what surrounds it in a network of `shape`.
 ///
-/// The drawing is 700 to 1200 pixels wide in the presets' spaces, wider only with more banks than those have.
+/// The drawing is 660 to 1200 pixels wide in the presets' spaces, wider only with more banks than those have.
 pub fn svg(arch: &Architecture, shape: &NetworkShape) -> String {
     let layout = Layout::of(arch, shape);
     let mut canvas = Canvas::default();
@@ -134,13 +142,14 @@ pub fn svg(arch: &Architecture, shape: &NetworkShape) -> String {
 fn heading(canvas: &mut Canvas, arch: &Architecture, shape: &NetworkShape) -> usize {
     let total = cost(arch, shape);
     let ops: usize = arch.blocks.iter().map(|block| block.ops.len()).sum();
-    canvas.title(format!("architecture {}", arch.id()));
-    canvas.text(TITLE, [MARGIN, 24], format!("Architecture {}", arch.id()));
+    let title = format!("Architecture {}", arch.id());
+    canvas.title(&title);
+    canvas.text(TITLE, [MARGIN, 24], &title);
+    let image = cross(&describe::extent(shape.image()));
+    let note = format!("images {}×{image}, {} classes", shape.image_channels, shape.classes);
+    canvas.text(NOTE, [MARGIN + TITLE.width("Architecture 000000000000") + 10, 24], note);
     let facts = format!(
-        "image {}×{}, {} classes: {ops} ops, {} layers with weights, {} parameters, {} MACs",
-        shape.image_channels,
-        cross(&describe::extent(shape.image())),
-        shape.classes,
+        "{ops} ops, {} layers with weights, {} parameters, {} multiply-accumulates",
         arch.layers(),
         describe::short(total.params),
         describe::short(total.macs)
@@ -148,9 +157,9 @@ fn heading(canvas: &mut Canvas, arch: &Architecture, shape: &NetworkShape) -> us
     canvas.text(FACTS, [MARGIN, 48], facts);
     let mut x = MARGIN + 6;
     for (class, mark, text) in [
-        ("read", row::DOT, "reads a bank"),
-        ("first", row::DIAMOND, "writes to an empty bank"),
-        ("add", row::PLUS, "adds to a bank"),
+        ("read", panel::DOT, "reads a bank"),
+        ("first", panel::DIAMOND, "writes to an empty bank"),
+        ("add", panel::PLUS, "adds to a bank"),
     ] {
         canvas.path(class, format!("M{x} 72{mark}"));
         canvas.text(NOTE, [x + 12, 72], text);
@@ -159,7 +168,7 @@ fn heading(canvas: &mut Canvas, arch: &Architecture, shape: &NetworkShape) -> us
     canvas.text(
         NOTE,
         [MARGIN, 92],
-        "1×1 in→out channels; then filters: rows×columns, d dilation, g groups; bold: channels written",
+        "1×1 in→out channels; then filters: rows×columns, d dilation, g groups; bold: channels",
     );
     108
 }
@@ -177,3 +186,6 @@ fn part(canvas: &mut Canvas, layout: &Layout, y: usize, text: String) -> usize {
 fn cross(text: &str) -> String {
     text.replace(" x ", "×").replace('x', "×")
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Architecture { schema, space, blocks: 3 x Block { bank_size, n_banks, ops: Vec<Op> } }
-//! Op { read: banks, write: banks, width, body: 4 x Option<Conv { kernel, dilation, groups }> }
+//! Op { read: banks, write: banks, width, body: 4 x Option<Conv { kernel, dilation, groups, activation }>, gates }
 //! ```
 //!
 //! An op computes `y = body(conv1x1(relu(concat(banks[read]))))`, `width * unit` channels, and adds
@@ -16,7 +16,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::space::{BLOCKS, Space};
+use super::space::{BLOCKS, Nonlinearity, Space};
 use crate::{Error, Result};
 
 /// Version of the JSON form that this engine reads and writes.
@@ -58,6 +58,13 @@ pub struct Op {
     pub width: usize,
     /// w0 then w1 (path A), w2 then w3 (path B); `None` where inactive.
     pub body: [Option<Conv>; 4],
+    /// Is there a gate, tanh of path A times sigmoid of path B: behind w0 and w2; at the end, in place of the sum?
+    #[serde(default, skip_serializing_if = "no_gates")]
+    pub gates: [bool; 2],
+}
+
+fn no_gates(gates: &[bool; 2]) -> bool {
+    *gates == [false; 2]
 }
 
 /// One active convolution of a body. Pairs are `[height, width]`.
@@ -70,6 +77,9 @@ pub struct Conv {
     pub dilation: [usize; 2],
     /// Convolution groups.
     pub groups: usize,
+    /// What its values pass through; a gate takes its place.
+    #[serde(default, skip_serializing_if = "Nonlinearity::is_relu")]
+    pub activation: Nonlinearity,
 }
 
 /// An op and where it is.
@@ -120,6 +130,11 @@ impl Op {
         let bank_channels = block.bank_size * space.unit;
         let start = j % (self.width / block.bank_size) * bank_channels;
         start..start + bank_channels
+    }
+
+    /// Is convolution `j` of the body the last one of its path?
+    pub fn ends_path(&self, j: usize) -> bool {
+        j % 2 == 1 || self.body[j + 1].is_none()
     }
 
     /// Which of the four convolutions are active.

@@ -6,7 +6,7 @@
 //! Source: Brock et al. 2018, section 3.1 and appendices A to C.
 
 use super::arch::{Architecture, Block, Conv, Op, SCHEMA};
-use super::space::{BLOCKS, Space};
+use super::space::{BLOCKS, Space, gates_allowed};
 use crate::{Error, Result};
 
 /// Every rule; see [`Architecture::validate`].
@@ -156,7 +156,19 @@ impl<'a> Replay<'a> {
                 self.conv(conv).map_err(|e| within(&format!("body[{i}]."), e))?;
             }
         }
-        Ok(())
+        self.gates(op)
+    }
+
+    fn gates(&self, op: &Op) -> Result<()> {
+        if op.gates != [false; 2] && !self.space.gates {
+            return wrong("gates", "this space has none");
+        }
+        let allowed = gates_allowed(op.active(), op.gates[0]);
+        match (0..2).find(|&j| op.gates[j] && !allowed[j]) {
+            Some(0) => wrong("gates[0]", "needs w0 and w2, and w1 or w3 to go on from there"),
+            Some(_) => wrong("gates[1]", "needs two paths that arrive at the end"),
+            None => Ok(()),
+        }
     }
 
     fn conv(&self, conv: &Conv) -> Result<()> {
@@ -183,6 +195,10 @@ impl<'a> Replay<'a> {
         }
         if !self.space.groups.contains(&conv.groups) {
             return outside("groups", format!("groups {}", conv.groups), list(&self.space.groups));
+        }
+        if !self.space.nonlinearities.contains(&conv.activation) {
+            let allowed: Vec<&str> = self.space.nonlinearities.iter().map(|kind| kind.name()).collect();
+            return outside("activation", conv.activation.name().to_string(), allowed.join(", "));
         }
         Ok(())
     }

@@ -1,16 +1,20 @@
 //! A SMASH network trains alike on every device: the same 20 steps, next to those of the plain
-//! kernels on the CPU; and so does one step of both networks on volumes.
+//! kernels on the CPU; and so does one step of both networks on volumes, and with every option of a space. The gradient
+//! with respect to an encoding is what the loss does when the encoding moves.
 //!
 //! Images are noise around one pattern per class, so that there is something to learn. What devices
 //! may differ by grows with the steps: each step rounds, and the next one starts from there.
 
 use super::arch::Architecture;
 use super::cost::NetworkShape;
+use super::encode::Encoding;
+use super::gradient::gradient;
 use super::hypernet::HyperConfig;
+use super::mainnet;
 use super::resulting::{NormKind, ResultingNetwork};
 use super::sample::{SampleLimits, sample};
 use super::smash::{EncodingConfig, SmashNetwork};
-use super::space::Space;
+use super::space::{ActivationOrder, Nonlinearity, Space};
 use super::train::{Batch, Drawn, Gather, Network, Update, train_step};
 use crate::backend::cpu::Isa;
 use crate::backend::{Context, Cpu, Recording, Region};
@@ -31,7 +35,7 @@ const STEPS: usize = 20;
 const REPEATED: usize = 4;
 const BATCH: usize = 7;
 const SHAPE: NetworkShape = NetworkShape::pictures(3, 8, 5, 3);
-/// Volumes, and their labels.
+/// Volumes, and the labels of one step.
 const VOLUME: NetworkShape = NetworkShape { image_depth: 8, ..NetworkShape::pictures(1, 8, 5, 3) };
 const LABELS: [u16; 3] = [4, 0, 2];
 /// Learning rate: high enough that twenty steps learn something.
@@ -41,16 +45,39 @@ const ONE_STEP: f64 = 2e-5;
 /// Of the gradient of one parameter, which may be a small difference of large sums.
 const ONE_GRADIENT: f64 = 5e-4;
 const ALL_STEPS: f64 = 2e-3;
+/// How far an encoding moves for a difference of the loss, and how many ways. The loss has kinks wherever a ReLU
+/// changes sides: measured, differences are off by up to PLACEHOLDER of the gradient's length.
+const MOVE: f32 = 1.0 / 256.0;
+const DIRECTIONS: u64 = 3;
+const KINKS: f64 = 0.02;
 
 /// Twenty steps in the small space, replayed ones, and one on volumes.
 pub fn checks() -> Vec<Check> {
-    let hyper = HyperConfig { stem: 4, layers: vec![2, 2, 1], growth: 4 };
+    let hyper = HyperConfig { stem: 4, layers: vec![2, 2, 1], growth: 4.into() };
     let mut all =
         Check::named(OP, "twenty_steps_follow_the_plain_kernels", vec![training(Space::small(), hyper.clone())]);
     let replayed = replays(Space::small(), hyper.clone());
     all.extend(Check::named(OP, "replayed_steps_are_those_that_were_queued", vec![replayed]));
-    all.extend(Check::named(OP, "a_step_on_volumes_follows_the_plain_kernels", vec![volumes(Space::small(), hyper)]));
+    all.extend(Check::named(OP, "a_step_on_volumes_follows_the_plain_kernels", vec![volumes(Space::small(), &hyper)]));
+    let options = with_options(&Space::small(), &hyper);
+    all.extend(Check::named(OP, "a_step_with_every_option_follows_the_plain_kernels", options));
+    all.extend(Check::named(OP, "slopes_of_an_encoding_are_differences", vec![slopes(Space::small(), hyper)]));
     all
+}
+
+/// One step on volumes.
+fn volumes(space: Space, hyper: &HyperConfig) -> Check {
+    one_step(space, hyper.clone(), VOLUME, NormKind::Sandwich)
+}
+
+/// One step with drawn nonlinearities, gates and BatchNorm everywhere, in front of convolutions and behind them.
+fn with_options(space: &Space, hyper: &HyperConfig) -> Vec<Check> {
+    let check = |activation| {
+        let nonlinearities = vec![Nonlinearity::Relu, Nonlinearity::Tanh, Nonlinearity::Sigmoid];
+        let space = Space { activation, nonlinearities, gates: true, body_norm: true, ..space.clone() };
+        one_step(space, hyper.clone(), SHAPE, NormKind::Full)
+    };
+    [ActivationOrder::Pre, ActivationOrder::Post].map(check).into()
 }
 
 /// A resulting network is trained once step by step and once as a step that repeats itself, which
@@ -115,6 +142,20 @@ fn training(space: Space, hyper: HyperConfig) -> Check {
     })
 }
 
+/// dE/dc in evaluation mode against central differences of E, along the gradient itself and in random directions. Two
+/// steps of training come first: they leave the running statistics of every BatchNorm unlike those of any batch.
+fn slopes(space: Space, hyper: HyperConfig) -> Check {
+    Check::new(move |lab, measured| {
+        let job = Job::new(&space, &hyper)?;
+        let mut plan = lab.plan()?;
+        job.slopes(&mut plan)?;
+        let [slopes, differences] = lab.run(plan.arena().high_water(), |context| job.slopes(context))?;
+        let expected: Vec<f64> = differences.iter().map(|&x| f64::from(x)).collect();
+        measured.within("slopes in parts of the gradient's length", &slopes, &expected, KINKS);
+        Ok(())
+    })
+}
+
 /// The plain kernels.
 fn plain_lab() -> Result<Lab> {
     Ok(Lab::new(Context::cpu(Cpu::with_isa(1, Isa::Portable), 0)?))
@@ -127,17 +168,17 @@ fn compare(measured: &mut Measured, what: &str, [got, expected]: [&[f32]; 2], pa
     measured.within(what, got, &expected, part * scale);
 }
 
-/// Logits and gradients of one architecture on volumes, as a SMASH network and as a resulting one.
-fn volumes(space: Space, hyper: HyperConfig) -> Check {
+/// Logits and gradients of one architecture on images of `shape`, as a SMASH network and as a resulting one.
+fn one_step(space: Space, hyper: HyperConfig, shape: NetworkShape, norm: NormKind) -> Check {
     Check::new(move |lab, measured| {
         let arch = sample(&space, &SampleLimits::full(&space), &mut Rng::new(12, Stream::Arch));
-        let smash = SmashNetwork::new(&space, VOLUME, &hyper, EncodingConfig::default());
-        let resulting = ResultingNetwork::new(&arch, VOLUME, NormKind::Sandwich);
+        let smash = SmashNetwork::new(&space, shape, &hyper, EncodingConfig::default());
+        let resulting = ResultingNetwork::new(&arch, shape, norm);
         let drawn = Drawn { network: &smash, arch: &arch };
         let networks: [&dyn Network; 2] = [&drawn, &resulting];
         for (kind, network) in ["SMASH", "resulting"].into_iter().zip(networks) {
-            let [expected_logits, expected] = volume_step_in(&plain_lab()?, network)?;
-            let [logits, gradients] = volume_step_in(lab, network)?;
+            let [expected_logits, expected] = step_in(&plain_lab()?, network, shape)?;
+            let [logits, gradients] = step_in(lab, network, shape)?;
             compare(measured, &format!("{kind} logits"), [&logits, &expected_logits], ONE_STEP);
             for param in network.store().params() {
                 let part = [&gradients, &expected].map(|all| &all[param.span.start..][..param.span.len]);
@@ -149,22 +190,22 @@ fn volumes(space: Space, hyper: HyperConfig) -> Check {
 }
 
 /// Logits and gradients, in memory of exactly the size that a dry run finds.
-fn volume_step_in(lab: &Lab, network: &dyn Network) -> Result<[Vec<f32>; 2]> {
-    let batch = VOLUME.batch(LABELS.len());
+fn step_in(lab: &Lab, network: &dyn Network, shape: NetworkShape) -> Result<[Vec<f32>; 2]> {
+    let batch = shape.batch(LABELS.len());
     let mut rng = Rng::new(6, Stream::Augment);
-    let voxels: Vec<f32> = (0..batch.len()).map(|_| rng.normal() as f32).collect();
+    let values: Vec<f32> = (0..batch.len()).map(|_| rng.normal() as f32).collect();
     let step = |context: &mut Context| {
         network.store().reserve(context)?;
         network.store().initialise(context, 3, 0)?;
         zero_gradients(context)?;
         let mut tape = Tape::new(context);
-        let images = tape.input(batch, &voxels, false)?;
+        let images = tape.input(batch, &values, false)?;
         let logits = network.logits(&mut tape, images, Mode::Train)?;
-        let values = tape.read(logits)?;
+        let said = tape.read(logits)?;
         let entropy = cross_entropy(&mut tape, logits, &LABELS)?;
         tape.backward(entropy.loss)?;
         drop(tape);
-        Ok([values, context.read(context.whole(Region::Grads))?])
+        Ok([said, context.read(context.whole(Region::Grads))?])
     };
     let mut plan = lab.plan()?;
     step(&mut plan)?;
@@ -243,6 +284,61 @@ impl Job {
         Ok(Trained { first_logits, losses, gradients, logits: self.logits(context, STEPS)? })
     }
 
+    /// How E changes along some directions: by its gradient, and by differences, both as parts of the gradient's length.
+    fn slopes(&self, context: &mut Context) -> Result<[Vec<f32>; 2]> {
+        self.network.store().reserve(context)?;
+        self.network.store().initialise(context, 3, 0)?;
+        for step in 0..2 {
+            let update = Update { optimizer: Optimizer::SMASH, lr: LR, step: step as u64 + 1 };
+            train_step(context, None, &self.drawn(step), &self.gather, &self.batch(step), update)?.wait(context)?;
+        }
+        let (arch, mut short) = (&self.archs[STEPS], self.batch(1));
+        // The mean is over images, not over batches.
+        short.indices.truncate(BATCH / 2);
+        short.placements.truncate(BATCH / 2);
+        short.labels.truncate(BATCH / 2);
+        let batches = [self.batch(0), short];
+        let found = gradient(context, &self.network, arch, &self.gather, batches.iter().cloned())?;
+        let (slope, c) = (&found.slope().data, self.network.encode(arch));
+        let length = slope.iter().map(|g| g * g).sum::<f32>().sqrt();
+        let (mut slopes, mut differences) = (Vec::new(), Vec::new());
+        for seed in 0..=DIRECTIONS {
+            let mut rng = Rng::new(seed, Stream::Augment);
+            let along: Vec<f32> = match seed {
+                0 => slope.iter().map(|g| g / length).collect(),
+                _ => c.data.iter().map(|_| rng.normal() as f32).collect(),
+            };
+            let mut loss = |by: f32| {
+                let data = c.data.iter().zip(&along).map(|(c, d)| c + by * d).collect();
+                self.loss(context, arch, &Encoding { data, ..c.clone() }, &batches)
+            };
+            let difference = (loss(MOVE)? - loss(-MOVE)?) / f64::from(2.0 * MOVE);
+            differences.push((difference / f64::from(length)) as f32);
+            slopes.push(along.iter().zip(slope).map(|(d, g)| d * g).sum::<f32>() / length);
+        }
+        Ok([slopes, differences])
+    }
+
+    /// E: the mean cross-entropy of all images with the weights generated from `c`, in f64 from the logits on; NaN on a
+    /// device that only plans.
+    fn loss(&self, context: &mut Context, arch: &Architecture, c: &Encoding, batches: &[Batch<'_>]) -> Result<f64> {
+        let mut tape = Tape::new(context);
+        let weights = self.network.generate_from(&mut tape, arch, c, Mode::Eval)?;
+        let mut losses = Vec::new();
+        for batch in batches {
+            let images = self.gather.batch(&mut tape, batch)?;
+            let logits = mainnet::forward(&mut tape, arch, &weights, images, Mode::Eval)?;
+            let values = tape.read(logits)?;
+            tape.release(logits);
+            for (n, &label) in batch.labels.iter().enumerate().filter(|_| !values.is_empty()) {
+                let own = values.iter().skip(n).step_by(batch.labels.len()).map(|&x| f64::from(x));
+                let total: f64 = own.clone().map(f64::exp).sum();
+                losses.extend(own.skip(usize::from(label)).take(1).map(|own| total.ln() - own));
+            }
+        }
+        Ok(losses.iter().sum::<f64>() / losses.len() as f64)
+    }
+
     /// What the network says of the first images as an architecture.
     fn logits(&self, context: &mut Context, arch: usize) -> Result<Vec<f32>> {
         let mut tape = Tape::new(context);
@@ -295,9 +391,23 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
+    fn slopes_on_cuda() {
+        let (space, hyper) = tiny();
+        harness::on_cuda(&Check::named(OP, "slopes_in_a_tiny_space", vec![slopes(space, hyper)]));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
     fn volumes_on_cuda() {
         let (space, hyper) = tiny();
-        harness::on_cuda(&Check::named(OP, "a_step_on_volumes_in_a_tiny_space", vec![volumes(space, hyper)]));
+        harness::on_cuda(&Check::named(OP, "a_step_on_volumes_in_a_tiny_space", vec![volumes(space, &hyper)]));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn options_on_cuda() {
+        let (space, hyper) = tiny();
+        harness::on_cuda(&Check::named(OP, "a_step_with_options_in_a_tiny_space", with_options(&space, &hyper)));
     }
 
     #[cfg(target_os = "linux")]
@@ -305,6 +415,6 @@ mod tests {
         let kernels = vec![3, 5];
         let space =
             Space { unit: 2, n_max: 4, max_bank_size: 2, kernels, groups: vec![1, 2], depth: 2, ..Space::small() };
-        (space, HyperConfig { stem: 2, layers: vec![1, 1, 1], growth: 2 })
+        (space, HyperConfig { stem: 2, layers: vec![1, 1, 1], growth: 2.into() })
     }
 }

@@ -5,6 +5,7 @@
 //! ```text
 //! stem        k x k convolution, image -> in[0]
 //! op          BN(n_in), 1x1 n_in -> n_b, BN(n_b), w0 w2: n_b -> GN, w1 w3: GN -> GN
+//!             (with activations behind convolutions: no BN(n_in), and BN(GN) at the end of each path)
 //! transition  BN(C), 1x1 C -> in[b + 1] at the resolution of block b, then 2x2 average pool
 //! head        BN(C), global pool, C -> classes with bias
 //! ```
@@ -15,7 +16,7 @@
 
 use std::ops::Add;
 
-use super::arch::{Architecture, Op};
+use super::arch::{Architecture, Op, PlacedOp};
 use super::space::BLOCKS;
 use super::twin::Taps;
 
@@ -46,12 +47,12 @@ impl Add for Cost {
 
 impl Cost {
     /// A 1x1 convolution (or fully connected layer) of `weights` weights at `pixels` places.
-    fn pointwise(weights: u64, pixels: u64) -> Self {
+    pub(super) fn pointwise(weights: u64, pixels: u64) -> Self {
         Self { params: weights, macs: weights * pixels, macs_inside: weights * pixels }
     }
 
     /// A convolution with so many pairs of channels that computes every `stride[axis]`-th pixel of an image of `size`.
-    fn conv(pairs: u64, taps: Taps, size: [usize; 3], stride: [usize; 3]) -> Self {
+    pub(super) fn conv(pairs: u64, taps: Taps, size: [usize; 3], stride: [usize; 3]) -> Self {
         let params = pairs * taps.kernel.iter().product::<usize>() as u64;
         let outputs: usize = size.iter().zip(stride).map(|(size, stride)| size / stride).product();
         let macs_inside = pairs * taps_inside(taps.kernel, taps.dilation, size, stride);
@@ -59,7 +60,7 @@ impl Cost {
     }
 
     /// BatchNorm's scale and shift.
-    fn norm(channels: u64) -> Self {
+    pub(super) fn norm(channels: u64) -> Self {
         Self { params: 2 * channels, ..Self::default() }
     }
 }
@@ -111,6 +112,15 @@ pub fn cost(arch: &Architecture, shape: &NetworkShape) -> Cost {
     rows(arch, shape).into_iter().fold(Cost::default(), |sum, (_, cost)| sum + cost)
 }
 
+/// Weights that a HyperNet generates for `arch`: those of all its 1x1 convolutions, n_in n_b each.
+pub fn generated_weights(arch: &Architecture) -> u64 {
+    let weights = |placed: PlacedOp<'_>| {
+        let PlacedOp { block, op, .. } = placed;
+        op.input_channels(block, &arch.space) * op.bottleneck_channels(block, &arch.space)
+    };
+    arch.placed_ops().map(weights).sum::<usize>() as u64
+}
+
 /// The cost of each part, in the order in which they run; their sum is [`cost`].
 pub fn rows(arch: &Architecture, shape: &NetworkShape) -> Vec<(Part, Cost)> {
     let space = &arch.space;
@@ -143,12 +153,15 @@ fn op_cost(arch: &Architecture, b: usize, op: &Op, shape: &NetworkShape) -> Cost
     let n_in = op.input_channels(block, space) as u64;
     let n_b = op.bottleneck_channels(block, space) as u64;
     let gn = op.output_channels(space) as u64;
-    let pointwise = Cost::norm(n_in) + Cost::pointwise(n_in * n_b, pixels) + Cost::norm(n_b);
+    let norm_in = if space.activation.is_pre() { Cost::norm(n_in) } else { Cost::default() };
+    let pointwise = norm_in + Cost::pointwise(n_in * n_b, pixels) + Cost::norm(n_b);
     op.body.iter().enumerate().fold(pointwise, |sum, (i, conv)| {
         let Some(conv) = conv else { return sum };
         // w0 and w2 open the two paths; w1 and w3 continue them.
         let input = if i % 2 == 0 { n_b } else { gn };
-        sum + Cost::conv(gn * (input / conv.groups as u64), shape.body(conv), size, [1; 3])
+        let normed = !space.activation.is_pre() && op.ends_path(i);
+        let norm = if normed { Cost::norm(gn) } else { Cost::default() };
+        sum + norm + Cost::conv(gn * (input / conv.groups as u64), shape.body(conv), size, [1; 3])
     })
 }
 
@@ -156,20 +169,22 @@ fn op_cost(arch: &Architecture, b: usize, op: &Op, shape: &NetworkShape) -> Cost
 mod tests {
     use super::*;
     use crate::nas::arch::{Block, Conv};
-    use crate::nas::space::Space;
+    use crate::nas::space::{Nonlinearity, Space};
 
     const SHAPE: NetworkShape = NetworkShape::pictures(3, 8, 5, 7);
 
     /// Small space, bank size 2 (8 channels), one op per block.
     fn example() -> Architecture {
-        let conv = |kernel, groups| Some(Conv { kernel, dilation: [1, 1], groups });
+        let conv = |kernel, groups| Some(Conv { kernel, dilation: [1, 1], groups, activation: Nonlinearity::Relu });
         let wide = Op {
             read: vec![0, 1],
             write: vec![2],
             width: 2,
             body: [conv([3, 5], 2), conv([7, 3], 4), conv([3, 3], 1), None],
+            gates: [false; 2],
         };
-        let narrow = Op { read: vec![0], write: vec![0], width: 2, body: [conv([3, 3], 1), None, None, None] };
+        let body = [conv([3, 3], 1), None, None, None];
+        let narrow = Op { read: vec![0], write: vec![0], width: 2, body, gates: [false; 2] };
         let block = |op| Block { bank_size: 2, n_banks: 5, ops: vec![op] };
         Architecture::new(Space::fixture(), vec![block(wide), block(narrow.clone()), block(narrow)])
     }
@@ -191,6 +206,7 @@ mod tests {
         let macs = 64 * (stem + convs0 + t0) + 16 * (convs1 + t1) + 4 * convs1 + fc;
         let found = cost(&arch, &SHAPE);
         assert_eq!((found.params, found.macs), (params, macs));
+        assert_eq!(generated_weights(&arch), 16 * 16 + 2 * 8 * 8, "the 1x1 convolutions of the ops");
         // A tap one pixel off the centre misses one row (or column) of the picture, one two pixels off two.
         let three = |side: u64| 3 * side - 2;
         let [three8, five8, seven8] = [three(8), 5 * 8 - 6, 7 * 8 - 12];

@@ -21,8 +21,9 @@ pub fn table(arch: &Architecture, shape: &NetworkShape) -> String {
         lines.extend(part_lines(arch, shape, part, cost));
     }
     let image = extent(shape.image());
-    let mut text =
-        format!("architecture {}: image {} x {image}, {} classes\n", arch.id(), shape.image_channels, shape.classes);
+    let order = if arch.space.activation.is_pre() { "" } else { ", activations behind convolutions" };
+    let (id, channels, classes) = (arch.id(), shape.image_channels, shape.classes);
+    let mut text = format!("architecture {id}: image {channels} x {image}, {classes} classes{order}\n");
     text += &aligned(&lines);
     let total = costs.iter().fold(Cost::default(), |sum, &(_, cost)| sum + cost);
     let ops: usize = arch.blocks.iter().map(|block| block.ops.len()).sum();
@@ -98,17 +99,24 @@ fn op_line(arch: &Architecture, shape: &NetworkShape, [index, number]: [usize; 2
     ])
 }
 
-/// Path A, then path B after `|`: `3x5 d1x2 g4, 3x3 | 7x3`. Dilation and groups of 1 are left out.
-fn body(op: &Op, shape: &NetworkShape) -> String {
+/// Path A, then path B after `|`: `3x5 d1x2 g4, 3x3 tanh | 7x3, gate at end`. Dilation and groups of 1 and ReLU are
+/// left out.
+pub fn body(op: &Op, shape: &NetworkShape) -> String {
     let path = |convs: &[Option<Conv>]| convs.iter().flatten().map(|c| conv(c, shape)).collect::<Vec<_>>().join(", ");
     let (a, b) = op.body.split_at(2);
-    match path(b) {
+    let paths = match path(b) {
         second if second.is_empty() => path(a),
         second => format!("{} | {second}", path(a)),
+    };
+    match op.gates {
+        [false, false] => paths,
+        [true, false] => format!("{paths}, gate inside"),
+        [false, true] => format!("{paths}, gate at end"),
+        [true, true] => format!("{paths}, both gates"),
     }
 }
 
-/// A convolution of a body: `3x5 d1x2 g4`.
+/// A convolution of a body: `3x5 d1x2 g4 tanh`; ReLU is left out.
 pub fn conv(conv: &Conv, shape: &NetworkShape) -> String {
     let (taps, groups) = (shape.body(conv), conv.groups);
     let mut text = joined(taps.kernel, shape);
@@ -117,6 +125,9 @@ pub fn conv(conv: &Conv, shape: &NetworkShape) -> String {
     }
     if groups != 1 {
         text += &format!(" g{groups}");
+    }
+    if !conv.activation.is_relu() {
+        text += &format!(" {}", conv.activation.name());
     }
     text
 }
@@ -203,18 +214,19 @@ fn aligned(lines: &[Line]) -> String {
 mod tests {
     use super::*;
     use crate::nas::arch::Block;
-    use crate::nas::space::Space;
+    use crate::nas::space::{Nonlinearity, Space};
 
     const SHAPE: NetworkShape = NetworkShape::pictures(3, 32, 10, 3);
 
     #[test]
     fn table_shows_every_element_of_an_op() {
-        let conv = |kernel, dilation, groups| Some(Conv { kernel, dilation, groups });
+        let conv = |kernel, dilation, groups| Some(Conv { kernel, dilation, groups, activation: Nonlinearity::Relu });
         let op = Op {
             read: vec![0, 1],
             write: vec![2],
             width: 2,
             body: [conv([3, 5], [1, 2], 4), conv([3, 3], [1, 1], 1), conv([7, 3], [1, 1], 2), None],
+            gates: [false; 2],
         };
         let block = Block { bank_size: 2, n_banks: 5, ops: vec![op] };
         let arch = Architecture::new(Space::fixture(), vec![block; 3]);
@@ -230,9 +242,9 @@ mod tests {
 
     #[test]
     fn volumes_show_cubes_and_strided_stems_their_stride() {
-        let conv = |kernel, dilation, groups| Some(Conv { kernel, dilation, groups });
+        let conv = |kernel, dilation, groups| Some(Conv { kernel, dilation, groups, activation: Nonlinearity::Relu });
         let body = [conv([3, 5], [1, 2], 4), conv([3, 3], [1, 1], 1), None, None];
-        let op = Op { read: vec![0, 1], write: vec![2], width: 2, body };
+        let op = Op { read: vec![0, 1], write: vec![2], width: 2, body, gates: [false; 2] };
         let arch = Architecture::new(Space::fixture(), vec![Block { bank_size: 2, n_banks: 5, ops: vec![op] }; 3]);
         let text = table(&arch, &NetworkShape { image_depth: 4, ..SHAPE });
         assert!(text.contains(": image 3 x 4 x 32 x 32, 10 classes\n"), "{text}");

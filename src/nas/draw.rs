@@ -6,7 +6,7 @@
 //! number of writes, which the paper does not print, are stated at their functions.
 
 use super::arch::{Conv, Op};
-use super::space::Space;
+use super::space::{Nonlinearity, Space, gates_allowed};
 use crate::rng::Rng;
 
 /// A block while ops are appended to it.
@@ -80,8 +80,9 @@ impl<'a> BlockDraw<'a> {
         let read = self.read(rng);
         let width = self.width(read.len(), rng);
         let write = self.write(width, rng);
-        let body = self.body(rng).map(|active| active.then(|| self.conv(rng)));
-        Op { read, write, width, body }
+        let active = self.body(rng);
+        let body = active.map(|active| active.then(|| self.conv(rng)));
+        Op { read, write, width, body, gates: self.gates(active, rng) }
     }
 
     /// Banks to read: their number uniform over what is allowed, then uniform without replacement.
@@ -129,11 +130,21 @@ impl<'a> BlockDraw<'a> {
         self.space.bodies[rng.weighted(&self.body_weights)].active
     }
 
-    /// A whole convolution: filter sizes, then dilations, then groups.
+    /// Gates at the junctions of a body with these convolutions, each as likely as not where there may be one.
+    pub fn gates(&self, active: [bool; 4], rng: &mut Rng) -> [bool; 2] {
+        if !self.space.gates {
+            return [false; 2];
+        }
+        let first = gates_allowed(active, false)[0] && rng.chance(0.5);
+        [first, gates_allowed(active, first)[1] && rng.chance(0.5)]
+    }
+
+    /// A whole convolution: filter sizes, then dilations, then groups, then what its values pass through.
     pub fn conv(&self, rng: &mut Rng) -> Conv {
         let kernel = self.pair(rng, |rng, _| self.kernel(rng));
         let dilation = self.pair(rng, |rng, axis| self.dilation(kernel[axis], rng));
-        Conv { kernel, dilation, groups: self.groups(rng) }
+        let groups = self.groups(rng);
+        Conv { kernel, dilation, groups, activation: self.activation(rng) }
     }
 
     /// One filter size, uniform.
@@ -149,6 +160,14 @@ impl<'a> BlockDraw<'a> {
     /// A number of convolution groups, uniform.
     pub fn groups(&self, rng: &mut Rng) -> usize {
         self.space.groups[rng.below(self.space.groups.len())]
+    }
+
+    /// A nonlinearity, uniform; nothing is drawn where there is no choice.
+    pub fn activation(&self, rng: &mut Rng) -> Nonlinearity {
+        match self.space.nonlinearities[..] {
+            [only] => only,
+            ref several => several[rng.below(several.len())],
+        }
     }
 
     /// `[height, width]`, one draw for both where the space has square filters.

@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use super::arch::{Architecture, Block, Op, PlacedOp};
-use super::space::{BLOCKS, EncodingKind, Space};
+use super::space::{BLOCKS, EncodingKind, Space, gates_allowed};
 use crate::rng::Rng;
 
 const CONVS: usize = 4;
@@ -31,6 +31,11 @@ impl Encoding {
     /// The value at one place.
     pub fn at(&self, channel: usize, row: usize, column: usize) -> f32 {
         self.data[(channel * self.height + row) * self.width + column]
+    }
+
+    /// Sets the value at one place.
+    pub fn set(&mut self, channel: usize, row: usize, column: usize, value: f32) {
+        self.data[(channel * self.height + row) * self.width + column] = value;
     }
 }
 
@@ -63,10 +68,16 @@ pub struct Layout {
     pub active: Range<usize>,
     /// Per convolution and number of groups of the space.
     pub groups: Range<usize>,
+    /// Per convolution and nonlinearity of the space.
+    pub activation: Range<usize>,
+    /// Per junction of a body that may have a gate.
+    pub gate: Range<usize>,
     /// All channels, without noise.
     pub channels: usize,
     /// Which of the four convolutions any op of the space may have.
     convs: Vec<usize>,
+    /// Which of the two junctions any op of the space may have a gate at.
+    junctions: Vec<usize>,
     axes: usize,
     dilations: usize,
 }
@@ -95,7 +106,46 @@ impl Layout {
         let kernel = take(full && kernels > 1, convs.len() * axes * kernels);
         let active = take(full && space.bodies.len() > 1, convs.len());
         let groups = take(full && groups > 1, convs.len() * groups);
-        Self { read, write, block, width, dilation, kernel, active, groups, channels, convs, axes, dilations }
+        let nonlinearities = space.nonlinearities.len();
+        let activation = take(full && nonlinearities > 1, convs.len() * nonlinearities);
+        let gated = |j: usize| space.gates && space.bodies.iter().any(|body| gates_allowed(body.active, false)[j]);
+        let junctions: Vec<usize> = (0..2).filter(|&j| gated(j)).collect();
+        let gate = take(full, junctions.len());
+        Self {
+            read,
+            write,
+            block,
+            width,
+            dilation,
+            kernel,
+            active,
+            groups,
+            activation,
+            gate,
+            channels,
+            convs,
+            junctions,
+            axes,
+            dilations,
+        }
+    }
+
+    /// Convolutions that have channels.
+    pub fn convs(&self) -> usize {
+        self.convs.len()
+    }
+
+    /// Axes of a convolution that have channels of their own.
+    pub fn axes(&self) -> usize {
+        self.axes
+    }
+
+    /// What an op fills in its first `width` rows: channels, each with its columns, counted from the op's first.
+    pub(super) fn filled(&self, space: &Space, placed: &PlacedOp<'_>) -> Vec<(usize, Range<usize>)> {
+        let PlacedOp { block_index, block, op, columns } = placed;
+        let facts = self.facts(space, *block_index, op).into_iter().map(|fact| (fact, 0..columns.len()));
+        let reads = bank_columns(op, block, space).map(|(p, carrying)| (self.read.start + op.read[p], carrying));
+        facts.chain(reads).collect()
     }
 
     /// The channels that hold everywhere in an op's columns (all but its reads).
@@ -117,6 +167,11 @@ impl Layout {
             }
             add(&self.active, i);
             add(&self.groups, i * space.groups.len() + position(&space.groups, conv.groups));
+            let value = position(&space.nonlinearities, conv.activation);
+            add(&self.activation, i * space.nonlinearities.len() + value);
+        }
+        for (i, _) in self.junctions.iter().enumerate().filter(|&(_, &j)| op.gates[j]) {
+            add(&self.gate, i);
         }
         facts
     }
@@ -145,6 +200,11 @@ pub fn channel_layout(space: &Space) -> Vec<String> {
     for conv in layout.convs.iter().filter(|_| !layout.groups.is_empty()) {
         names.extend(space.groups.iter().map(|groups| format!("groups conv {conv} {groups}")));
     }
+    for conv in layout.convs.iter().filter(|_| !layout.activation.is_empty()) {
+        names.extend(space.nonlinearities.iter().map(|kind| format!("activation conv {conv} {}", kind.name())));
+    }
+    let gates = layout.junctions.iter().take(layout.gate.len());
+    names.extend(gates.map(|junction| format!("gate {junction}")));
     names
 }
 
@@ -155,19 +215,12 @@ pub fn encode(arch: &Architecture, options: EncodeOptions<'_>) -> Encoding {
     let (height, width) = (space.width_units(), arch.slices());
     let channels = layout.channels + usize::from(options.noise.is_some());
     let mut data = vec![options.empty; layout.channels * height * width];
-    let mut fill = |channel: usize, rows: usize, columns: Range<usize>| {
-        for row in 0..rows {
-            let start = (channel * height + row) * width;
-            data[start + columns.start..start + columns.end].fill(1.0);
-        }
-    };
-    for PlacedOp { block_index, block, op, columns } in arch.placed_ops() {
-        for fact in layout.facts(space, block_index, op) {
-            fill(fact, op.width, columns.clone());
-        }
-        for (position, carrying) in bank_columns(op, block, space) {
-            let bank = layout.read.start + op.read[position];
-            fill(bank, op.width, columns.start + carrying.start..columns.start + carrying.end);
+    for placed in arch.placed_ops() {
+        for (channel, columns) in layout.filled(space, &placed) {
+            for row in 0..placed.op.width {
+                let start = (channel * height + row) * width + placed.columns.start;
+                data[start + columns.start..start + columns.end].fill(1.0);
+            }
         }
     }
     if let Some(rng) = options.noise {
@@ -184,8 +237,8 @@ fn bank_columns(op: &Op, block: &Block, space: &Space) -> impl Iterator<Item = (
 }
 
 /// Index of a value in a space's choices; a valid architecture's values are all there.
-fn position(choices: &[usize], value: usize) -> usize {
-    choices.iter().position(|&choice| choice == value).unwrap_or(0)
+fn position<T: PartialEq>(choices: &[T], value: T) -> usize {
+    choices.iter().position(|choice| *choice == value).unwrap_or(0)
 }
 
 #[cfg(test)]

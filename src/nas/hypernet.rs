@@ -13,8 +13,8 @@
 
 use crate::backend::cpu::Filter;
 use crate::backend::{Region, Span};
-use crate::error::Result;
-use crate::nas::encode::{Encoding, Layout};
+use crate::error::{Error, Result};
+use crate::nas::encode::Layout;
 use crate::nas::space::Space;
 use crate::nn::init::Init;
 use crate::nn::norm::Mode;
@@ -26,6 +26,11 @@ use crate::tape::{Tape, Var};
 use crate::tensor::Shape;
 use serde::{Deserialize, Serialize};
 
+/// Bounds far above any use.
+const MOST_CHANNELS: usize = 4096;
+const MOST_BLOCKS: usize = 64;
+const MOST_LAYERS: usize = 1024;
+
 /// Size of a HyperNet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,13 +40,66 @@ pub struct HyperConfig {
     /// Layers of each dense block.
     pub layers: Vec<usize>,
     /// Channels each layer adds.
-    pub growth: usize,
+    pub growth: Growth,
+}
+
+/// Channels that each layer of a dense block adds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Growth {
+    /// As many in all blocks.
+    Same(usize),
+    /// One number for each block (Brock et al. 2018, Table 1).
+    PerBlock(Vec<usize>),
+}
+
+impl From<usize> for Growth {
+    fn from(growth: usize) -> Self {
+        Self::Same(growth)
+    }
 }
 
 impl HyperConfig {
     /// The paper's: 26 layers, growth 10.
     pub fn paper() -> Self {
-        Self { stem: 7, layers: vec![8, 10, 4], growth: 10 }
+        Self { stem: 7, layers: vec![8, 10, 4], growth: 10.into() }
+    }
+
+    /// Layers of each dense block, and the channels that each of them adds.
+    fn blocks(&self) -> Vec<(usize, usize)> {
+        let growth = |block: usize| match &self.growth {
+            Growth::Same(growth) => *growth,
+            Growth::PerBlock(growths) => growths.get(block).copied().unwrap_or(0),
+        };
+        self.layers.iter().enumerate().map(|(block, &layers)| (layers, growth(block))).collect()
+    }
+
+    /// Checks that these sizes are those of a network.
+    ///
+    /// # Errors
+    /// [`Error::Config`] named `hyper` or `hyper.<field>`.
+    pub fn validate(&self) -> Result<()> {
+        let growths = match &self.growth {
+            Growth::Same(growth) => std::slice::from_ref(growth),
+            Growth::PerBlock(growths) => growths,
+        };
+        if matches!(&self.growth, Growth::PerBlock(growths) if growths.len() != self.layers.len()) {
+            let message =
+                format!("{} numbers for {} blocks; give one, or one for each", growths.len(), self.layers.len());
+            return Err(Error::config("hyper.growth", message));
+        }
+        if self.layers.is_empty() {
+            return Err(Error::config("hyper.layers", "names no block"));
+        }
+        for (name, value) in growths.iter().map(|&growth| ("hyper.growth", growth)).chain([("hyper.stem", self.stem)]) {
+            if !(1..=MOST_CHANNELS).contains(&value) {
+                return Err(Error::config(name, format!("{value} is not between 1 and {MOST_CHANNELS}")));
+            }
+        }
+        if self.layers.len() > MOST_BLOCKS || self.layers.iter().any(|&layers| layers > MOST_LAYERS) {
+            return Err(Error::config("hyper.layers", format!("at most {MOST_BLOCKS} blocks of {MOST_LAYERS} layers")));
+        }
+        Ok(())
     }
 }
 
@@ -75,10 +133,10 @@ impl HyperNet {
         let encoded = Layout::new(space).channels + usize::from(noise);
         add("hyper.stem.w".into(), config.stem, encoded, 3);
         let mut channels = encoded + config.stem;
-        for (block, &count) in config.layers.iter().enumerate() {
+        for (block, (count, growth)) in config.blocks().into_iter().enumerate() {
             for i in 0..count {
-                add(format!("hyper.dense{block}.{i}.w"), config.growth, channels, 3);
-                channels += config.growth;
+                add(format!("hyper.dense{block}.{i}.w"), growth, channels, 3);
+                channels += growth;
             }
             if block + 1 < config.layers.len() {
                 add(format!("hyper.compress{block}.w"), channels / 2, channels, 1);
@@ -91,11 +149,12 @@ impl HyperNet {
         Self { config: config.clone(), layers, weights }
     }
 
-    /// H(c): [E, k, slices, 1] -> [R*D*N*N, k, slices, 1].
+    /// H(c): [E, k, slices, 1] -> [R*D*N*N, k, slices, 1]. Releases `c`; when it wants a gradient, one
+    /// flows to it in evaluation as in training.
     ///
     /// # Errors
     /// [`crate::Error::Shape`] when the encoding belongs to another space.
-    pub fn forward(&self, tape: &mut Tape<'_>, encoding: &Encoding, mode: Mode) -> Result<Var> {
+    pub fn forward(&self, tape: &mut Tape<'_>, c: Var, mode: Mode) -> Result<Var> {
         let weights = tape.param(Shape::vector(self.weights.len), self.weights, mode.is_train());
         let ranges = self.layers.iter().map(|l| l.start..l.start + l.filter.len()).collect();
         let scales = weightnorm(tape, weights, ranges)?;
@@ -111,19 +170,21 @@ impl HyperNet {
             Ok::<Var, crate::Error>(y)
         };
 
-        let c_shape = Shape::new(encoding.channels, encoding.height, encoding.width, 1);
-        let c = tape.input(c_shape, &encoding.data, false)?;
-        let HyperConfig { stem, layers, growth } = &self.config;
-        let mut channels = encoding.channels + stem;
-        let mut features = self.feature_buffer(tape, c_shape, channels + layers[0] * growth, mode)?;
-        let copy = tape.channels(features, 0..encoding.channels);
+        let c_shape = tape.shape(c);
+        let needs_grad = mode.is_train() || tape.needs_grad(c);
+        let buffer_of = |tape: &mut Tape<'_>, channels: usize| tape.alloc(c_shape.with_channels(channels), needs_grad);
+        let blocks = self.config.blocks();
+        let grown = |block: usize| blocks.get(block).map_or(0, |(layers, growth)| layers * growth);
+        let mut channels = c_shape.c + self.config.stem;
+        let mut features = buffer_of(tape, channels + grown(0))?;
+        let copy = tape.channels(features, 0..c_shape.c);
         activation_into(tape, c, copy, Activation::LeakyRelu)?;
-        let stem_out = tape.channels(features, encoding.channels..channels);
+        let stem_out = tape.channels(features, c_shape.c..channels);
         conv(tape, c, Some(LEAKY_SLOPE), Output::Into(stem_out))?;
         for var in [c, copy, stem_out] {
             tape.release(var);
         }
-        for (block, &count) in layers.iter().enumerate() {
+        for (block, &(count, growth)) in blocks.iter().enumerate() {
             for _ in 0..count {
                 let x = tape.channels(features, 0..channels);
                 let y = tape.channels(features, channels..channels + growth);
@@ -132,9 +193,9 @@ impl HyperNet {
                 tape.release(x);
                 tape.release(y);
             }
-            if block + 1 < layers.len() {
+            if block + 1 < blocks.len() {
                 channels /= 2;
-                let buffer = self.feature_buffer(tape, c_shape, channels + layers[block + 1] * growth, mode)?;
+                let buffer = buffer_of(tape, channels + grown(block + 1))?;
                 let y = tape.channels(buffer, 0..channels);
                 conv(tape, features, Some(LEAKY_SLOPE), Output::Into(y))?;
                 tape.release(y);
@@ -146,9 +207,5 @@ impl HyperNet {
             tape.release(var);
         }
         Ok(y)
-    }
-
-    fn feature_buffer(&self, tape: &mut Tape<'_>, shape: Shape, channels: usize, mode: Mode) -> Result<Var> {
-        tape.alloc(shape.with_channels(channels), mode.is_train())
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! stem -> block 0 -> transition -> block 1 -> transition -> block 2 -> head
-//! op:     x = concat(banks[read]);  h = conv1x1(relu(x));  y = body(h)
+//! op:     x = concat(banks[read]);  h = conv1x1(relu(x));  y = body(h)      (body.rs)
 //!         for (j, t) in write: bank[t] += channel group j of y
-//! body:   path A: w0 then w1; path B: w2 then w3; each preceded by a ReLU; paths are summed
 //! ```
+//!
+//! In spaces that put activations behind convolutions x is read as it is, and stem, transitions, 1x1 convolutions
+//! and bodies end with theirs, so that banks hold sums of activated values.
 //!
 //! A bank is a list of versions: writing makes a new one, readers keep theirs. An empty bank
 //! becomes a view of y. ReLUs are applied where a value is written, since all its readers want
@@ -15,9 +17,9 @@
 
 use crate::error::{Error, Result};
 use crate::nas::arch::{Architecture, Block, PlacedOp};
-use crate::nas::space::Space;
-use crate::nas::twin::Taps;
-use crate::nas::weights::{FilterVar, OpWeights, WeightSource};
+use crate::nas::body::Body;
+use crate::nas::space::{ActivationOrder, Space};
+use crate::nas::weights::{FilterVar, WeightSource};
 use crate::nn::norm::{Mode, Norm};
 use crate::ops::add::add;
 use crate::ops::avg_pool::avg_pool;
@@ -31,9 +33,6 @@ use crate::ops::subsample::subsample;
 use crate::tape::{Tape, Var};
 use crate::trace::Level;
 use std::ops::Range;
-
-/// Slope of the plain ReLU.
-const RELU: Option<f32> = Some(0.0);
 
 /// Logits [classes, 1, 1, N] of `images` [C, H, W, N], H and W divisible by 4, or by 8 after a stem of stride 2; or of
 /// volumes [C, D, H, W, N], D divisible by 4 or 2 itself. Releases `images`.
@@ -115,17 +114,17 @@ fn write_banks(
 }
 
 /// One forward pass: where its weights come from and how they are used.
-struct Pass<'a> {
-    space: &'a Space,
-    weights: &'a dyn WeightSource,
-    mode: Mode,
+pub(super) struct Pass<'a> {
+    pub space: &'a Space,
+    pub weights: &'a dyn WeightSource,
+    pub mode: Mode,
 }
 
 impl Pass<'_> {
     /// The first convolution; releases `images`.
     fn stem(&self, tape: &mut Tape<'_>, images: Var, channels: usize) -> Result<Var> {
         let (weights, shape) = (self.weights.stem(tape, channels), self.weights.shape());
-        let x = self.convolve(tape, images, &weights, shape.stem().dilation, None, Output::New)?;
+        let x = self.convolve(tape, images, &weights, shape.stem().dilation, self.behind(), Output::New)?;
         tape.release(images);
         if shape.stem_stride == 1 {
             return Ok(x);
@@ -135,7 +134,12 @@ impl Pass<'_> {
         Ok(strided)
     }
 
-    fn convolve(
+    /// Slope of the ReLU behind stem and transitions.
+    fn behind(&self) -> Option<f32> {
+        (self.space.activation == ActivationOrder::Post).then_some(0.0)
+    }
+
+    pub fn convolve(
         &self,
         tape: &mut Tape<'_>,
         x: Var,
@@ -160,32 +164,8 @@ impl Pass<'_> {
         };
         let views: Vec<Var> = placed.op.read.iter().map(read).collect::<Result<_>>()?;
         let weights = self.weights.op(tape, index, placed)?;
-        let h = self.op_input(tape, &weights, &views)?;
-        let y = self.body(tape, &weights, placed, h)?;
+        let y = Body::new(self, placed.op, &weights).run(tape, &views)?;
         write_banks(tape, placed, self.space, y, banks)
-    }
-
-    /// relu(h): the rectified result of the op's 1x1 convolution, which only the body reads.
-    fn op_input(&self, tape: &mut Tape<'_>, weights: &OpWeights, views: &[Var]) -> Result<Var> {
-        let FilterVar { w, filter, scale, .. } = weights.input;
-        let slope = if weights.norm_mid.is_some() { None } else { RELU };
-        let h = match weights.norm_in {
-            None => pointwise(tape, views, w, scale, Pointwise { filter, relu: true, slope })?,
-            Some(norm) => {
-                let x = self.norm_relu(tape, norm, views)?;
-                let h = pointwise(tape, &[x], w, scale, Pointwise { filter, relu: false, slope })?;
-                tape.release(x);
-                h
-            }
-        };
-        // A factor computed for this batch would otherwise stay until the tape ends.
-        for var in [Some(w), scale].into_iter().flatten() {
-            tape.release(var);
-        }
-        match weights.norm_mid {
-            None => Ok(h),
-            Some(norm) => self.normalise(tape, norm, h),
-        }
     }
 
     /// relu(norm(concat(views))).
@@ -193,46 +173,12 @@ impl Pass<'_> {
         norm.relu(tape, self.weights.store(), views, self.mode)
     }
 
-    /// relu(norm(x)); releases x.
-    fn normalise(&self, tape: &mut Tape<'_>, norm: Norm, x: Var) -> Result<Var> {
-        let y = self.norm_relu(tape, norm, &[x])?;
-        tape.release(x);
-        Ok(y)
-    }
-
-    /// y = w1(relu(w0 h)) + w3(relu(w2 h)), as far as the convolutions are active; releases h.
-    fn body(&self, tape: &mut Tape<'_>, weights: &OpWeights, placed: &PlacedOp<'_>, h: Var) -> Result<Var> {
-        let taps = |conv| self.weights.shape().body(&conv);
-        let dilation = |i: usize| placed.op.body[i].map(taps).map_or([1; 3], |Taps { dilation, .. }| dilation);
-        let mut sum: Option<Var> = None;
-        for (path, [first, second]) in [[0, 1], [2, 3]].into_iter().enumerate() {
-            let Some(filter) = &weights.body[first] else { continue };
-            let output = sum.map_or(Output::New, Output::AddTo);
-            sum = Some(match &weights.body[second] {
-                None => self.convolve(tape, h, filter, dilation(first), None, output)?,
-                Some(last) => {
-                    let norm = weights.norm_body[path];
-                    let slope = if norm.is_some() { None } else { RELU };
-                    let mut t = self.convolve(tape, h, filter, dilation(first), slope, Output::New)?;
-                    if let Some(norm) = norm {
-                        t = self.normalise(tape, norm, t)?;
-                    }
-                    let y = self.convolve(tape, t, last, dilation(second), None, output)?;
-                    tape.release(t);
-                    y
-                }
-            });
-        }
-        tape.release(h);
-        sum.ok_or_else(|| Error::architecture("body", "no convolution is active"))
-    }
-
     /// BN, ReLU, 1x1 convolution, average pooling: [C, H, W, N] -> [outputs, H/2, W/2, N], or D/2 too of volumes.
     fn transition(&self, tape: &mut Tape<'_>, t: usize, banks: &[Var], outputs: usize) -> Result<Var> {
         let inputs = banks.iter().map(|&bank| tape.shape(bank).c).sum();
         let (norm, FilterVar { w, filter, scale, .. }) = self.weights.transition(tape, t, inputs, outputs);
         let x = self.norm_relu(tape, norm, banks)?;
-        let z = pointwise(tape, &[x], w, scale, Pointwise { filter, relu: false, slope: None })?;
+        let z = pointwise(tape, &[x], w, scale, Pointwise { filter, relu: false, slope: self.behind() })?;
         tape.release(x);
         let y = avg_pool(tape, z)?;
         tape.release(z);

@@ -11,23 +11,31 @@
 //! ```text
 //! space --sample--> architecture --encode--> c, the HyperNet's input
 //!   ^                 |      ^
-//!   presets, TOML     |      +--perturb, strategy (random, perturbations, Markov chain)
+//!   presets, TOML     |      +--perturb, strategy (random, perturbations, Markov chain), guided (by dE/dc)
 //!                     +--cost, describe
 //! ```
 
 pub mod arch;
+mod body;
+pub mod builtin;
 mod check;
 pub mod checks;
 #[cfg(test)]
 mod chi_square;
+pub mod corrupt;
 pub mod cost;
 pub mod describe;
 mod draw;
 pub mod encode;
+pub mod gradient;
+pub mod guided;
 pub mod hypernet;
+pub mod inherit;
 pub mod mainnet;
 #[cfg(test)]
 mod network_tests;
+#[cfg(test)]
+mod option_tests;
 pub mod perturb;
 pub mod resulting;
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::mainnet::forward;
 use super::resulting::{NormKind, ResultingNetwork};
 use super::sample::{SampleLimits, sample};
 use super::smash::{EncodingConfig, SmashNetwork};
-use super::space::Space;
+use super::space::{Nonlinearity, Space};
 use crate::backend::cpu::Filter;
 use crate::backend::{Context, Cpu, Kind, Region, Span};
 use crate::nn::norm::Mode;
@@ -18,7 +18,7 @@ use crate::nn::params::ParamStore;
 use crate::ops::activation::{Activation, activation};
 use crate::ops::add::add;
 use crate::ops::avg_pool::avg_pool;
-use crate::ops::batchnorm::{Batchnorm, batchnorm};
+use crate::ops::batchnorm::{Batchnorm, MOMENTUM, batchnorm};
 use crate::ops::concat::concat;
 use crate::ops::conv2d::{Conv2d, Output, conv2d};
 use crate::ops::cross_entropy::cross_entropy;
@@ -65,7 +65,7 @@ fn cpu(store: &ParamStore, threads: usize, arena: usize) -> Context {
 }
 
 fn small_smash() -> SmashNetwork {
-    let hyper = HyperConfig { stem: 4, layers: vec![2, 2, 1], growth: 4 };
+    let hyper = HyperConfig { stem: 4, layers: vec![2, 2, 1], growth: 4.into() };
     SmashNetwork::new(&Space::fixture(), SHAPE, &hyper, EncodingConfig::default())
 }
 
@@ -183,7 +183,8 @@ impl Pair {
         });
         let ((gamma, _), (beta, _)) =
             (self.param(tape, &format!("{name}.gamma")), self.param(tape, &format!("{name}.beta")));
-        let y = batchnorm(tape, &[x], gamma, beta, Batchnorm { running, train: true, slope: None }).unwrap();
+        let y =
+            batchnorm(tape, &[x], gamma, beta, Batchnorm { running, momentum: Some(MOMENTUM), slope: None }).unwrap();
         activation(tape, y, Activation::Relu).unwrap()
     }
 
@@ -224,12 +225,12 @@ fn plain_conv(tape: &mut Tape<'_>, x: Var, w: Var, dims: &[usize], dilation: [us
 
 fn op(read: Vec<usize>, write: Vec<usize>, width: usize, convs: usize) -> Op {
     let body = [
-        Conv { kernel: [3, 3], dilation: [1, 1], groups: 1 },
-        Conv { kernel: [3, 5], dilation: [2, 1], groups: 2 },
-        Conv { kernel: [5, 3], dilation: [1, 1], groups: 4 },
-        Conv { kernel: [3, 3], dilation: [1, 3], groups: 1 },
+        Conv { kernel: [3, 3], dilation: [1, 1], groups: 1, activation: Nonlinearity::Relu },
+        Conv { kernel: [3, 5], dilation: [2, 1], groups: 2, activation: Nonlinearity::Relu },
+        Conv { kernel: [5, 3], dilation: [1, 1], groups: 4, activation: Nonlinearity::Relu },
+        Conv { kernel: [3, 3], dilation: [1, 3], groups: 1, activation: Nonlinearity::Relu },
     ];
-    Op { read, write, width, body: std::array::from_fn(|j| (j < convs).then_some(body[j])) }
+    Op { read, write, width, body: std::array::from_fn(|j| (j < convs).then_some(body[j])), gates: [false; 2] }
 }
 
 #[test]
@@ -488,7 +489,7 @@ fn another_architectures_encoding_gives_other_logits() {
 
 #[test]
 fn the_options_of_the_encoding_reach_the_network() {
-    let hyper = HyperConfig { stem: 3, layers: vec![1, 1, 1], growth: 2 };
+    let hyper = HyperConfig { stem: 3, layers: vec![1, 1, 1], growth: 2.into() };
     let arch = sample(&Space::fixture(), &SampleLimits::full(&Space::fixture()), &mut Rng::new(3, Stream::Arch));
     let filters = |encoding: EncodingConfig| {
         let network = SmashNetwork::new(&Space::fixture(), SHAPE, &hyper, encoding);

@@ -2,7 +2,8 @@
 //! individual element being randomly resampled").
 //!
 //! An element is an op's set of reads, its width, its set of writes, its body configuration, or a
-//! convolution's filter size or dilation (per axis) or groups. Each is redrawn with the given
+//! convolution's filter size or dilation (per axis) or groups, and in spaces with a choice its nonlinearity and the
+//! op's gates. Each is redrawn with the given
 //! probability from the distribution that sampling draws it from, at the op's place in the
 //! changed block. Bank size and number of banks are not elements: they give every other element
 //! of a block its meaning, so a block with another bank size would be a new draw. The budget is
@@ -16,7 +17,7 @@
 use super::arch::{Architecture, Block, Conv, Op};
 use super::draw::{BlockDraw, BlockStart};
 use super::sample::SampleLimits;
-use super::space::Space;
+use super::space::{Space, gates_allowed};
 use crate::rng::Rng;
 
 /// Returns `arch`, which must be valid, with each element redrawn with `probability`; the result
@@ -69,7 +70,16 @@ impl Redraw<'_, '_> {
                 None => self.draw.conv(self.rng),
             });
         }
-        Op { read, write, width, body }
+        Op { read, write, width, body, gates: self.gates(op, active) }
+    }
+
+    /// Both gates are one element; those that a changed body has no place for are dropped.
+    fn gates(&mut self, op: &Op, active: [bool; 4]) -> [bool; 2] {
+        if self.space.gates && self.chance() {
+            return self.draw.gates(active, self.rng);
+        }
+        let first = op.gates[0] && gates_allowed(active, false)[0];
+        [first, op.gates[1] && gates_allowed(active, first)[1]]
     }
 
     /// Keeps the reads of written banks, as many as make whole slices within the budget.
@@ -124,6 +134,9 @@ impl Redraw<'_, '_> {
         }
         if self.chance() {
             changed.groups = self.draw.groups(self.rng);
+        }
+        if self.space.nonlinearities.len() > 1 && self.chance() {
+            changed.activation = self.draw.activation(self.rng);
         }
         changed
     }

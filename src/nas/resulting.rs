@@ -6,12 +6,13 @@
 //! | `stem.w` | [channels, image channels, k, k], or k, k, k for volumes |
 //! | `block{b}.op{i}.w_in` | [n_b, n_in] |
 //! | `block{b}.op{i}.w{j}` | [GN, inputs/groups, kernel], the kernel being 3, 3, 3 for volumes |
-//! | `block{b}.op{i}.bn_in.*`, `.bn_mid.*`, `.bn1.*`, `.bn3.*` | `[n_in]`, `[n_b]`, `[GN]`, `[GN]`, as the norm asks |
+//! | `block{b}.op{i}.bn_in.*`, `.bn_mid.*`, `.bn{j}.*` | `[n_in]`, `[n_b]`, `[GN]`, as the norm asks |
 //! | `transition{t}.*`, `head.*` | as in the SMASH network, at exact sizes |
 
 use crate::backend::cpu::Filter;
 use crate::error::Result;
-use crate::nas::arch::{Architecture, PlacedOp};
+use crate::nas::arch::{Architecture, Op, PlacedOp};
+use crate::nas::space::ActivationOrder;
 use crate::nas::twin::NetworkShape;
 use crate::nas::weights::{FilterVar, OpWeights, WeightSource};
 use crate::nn::init::Init;
@@ -21,14 +22,15 @@ use crate::ops::weightnorm::weightnorm;
 use crate::tape::{Tape, Var};
 use serde::{Deserialize, Serialize};
 
-/// How the ops of a resulting network are normalised.
+/// How the ops of a resulting network are normalised. In spaces that put activations behind convolutions, BatchNorm is
+/// behind them too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum NormKind {
-    /// BatchNorm before and after each op's 1x1 convolution.
+    /// BatchNorm before and after each op's 1x1 convolution; behind it and at the ends of the body.
     #[default]
     Sandwich,
-    /// BatchNorm before every convolution: also before w1 and w3.
+    /// BatchNorm before every convolution: also before w1 and w3; behind every convolution.
     Full,
     /// The 1x1 filter divided by its norm, as in the SMASH network.
     Weightnorm,
@@ -41,7 +43,7 @@ struct OpParams {
     input: ParamId,
     norm_mid: Option<Norm>,
     body: [Option<ParamId>; 4],
-    norm_body: [Option<Norm>; 2],
+    norm_body: [Option<Norm>; 4],
 }
 
 /// Parameters of a resulting network.
@@ -109,6 +111,19 @@ impl ResultingNetwork {
     }
 }
 
+impl NormKind {
+    /// Does convolution `j` of the body of `op` have a BatchNorm of its own? The one in front of w0 and w2 is that of
+    /// the 1x1 convolution.
+    pub fn in_body(self, op: &Op, j: usize, order: ActivationOrder) -> bool {
+        match (order, self) {
+            (_, Self::Weightnorm) | (ActivationOrder::Pre, Self::Sandwich) => false,
+            (ActivationOrder::Pre, Self::Full) => j % 2 == 1,
+            (ActivationOrder::Post, Self::Full) => true,
+            (ActivationOrder::Post, Self::Sandwich) => op.ends_path(j),
+        }
+    }
+}
+
 impl OpParams {
     fn add(
         store: &mut ParamStore,
@@ -121,16 +136,17 @@ impl OpParams {
         let (n_in, n_b, gn) =
             (op.input_channels(block, space), op.bottleneck_channels(block, space), op.output_channels(space));
         let batch_norm = norm != NormKind::Weightnorm;
-        let norm_in = batch_norm.then(|| Norm::add(store, &format!("{name}.bn_in"), n_in));
+        let norm_in =
+            (batch_norm && space.activation.is_pre()).then(|| Norm::add(store, &format!("{name}.bn_in"), n_in));
         let input = store.add(format!("{name}.w_in"), &[n_b, n_in], Init::He);
         let norm_mid = batch_norm.then(|| Norm::add(store, &format!("{name}.bn_mid"), n_b));
         let mut body = [None; 4];
-        let mut norm_body = [None; 2];
+        let mut norm_body = [None; 4];
         for (j, conv) in op.body.iter().enumerate() {
             let Some(conv) = conv else { continue };
             let inputs = if j % 2 == 0 { n_b } else { gn };
-            if j % 2 == 1 && norm == NormKind::Full {
-                norm_body[j / 2] = Some(Norm::add(store, &format!("{name}.bn{j}"), gn));
+            if norm.in_body(op, j, space.activation) {
+                norm_body[j] = Some(Norm::add(store, &format!("{name}.bn{j}"), gn));
             }
             let dims = shape.body(conv).dims(gn, inputs / conv.groups);
             body[j] = Some(store.add(format!("{name}.w{j}"), &dims, Init::He));

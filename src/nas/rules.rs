@@ -100,5 +100,12 @@ fn op_body(space: &Space, op: &Op, max_kernel: usize) {
             assert_eq!((conv.kernel[0], conv.dilation[0]), (conv.kernel[1], conv.dilation[1]));
         }
         assert!(space.groups.contains(&conv.groups) && space.unit.is_multiple_of(conv.groups));
+        assert!(space.nonlinearities.contains(&conv.activation), "{:?}", conv.activation);
     }
+    let [inside, at_end] = op.gates;
+    assert!(space.gates || !inside && !at_end);
+    // What arrives at the end: one value for each path, or for each convolution behind a gate inside.
+    let ends = if inside { usize::from(active[1]) + usize::from(active[3]) } else { 1 + usize::from(active[2]) };
+    assert!(!inside || active[2] && ends > 0, "a gate inside of {active:?}");
+    assert!(!at_end || ends == 2, "a gate at the end of {active:?}");
 }

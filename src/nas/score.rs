@@ -1,9 +1,10 @@
 //! Scoring without training: the error of an architecture with generated weights, and the error
 //! of a trained network, on images that neither has learned from.
 
-use crate::backend::{Context, Pending, Recording};
+use crate::backend::{Context, Pending, Recording, Region};
 use crate::error::Result;
 use crate::nas::arch::Architecture;
+use crate::nas::encode::Encoding;
 use crate::nas::mainnet;
 use crate::nas::smash::SmashNetwork;
 use crate::nas::train::{Batch, Gather, Network, Outcome, outcome, phase};
@@ -23,11 +24,67 @@ pub fn smash_score<'a>(
     gather: &Gather,
     batches: impl Iterator<Item = Batch<'a>>,
 ) -> Result<Outcome> {
+    score_with_encoding(context, network, arch, &network.encode(arch), gather, batches)
+}
+
+/// The same with the weights that the HyperNet generates from `encoding`, which may be another than that of `arch`.
+///
+/// # Errors
+/// As [`smash_score`]; [`crate::Error::Shape`] when the encoding belongs to another space or has too few slices.
+pub fn score_with_encoding<'a>(
+    context: &mut Context,
+    network: &SmashNetwork,
+    arch: &Architecture,
+    encoding: &Encoding,
+    gather: &Gather,
+    batches: impl Iterator<Item = Batch<'a>>,
+) -> Result<Outcome> {
     let _range = range_with(Level::Step, c"score", || arch.number());
     let mut tape = Tape::new(context);
-    let weights = network.generate(&mut tape, arch, Mode::Eval)?;
+    let weights = network.generate_from(&mut tape, arch, encoding, Mode::Eval)?;
     let logits = |tape: &mut Tape<'_>, images: Var| mainnet::forward(tape, arch, &weights, images, Mode::Eval);
     evaluate(&mut tape, &logits, gather, batches)
+}
+
+/// The SMASH score of `arch` with BatchNorm's running statistics, which are otherwise averages over the architectures
+/// of the training, replaced by the mean of those of the `calibration` batches under this one. Afterwards they are
+/// what they were.
+///
+/// # Errors
+/// As [`smash_score`].
+pub fn calibrated_score<'a>(
+    context: &mut Context,
+    network: &SmashNetwork,
+    arch: &Architecture,
+    gather: &Gather,
+    calibration: &[Batch<'_>],
+    batches: impl Iterator<Item = Batch<'a>>,
+) -> Result<Outcome> {
+    let statistics = context.whole(Region::State);
+    let trained = context.read(statistics)?;
+    let scored = calibrate(context, network, arch, gather, calibration)
+        .and_then(|()| smash_score(context, network, arch, gather, batches));
+    context.write(statistics, &trained)?;
+    scored
+}
+
+/// Moves the running statistics to the mean of those of `batches` under the generated weights of `arch`.
+fn calibrate(
+    context: &mut Context,
+    network: &SmashNetwork,
+    arch: &Architecture,
+    gather: &Gather,
+    batches: &[Batch<'_>],
+) -> Result<()> {
+    let _range = range_with(Level::Step, c"calibrate", || arch.number());
+    let mut tape = Tape::new(context);
+    let weights = network.generate(&mut tape, arch, Mode::Eval)?;
+    for (batch, number) in batches.iter().zip(1..) {
+        let images = gather.batch(&mut tape, batch)?;
+        let logits = mainnet::forward(&mut tape, arch, &weights, images, Mode::Calibrate { batch: number })?;
+        tape.release(logits);
+    }
+    Ok(())
 }
 
 /// Loss and errors of a trained network.
@@ -119,7 +176,17 @@ fn together(logits: &[f32], batch: &Batch<'_>) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::Cpu;
     use crate::data::{ImageShape, Images, Placement};
+    use crate::nas::hypernet::HyperConfig;
+    use crate::nas::sample::{SampleLimits, sample};
+    use crate::nas::smash::EncodingConfig;
+    use crate::nas::space::Space;
+    use crate::nas::twin::NetworkShape;
+    use crate::ops::batch_gather::BatchGather;
+    use crate::ops::batchnorm::MOMENTUM;
+    use crate::rng::{Rng, Stream};
+    use crate::testing::assert_close;
 
     #[test]
     fn views_of_an_object_are_classified_together() {
@@ -139,5 +206,79 @@ mod tests {
         // Means are 0.3, 0.55, 0.15 and 0.15, 0.3, 0.55.
         let loss = -(0.55f64.ln() + 0.15f64.ln());
         assert!((outcome.loss - loss).abs() < 1e-6, "{} {loss}", outcome.loss);
+    }
+
+    /// A small SMASH network in a context, two batches of noise, and how they are gathered.
+    fn scene() -> (SmashNetwork, Context, Images, Gather) {
+        let hyper = HyperConfig { stem: 4, layers: vec![2, 2, 1], growth: 4.into() };
+        let shape = NetworkShape::pictures(3, 8, 5, 3);
+        let network = SmashNetwork::new(&Space::fixture(), shape, &hyper, EncodingConfig::default());
+        let mut context = Context::cpu(Cpu::new(1), 1 << 22).unwrap();
+        network.store().reserve(&mut context).unwrap();
+        network.store().initialise(&mut context, 3, 0).unwrap();
+        let (mut rng, image) = (Rng::new(5, Stream::Augment), ImageShape::picture(3, 8, 8));
+        let pixels = (0..12 * image.pixels()).map(|_| rng.below(256) as u8).collect();
+        let images = Images::from_pixels(pixels, (0..12).map(|i| i % 5).collect(), image).unwrap();
+        let geometry = BatchGather { image: [3, 8, 8], size: [8, 8], mean: vec![0.5; 3], std: vec![0.25; 3] };
+        (network, context, images, Gather::Images(geometry))
+    }
+
+    fn batch(set: &Images, indices: std::ops::Range<u32>) -> Batch<'_> {
+        let labels = indices.clone().map(|i| set.label(i as usize)).collect();
+        let placements = vec![Placement::CENTRED; indices.len()];
+        Batch { set, indices: indices.collect(), placements, labels, views: 1 }
+    }
+
+    fn drawn(seed: u64) -> Architecture {
+        let space = Space::fixture();
+        sample(&space, &SampleLimits::full(&space), &mut Rng::new(seed, Stream::Arch))
+    }
+
+    /// The statistics of one batch, found by training on it once from statistics that are zero.
+    fn statistics_of(context: &mut Context, network: &SmashNetwork, gather: &Gather, batch: &Batch<'_>) -> Vec<f64> {
+        let state = context.whole(Region::State);
+        context.fill(state, 0.0).unwrap();
+        let (mut tape, arch) = (Tape::new(context), drawn(1));
+        let weights = network.generate(&mut tape, &arch, Mode::Eval).unwrap();
+        let images = gather.batch(&mut tape, batch).unwrap();
+        mainnet::forward(&mut tape, &arch, &weights, images, Mode::Train).unwrap();
+        drop(tape);
+        context.read(state).unwrap().iter().map(|&x| f64::from(x) / f64::from(MOMENTUM)).collect()
+    }
+
+    #[test]
+    fn calibrated_statistics_are_the_mean_of_those_of_the_batches() {
+        let (network, mut context, images, gather) = scene();
+        let batches = [batch(&images, 0..7), batch(&images, 7..12)];
+        let [first, second] = [0, 1].map(|i| statistics_of(&mut context, &network, &gather, &batches[i]));
+        let state = context.whole(Region::State);
+        context.fill(state, 0.25).unwrap();
+        calibrate(&mut context, &network, &drawn(1), &gather, &batches).unwrap();
+        // Channels that the architecture does not have keep what they had.
+        let expected: Vec<f64> =
+            first.iter().zip(&second).map(|(a, b)| if *a == 0.0 { 0.25 } else { (a + b) / 2.0 }).collect();
+        assert!(expected.contains(&0.25) && expected.iter().any(|&x| x != 0.25));
+        assert_close("running statistics", &context.read(state).unwrap(), &expected, 300);
+    }
+
+    #[test]
+    fn a_calibrated_score_is_its_own_whatever_was_scored_before() {
+        let (network, mut context, images, gather) = scene();
+        let calibration = [batch(&images, 0..7), batch(&images, 7..12)];
+        let trained = context.read(context.whole(Region::State)).unwrap();
+        let mut score = |calibration: &[Batch<'_>], seed| {
+            let batches = std::iter::once(batch(&images, 0..5));
+            let outcome = match calibration {
+                [] => smash_score(&mut context, &network, &drawn(seed), &gather, batches),
+                some => calibrated_score(&mut context, &network, &drawn(seed), &gather, some, batches),
+            };
+            assert_eq!(context.read(context.whole(Region::State)).unwrap(), trained);
+            outcome.unwrap()
+        };
+        let before = score(&calibration, 1);
+        assert_ne!(before.loss, score(&[], 1).loss);
+        assert_ne!(before.loss, score(&calibration[..1], 1).loss);
+        score(&calibration, 2);
+        assert_eq!(score(&calibration, 1), before);
     }
 }

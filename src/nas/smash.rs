@@ -6,6 +6,8 @@
 //! | `hyper.*` | see `hypernet.rs` |
 //! | `stem.w` | [in\[0\], image channels, k, k], or k, k, k for volumes |
 //! | `block{b}.w{j}` | [N_max, R*N_max (j = 0, 2) or N_max (j = 1, 3), ks_max, ks_max], or 3, 3, 3 for volumes |
+//! | `block{b}.bn_mid.*`, `.bn1.*`, `.bn3.*` | [R*N_max], [N_max], [N_max] where the space has BatchNorm in the body; \
+//!   `.bn0.*` to `.bn3.*`, [N_max], where activations are behind convolutions |
 //! | `transition{t}.bn.*`, `transition{t}.w` | [max\[t\]], [in\[t+1\], max\[t\]] |
 //! | `head.bn.*`, `head.fc.w`, `head.fc.b` | [max\[2\]], [classes, max\[2\]], `[classes]` |
 //!
@@ -26,6 +28,7 @@ use crate::ops::gather_filters::{FilterSlices, GatherFilters, gather_filters};
 use crate::ops::weightnorm::weightnorm;
 use crate::rng::{Rng, Stream};
 use crate::tape::{Tape, Var};
+use crate::tensor::Shape;
 use crate::trace::Level;
 use std::ops::Range;
 
@@ -49,7 +52,7 @@ pub struct SmashNetwork {
     store: ParamStore,
     hypernet: HyperNet,
     stem: ParamId,
-    blocks: Vec<[ParamId; 4]>,
+    blocks: Vec<SharedBody>,
     transitions: Vec<(Norm, ParamId)>,
     head: (Norm, ParamId, ParamId),
 }
@@ -65,7 +68,8 @@ impl SmashNetwork {
         let blocks = (0..maxima.len())
             .map(|b| {
                 let dims = |j| shared_body(space, &shape).dims(space.n_max, body_inputs(space, j));
-                std::array::from_fn(|j| store.add(format!("block{b}.w{j}"), &dims(j), Init::Orthogonal))
+                let filters = std::array::from_fn(|j| store.add(format!("block{b}.w{j}"), &dims(j), Init::Orthogonal));
+                SharedBody::new(&mut store, &format!("block{b}"), space, filters)
             })
             .collect();
         let transitions = (0..maxima.len() - 1)
@@ -94,9 +98,13 @@ impl SmashNetwork {
     /// [`crate::Error::Run`] when the arena is full.
     pub fn generate<'a>(&'a self, tape: &mut Tape<'_>, arch: &Architecture, mode: Mode) -> Result<SmashWeights<'a>> {
         let _range = tape.range_with(Level::Phase, c"hypernet", || arch.number());
+        self.generate_from(tape, arch, &self.encode(arch), mode)
+    }
+
+    /// The encoding c of `arch` that this network was trained to read.
+    pub fn encode(&self, arch: &Architecture) -> Encoding {
         let mut noise = self.encoding.noise.map(|seed| noise_of(seed, arch));
-        let encoding = encode(arch, EncodeOptions { empty: self.encoding.empty, noise: noise.as_mut() });
-        self.generate_from(tape, arch, &encoding, mode)
+        encode(arch, EncodeOptions { empty: self.encoding.empty, noise: noise.as_mut() })
     }
 
     /// The same from an encoding that is not the architecture's own, of as many slices: a
@@ -111,33 +119,92 @@ impl SmashNetwork {
         encoding: &Encoding,
         mode: Mode,
     ) -> Result<SmashWeights<'a>> {
-        let output = self.hypernet.forward(tape, encoding, mode)?;
-        self.arrange(tape, arch, output, mode)
+        let c = self.input(tape, encoding, false)?;
+        let filters = self.filters(tape, arch, c, mode)?;
+        self.with_filters(tape, arch, filters, mode)
     }
 
-    /// Re-arranges the HyperNet's output into filters and their norms; releases it.
-    fn arrange<'a>(
+    /// c on a tape: [E, k, slices, 1].
+    ///
+    /// # Errors
+    /// [`crate::Error::Run`] when the arena is full.
+    pub fn input(&self, tape: &mut Tape<'_>, encoding: &Encoding, needs_grad: bool) -> Result<Var> {
+        let shape = Shape::new(encoding.channels, encoding.height, encoding.width, 1);
+        tape.input(shape, &encoding.data, needs_grad)
+    }
+
+    /// W = H(c), re-arranged into the filters of `arch` as one vector: op by op [n_b, n_in]. Releases `c`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shape`] as for [`SmashNetwork::generate_from`].
+    pub fn filters(&self, tape: &mut Tape<'_>, arch: &Architecture, c: Var, mode: Mode) -> Result<Var> {
+        let output = self.hypernet.forward(tape, c, mode)?;
+        let filters = gather_filters(tape, output, self.gather(arch))?;
+        tape.release(output);
+        Ok(filters)
+    }
+
+    /// The network with these filters, which [`SmashNetwork::filters`] gave; takes their norms.
+    ///
+    /// # Errors
+    /// [`crate::Error::Run`] when the arena is full.
+    pub fn with_filters<'a>(
         &'a self,
         tape: &mut Tape<'_>,
         arch: &Architecture,
-        output: Var,
+        filters: Var,
         mode: Mode,
     ) -> Result<SmashWeights<'a>> {
+        let ranges = self.gather(arch).ranges();
+        let scales = weightnorm(tape, filters, ranges.clone())?;
+        Ok(SmashWeights { network: self, filters, scales, ranges, train: mode.is_train() })
+    }
+
+    /// Elements of [`SmashNetwork::filters`].
+    pub fn filters_len(&self, arch: &Architecture) -> usize {
+        self.gather(arch).ranges().last().map_or(0, |range| range.end)
+    }
+
+    /// The value of c where no fact holds.
+    pub fn empty(&self) -> f32 {
+        self.encoding.empty
+    }
+
+    /// Which part of the HyperNet's output each op takes.
+    fn gather(&self, arch: &Architecture) -> GatherFilters {
         let space = &self.space;
         let slices = |op: PlacedOp<'_>| FilterSlices {
             slices: op.columns.clone(),
             rows: op.op.bottleneck_channels(op.block, space),
         };
-        let gather = GatherFilters {
+        GatherFilters {
             slice_channels: space.depth_compression * space.unit,
             row_units: space.expansion * space.unit,
             filters: arch.placed_ops().map(slices).collect(),
-        };
-        let ranges = gather.ranges();
-        let filters = gather_filters(tape, output, gather)?;
-        tape.release(output);
-        let scales = weightnorm(tape, filters, ranges.clone())?;
-        Ok(SmashWeights { network: self, filters, scales, ranges, train: mode.is_train() })
+        }
+    }
+}
+
+/// What the bodies of a block's ops share.
+#[derive(Clone, Debug)]
+struct SharedBody {
+    filters: [ParamId; 4],
+    /// BatchNorm in front of w0 and w2.
+    norm_mid: Option<Norm>,
+    /// BatchNorm in front of w1 and w3, or behind each.
+    norms: [Option<Norm>; 4],
+}
+
+impl SharedBody {
+    fn new(store: &mut ParamStore, name: &str, space: &Space, filters: [ParamId; 4]) -> Self {
+        let pre = space.activation.is_pre();
+        let mid = (space.body_norm && pre)
+            .then(|| Norm::add(store, &format!("{name}.bn_mid"), space.expansion * space.n_max));
+        let norms = std::array::from_fn(|j| {
+            let there = space.body_norm && (!pre || j % 2 == 1);
+            there.then(|| Norm::add(store, &format!("{name}.bn{j}"), space.n_max))
+        });
+        Self { filters, norm_mid: mid, norms }
     }
 }
 
@@ -206,6 +273,7 @@ impl WeightSource for SmashWeights<'_> {
             scale: Some(tape.channels(self.scales, index..index + 1)),
         };
         let outputs = placed.op.output_channels(space);
+        let shared = &self.network.blocks[placed.block_index];
         let [rows, columns] = shared_body(space, self.shape()).rows_and_columns();
         let mut body = [None; 4];
         for (j, conv) in placed.op.body.iter().enumerate() {
@@ -214,11 +282,10 @@ impl WeightSource for SmashWeights<'_> {
                 let (stored, taps) = ([space.n_max, body_inputs(space, j), rows, columns], self.shape().body(conv));
                 let kernel = taps.rows_and_columns();
                 let filter = Filter::centre(stored, outputs, inputs / conv.groups, kernel, conv.groups);
-                let id = self.network.blocks[placed.block_index][j];
-                body[j] = Some(self.param(tape, id, filter, taps.kernel[0]));
+                body[j] = Some(self.param(tape, shared.filters[j], filter, taps.kernel[0]));
             }
         }
-        Ok(OpWeights { norm_in: None, input, norm_mid: None, body, norm_body: [None; 2] })
+        Ok(OpWeights { norm_in: None, input, norm_mid: shared.norm_mid, body, norm_body: shared.norms })
     }
 
     fn transition(&self, tape: &mut Tape<'_>, t: usize, inputs: usize, outputs: usize) -> (Norm, FilterVar) {

@@ -29,6 +29,53 @@ pub enum EncodingKind {
     Paper,
 }
 
+/// What a convolution's values pass through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Nonlinearity {
+    /// max(x, 0).
+    #[default]
+    Relu,
+    /// tanh x.
+    Tanh,
+    /// 1 / (1 + exp(-x)).
+    Sigmoid,
+}
+
+impl Nonlinearity {
+    /// The usual one.
+    pub fn is_relu(&self) -> bool {
+        *self == Self::Relu
+    }
+
+    /// Name as in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Relu => "relu",
+            Self::Tanh => "tanh",
+            Self::Sigmoid => "sigmoid",
+        }
+    }
+}
+
+/// On which side of a convolution its nonlinearity and BatchNorm are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ActivationOrder {
+    /// Before it, on what it reads (He et al. 2016): the paper's networks.
+    #[default]
+    Pre,
+    /// Behind it, on what it computes (Ioffe & Szegedy 2015, He et al. 2015).
+    Post,
+}
+
+impl ActivationOrder {
+    /// The paper's.
+    pub fn is_pre(&self) -> bool {
+        *self == Self::Pre
+    }
+}
+
 /// One configuration of an op's body and how likely it is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -71,6 +118,33 @@ pub struct Space {
     pub widening: usize,
     /// Which facts the encoding states.
     pub encoding: EncodingKind,
+    /// On which side of the convolutions nonlinearities and BatchNorm are.
+    #[serde(default, skip_serializing_if = "ActivationOrder::is_pre")]
+    pub activation: ActivationOrder,
+    /// What the values of each convolution of a body pass through, drawn for each.
+    #[serde(default = "only_relu", skip_serializing_if = "is_only_relu")]
+    pub nonlinearities: Vec<Nonlinearity>,
+    /// Gates where the paths of a body meet are drawn, see [`gates_allowed`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gates: bool,
+    /// The SMASH network has BatchNorm with every convolution of a body too, shared like these.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub body_norm: bool,
+}
+
+fn only_relu() -> Vec<Nonlinearity> {
+    vec![Nonlinearity::Relu]
+}
+
+fn is_only_relu(nonlinearities: &[Nonlinearity]) -> bool {
+    *nonlinearities == [Nonlinearity::Relu]
+}
+
+/// At which of its two junctions a body with these convolutions may have a gate, given whether the first has one:
+/// behind w0 and w2 where w1 or w3 go on from there, and at the end where two paths arrive.
+pub fn gates_allowed(active: [bool; 4], first: bool) -> [bool; 2] {
+    let [_, w1, w2, w3] = active;
+    [w2 && (w1 || w3), if first { w1 && w3 } else { w2 }]
 }
 
 impl Space {
@@ -91,6 +165,10 @@ impl Space {
             depth: 12,
             widening: 4,
             encoding: EncodingKind::Paper,
+            activation: ActivationOrder::Pre,
+            nonlinearities: only_relu(),
+            gates: false,
+            body_norm: false,
         }
     }
 
@@ -119,12 +197,21 @@ impl Space {
             depth: 12,
             widening: 4,
             encoding: EncodingKind::Full,
+            activation: ActivationOrder::Pre,
+            nonlinearities: only_relu(),
+            gates: false,
+            body_norm: false,
         }
     }
 
     /// The rules of [`Space::v2`] at a size that a laptop trains in minutes.
     pub fn small() -> Self {
         Self { unit: 4, n_max: 16, max_bank_size: 4, groups: vec![1, 2, 4], depth: 4, widening: 1, ..Self::v2() }
+    }
+
+    /// The rules of [`Space::v1`] at such a size.
+    pub fn small_v1() -> Self {
+        Self { unit: 3, n_max: 12, depth: 8, widening: 2, ..Self::v1() }
     }
 
     /// The space of the hand-written architectures in tests: wider than [`Space::small`], and
@@ -149,7 +236,8 @@ impl Space {
         self.check_numbers()?;
         self.check_kernels()?;
         self.check_groups()?;
-        self.check_bodies()
+        self.check_bodies()?;
+        self.check_options()
     }
 
     /// k: widths an op can have; also the height of the encoding.
@@ -322,6 +410,18 @@ impl Space {
         let sum: f64 = self.bodies.iter().map(|b| b.probability).sum();
         if (sum - 1.0).abs() > 1e-6 {
             return wrong("bodies", format!("probabilities sum to {sum}, not 1"));
+        }
+        Ok(())
+    }
+
+    fn check_options(&self) -> Result<()> {
+        let distinct =
+            (1..self.nonlinearities.len()).all(|i| !self.nonlinearities[..i].contains(&self.nonlinearities[i]));
+        if self.nonlinearities.is_empty() || !distinct {
+            return wrong("nonlinearities", "needs one or more of relu, tanh and sigmoid, each once".into());
+        }
+        if self.gates && !self.bodies.iter().any(|body| gates_allowed(body.active, false)[1]) {
+            return wrong("gates", "no body has two paths that meet".into());
         }
         Ok(())
     }

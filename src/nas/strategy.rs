@@ -27,11 +27,40 @@ pub struct SearchConfig {
     pub markov: usize,
     /// Probability that one element of an architecture is redrawn.
     pub probability: f64,
+    /// Training batches on which BatchNorm statistics are re-estimated before each score; 0 keeps those of the training.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub calibrate_bn: usize,
+    /// How perturbations are chosen.
+    #[serde(default, skip_serializing_if = "Strategy::is_default")]
+    pub strategy: Strategy,
+}
+
+/// How perturbations are chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Strategy {
+    /// At random.
+    #[default]
+    Random,
+    /// At random, and once more by what dE/dc predicts of them, at the same cost.
+    Gradient,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+impl Strategy {
+    /// As it was before there was a choice.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Default for SearchConfig {
     fn default() -> Self {
-        Self { random: 500, perturb: 100, markov: 100, probability: 0.05 }
+        let strategy = Strategy::Random;
+        Self { random: 500, perturb: 100, markov: 100, probability: 0.05, calibrate_bn: 0, strategy }
     }
 }
 
@@ -51,6 +80,29 @@ pub enum Origin {
         /// Index of the candidate that was changed.
         of: usize,
     },
+    /// The best random architecture, perturbed as its gradient suggests (`guided.rs`).
+    Gradient {
+        /// Index of the candidate that was changed.
+        of: usize,
+    },
+    /// The state of a Markov chain, perturbed as its gradient suggests.
+    #[serde(rename = "gradient-markov")]
+    GradientMarkov {
+        /// Index of the candidate that was changed.
+        of: usize,
+    },
+}
+
+impl Origin {
+    /// Index of the candidate that was changed; none of what was drawn at random.
+    pub fn parent(self) -> Option<usize> {
+        match self {
+            Self::Random => None,
+            Self::Perturb { of } | Self::Markov { of } | Self::Gradient { of } | Self::GradientMarkov { of } => {
+                Some(of)
+            }
+        }
+    }
 }
 
 /// An architecture to score.
@@ -75,6 +127,21 @@ pub struct Best {
     /// The architecture.
     #[serde(deserialize_with = "valid_architecture")]
     pub arch: Architecture,
+}
+
+impl Best {
+    /// A candidate with its score; one that is not finite is worse than any other.
+    pub(super) fn new(index: usize, score: f64, arch: Architecture) -> Self {
+        Self { index, score: score.is_finite().then_some(score), arch }
+    }
+
+    /// Is its score the lower one?
+    pub(super) fn beats(&self, other: &Self) -> bool {
+        match (self.score, other.score) {
+            (Some(score), Some(other)) => score < other,
+            (score, other) => score.is_some() && other.is_none(),
+        }
+    }
 }
 
 /// A search under way.
@@ -164,19 +231,18 @@ impl Search {
     /// score that is not finite is worse than any other. Without a proposal nothing happens.
     pub fn report(&mut self, score: f64) {
         let Some(Proposal { index, origin, arch }) = self.pending.take() else { return };
-        let score = score.is_finite().then_some(score);
-        let better = match (&self.best, score) {
-            (None, _) => true,
-            (Some(Best { score: None, .. }), Some(_)) => true,
-            (Some(Best { score: Some(best), .. }), Some(score)) => score < *best,
-            (Some(_), None) => false,
-        };
-        if better {
-            self.best = Some(Best { index, score, arch });
+        let found = Best::new(index, score, arch);
+        if self.best.as_ref().is_none_or(|best| found.beats(best)) {
+            self.best = Some(found);
             if origin == Origin::Random {
                 self.base = self.best.clone();
             }
         }
+    }
+
+    /// The best random architecture, which perturbations start from; none before there is one.
+    pub fn base(&self) -> Option<&Best> {
+        self.base.as_ref()
     }
 
     /// The best candidate reported so far.
@@ -200,7 +266,7 @@ fn valid_architecture<'de, D: Deserializer<'de>>(from: D) -> Result<Architecture
 }
 
 /// Serialises a random stream as its position.
-mod stream_position {
+pub(super) mod stream_position {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     use crate::rng::{Rng, RngState};
@@ -219,7 +285,14 @@ mod stream_position {
 mod tests {
     use super::*;
 
-    const CONFIG: SearchConfig = SearchConfig { random: 20, perturb: 10, markov: 15, probability: 0.2 };
+    const CONFIG: SearchConfig = SearchConfig {
+        random: 20,
+        perturb: 10,
+        markov: 15,
+        probability: 0.2,
+        calibrate_bn: 0,
+        strategy: Strategy::Random,
+    };
 
     fn search() -> Search {
         Search::new(Space::fixture(), CONFIG, 11).unwrap()

@@ -112,8 +112,9 @@ impl Taps {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nas::space::Nonlinearity;
 
-    const CONV: Conv = Conv { kernel: [5, 7], dilation: [2, 1], groups: 4 };
+    const CONV: Conv = Conv { kernel: [5, 7], dilation: [2, 1], groups: 4, activation: Nonlinearity::Relu };
 
     #[test]
     fn a_volume_has_cubes_where_a_picture_has_the_kernels_of_the_architecture() {

@@ -366,7 +366,7 @@ fn random_images(shape: &NetworkShape) -> Value {
 
 fn check_smash(shape: NetworkShape) {
     let (arch, images) = (architecture(), random_images(&shape));
-    let hyper = HyperConfig { stem: 3, layers: vec![1, 1, 1], growth: 2 };
+    let hyper = HyperConfig { stem: 3, layers: vec![1, 1, 1], growth: 2.into() };
     let network = SmashNetwork::new(&arch.space, shape, &hyper, EncodingConfig::default());
     let found = step(network.store(), (&arch, &shape), &images, |tape, images| {
         let weights = network.generate(tape, &arch, Mode::Train).unwrap();

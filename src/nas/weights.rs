@@ -33,8 +33,8 @@ pub struct OpWeights {
     pub norm_mid: Option<Norm>,
     /// The convolutions w0..w3 of the body that are active.
     pub body: [Option<FilterVar>; 4],
-    /// Normalisation before w1 and before w3.
-    pub norm_body: [Option<Norm>; 2],
+    /// Normalisation with each convolution of the body: before or behind it, as the space orders them.
+    pub norm_body: [Option<Norm>; 4],
 }
 
 /// Gives `mainnet` its weights, sliced to what the architecture uses.

@@ -10,9 +10,12 @@ pub mod concat;
 pub mod conv2d;
 pub mod conv3d;
 pub mod cross_entropy;
+pub mod gate;
 pub mod gather_filters;
 pub mod global_avg_pool;
 pub mod linear;
+pub mod max_pool;
+pub mod mean;
 pub mod pointwise;
 pub mod sgd;
 pub mod subsample;
@@ -38,9 +41,12 @@ pub fn checks() -> Vec<Check> {
         conv2d::checks::checks(),
         conv3d::checks::checks(),
         cross_entropy::checks::checks(),
+        gate::checks::checks(),
         gather_filters::checks::checks(),
         global_avg_pool::checks::checks(),
         linear::checks::checks(),
+        max_pool::checks::checks(),
+        mean::checks::checks(),
         pointwise::checks::checks(),
         sgd::checks::checks(),
         subsample::checks::checks(),

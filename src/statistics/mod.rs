@@ -6,6 +6,7 @@
 //! | [`spearman`] | the same of ranks, ties in the middle | the same |
 //! | [`kendall`] | tau-b, pairs in the same order less pairs in the other | exact without ties up to 33 pairs, else normal |
 //! | [`wilcoxon`] | signed-rank test of paired differences | exact without ties up to 50 pairs, else normal |
+//! | [`holm`] | p-values of several tests | corrected for their number |
 //! | [`bootstrap`] | interval of any statistic of paired samples | |
 //!
 //! Definitions and conventions are those of `scipy.stats`, with whose numbers the tests compare
@@ -15,7 +16,7 @@ mod correlation;
 mod paired;
 
 pub use correlation::{Agreement, kendall, pearson, spearman};
-pub use paired::{SignedRanks, wilcoxon};
+pub use paired::{SignedRanks, holm, wilcoxon};
 
 use crate::rng::Rng;
 

@@ -1,4 +1,4 @@
-//! Wilcoxon's signed-rank test.
+//! Wilcoxon's signed-rank test, and Holm's correction for several tests at once.
 
 use super::{normal_two_sided, ranks, ties};
 
@@ -51,4 +51,19 @@ fn exact(n: usize, lower: usize) -> f64 {
         }
     }
     (2.0 * share.iter().sum::<f64>()).min(1.0)
+}
+
+/// The p-values of several tests, corrected for there being several: the chance that any of those below 0.05 is there by
+/// accident is below 0.05 (Holm 1979). The i-th smallest of n, from 0, becomes n - i times as large, never smaller than
+/// one before it. A value that is not a number stays one, and counts as no test.
+pub fn holm(p: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..p.len()).filter(|&i| !p[i].is_nan()).collect();
+    order.sort_by(|&a, &b| p[a].total_cmp(&p[b]));
+    let mut corrected = p.to_vec();
+    let mut least: f64 = 0.0;
+    for (place, &i) in order.iter().enumerate() {
+        least = least.max(p[i] * (order.len() - place) as f64).min(1.0);
+        corrected[i] = least;
+    }
+    corrected
 }

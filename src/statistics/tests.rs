@@ -103,3 +103,16 @@ fn a_bootstrap_interval_has_the_width_that_theory_gives() {
     assert_eq!(draw(), draw());
     assert_eq!(bootstrap(&[1.0; 9], &[2.0; 9], 500, &mut rng, r), None);
 }
+
+#[test]
+fn several_p_values_are_corrected_as_holm_says() {
+    // Worked by hand: 0.005 x 4, 0.01 x 3, then 0.03 x 2 and 0.04 x 1, of which the last may not fall below the one before.
+    let corrected = holm(&[0.01, 0.04, 0.03, 0.005]);
+    for (got, expected) in corrected.iter().zip([0.03, 0.06, 0.06, 0.02]) {
+        assert!((got - expected).abs() < 1e-15, "{corrected:?}");
+    }
+    assert_eq!(holm(&[0.9, 0.6]), [1.0, 1.0]);
+    let with_none = holm(&[0.01, f64::NAN, 0.04]);
+    assert!(with_none[1].is_nan() && with_none[0] == 0.02 && with_none[2] == 0.04, "{with_none:?}");
+    assert_eq!(holm(&[]), [0.0; 0]);
+}

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::ops::activation::{Activation, activation};
 use crate::ops::add::add;
 use crate::ops::avg_pool::avg_pool;
-use crate::ops::batchnorm::{Batchnorm, batchnorm};
+use crate::ops::batchnorm::{Batchnorm, MOMENTUM, batchnorm};
 use crate::ops::concat::concat;
 use crate::ops::conv2d::{Conv2d, Output, conv2d};
 use crate::ops::cross_entropy::cross_entropy;
@@ -398,7 +398,7 @@ fn step(context: &mut Context) -> Vec<f32> {
     tape.release(norm);
     let config = Pointwise { filter: Filter::centre([4, 8, 1, 1], 4, 5, [1, 1], 1), relu: true, slope: None };
     let y = pointwise(&mut tape, &[bank], point, None, config).unwrap();
-    let config = Batchnorm { running, train: true, slope: Some(0.0) };
+    let config = Batchnorm { running, momentum: Some(MOMENTUM), slope: Some(0.0) };
     let z = batchnorm(&mut tape, &[y], gamma, beta, config).unwrap();
     let written = tape.channels(bank, 0..4);
     let sum = add(&mut tape, written, z).unwrap();

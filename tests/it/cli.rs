@@ -135,6 +135,33 @@ fn show_as_json_has_the_cost_and_the_architecture_itself() {
 }
 
 #[test]
+fn show_draws_to_stdout_or_into_a_file() {
+    let (dir, path) = file(&architecture().to_json());
+    for (flag, start, end) in [("--svg", "<svg xmlns=", "</svg>\n"), ("--dot", "digraph ", "}\n")] {
+        let drawn = stdout(&["show", &path, flag]);
+        assert!(drawn.starts_with(start) && drawn.ends_with(end), "{drawn}");
+        let out = dir.path().join("drawing").to_str().unwrap().to_string();
+        assert_eq!(stdout(&["show", &path, flag, &out, "--image-size", "64"]), "");
+        let larger = std::fs::read_to_string(&out).unwrap();
+        assert!(larger != drawn && larger.starts_with(start), "{larger}");
+        assert!(complaint(&["show", &path, flag, "--json"], 2).contains("cannot be used with"));
+        assert!(
+            complaint(&["show", &path, flag, "no/such/folder/a.svg"], 1).contains("cannot write no/such/folder/a.svg")
+        );
+    }
+    assert!(complaint(&["show", &path, "--svg", "--dot"], 2).contains("cannot be used with"));
+}
+
+#[test]
+fn a_drawing_replaces_no_architecture() {
+    let text = architecture().to_json();
+    let (_dir, path) = file(&text);
+    let message = complaint(&["show", &path, "--svg", &path], 2);
+    assert!(message.contains("name a file that does not end in .json"), "{message}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+}
+
+#[test]
 fn the_cost_follows_the_picture_and_the_classes() {
     let (_dir, path) = file(&architecture().to_json());
     let cost = |extra: &[&str]| {

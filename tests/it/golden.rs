@@ -226,8 +226,11 @@ impl Golden {
     }
 
     fn hyper_config(&self) -> Option<HyperConfig> {
-        let config =
-            self.case.hyper.as_ref().map(|h| HyperConfig { stem: h.stem, layers: h.layers.clone(), growth: h.growth });
+        let config = self.case.hyper.as_ref().map(|h| HyperConfig {
+            stem: h.stem,
+            layers: h.layers.clone(),
+            growth: h.growth.into(),
+        });
         assert_eq!(config.is_some(), self.case.network == "smash");
         config
     }
@@ -323,7 +326,8 @@ impl<'g> Run<'g> {
         let hypernet = HyperNet::add(&mut ParamStore::default(), &self.golden.arch.space, &config, false);
         let c = encode(&self.golden.arch, EncodeOptions::default());
         let mut tape = Tape::new(&mut self.context);
-        let output = hypernet.forward(&mut tape, &c, Mode::Eval).expect("the encoding fits");
+        let c = tape.input(Shape::new(c.channels, c.height, c.width, 1), &c.data, false).expect("memory");
+        let output = hypernet.forward(&mut tape, c, Mode::Eval).expect("the encoding fits");
         let Shape { c, h, w, .. } = tape.shape(output);
         let expected = self.golden.tensor("hyper_out");
         assert_eq!([c, h, w], expected.shape[..]);

@@ -15,12 +15,14 @@ mod emulator;
 mod error {
     pub use smash_engine::error::{Error, Result};
 }
+mod experiment_scores;
 mod fetch;
 /// What the readers' own tests write: IDX, CIFAR, STL-10, tar and zip.
 #[allow(dead_code)] // their tests use all of it, these some
 #[path = "../../src/data/testdata.rs"]
 mod formats;
 mod golden;
+mod gradient;
 #[cfg(unix)] // signals, kill and bash
 mod interrupt;
 #[cfg(target_os = "linux")]
@@ -29,6 +31,7 @@ mod mutants;
 #[allow(dead_code)]
 #[path = "../../src/data/testarrays.rs"]
 mod numpy;
+mod options;
 mod parsers;
 #[cfg(unix)] // g++ and shared libraries
 mod profile;

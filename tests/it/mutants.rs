@@ -88,6 +88,8 @@ const MISTAKES: &[Mistake] = &[
     plant("adam.cu", "adam:twenty steps", "(m.at[j] / c1)", "m.at[j]"), // bias correction
     plant("add.cu", "add:only one", "y.at[j] += b.at[j]", "y.at[j] += b.at[0]"), // one of each vector
     plant("add.cu", "add:channels", "aligned16(p.a, p.b, p.y)", "true"), // vectors at any address
+    plant("gate.cu", "gate:opens", "t * (s * (1.f - s))", "t * (s * (1.f + s))"),
+    plant("gate.cu", "gate:channels", "aligned16(p.a, p.b, p.gy, p.to)", "true"), // vectors at any address
     plant("avg_pool.cu", "avg_pool:halves", "(p.add ? gx[w.at[j]] : 0.f) + g", "g"),
     plant("avg_pool.cu", "avg_pool:halves volumes", "x += w.slice;", ""),
     plant("batch_gather.cu", "batch_gather:of the size", "window[2] ? p.columns - 1 - q : q", "q"), // mirrored
@@ -101,6 +103,10 @@ const MISTAKES: &[Mistake] = &[
     plant("elementwise.cu", "concat:views follow", "if (p.add)", "if (false)"),
     plant("elementwise.cu", "pointwise:relu", "? 1.f : p.slope", "? p.slope : 1.f"),
     plant("gather_filters.cu", "gather_filters:units", "[middle].start <= i", "[middle].start < i"),
+    plant("max_pool.cu", "max_pool:keeps", "j < 4; j++) {\n      const float x", "j < 3; j++) {\n      const float x"), // a corner
+    plant("max_pool.cu", "max_pool:a gradient", "(p.add ? *gx : 0.f) + (j", "0.f + (j"),
+    plant("mean.cu", "mean:of one", "sum.at[j] *= p.share;", ""), // the sum
+    plant("mean.cu", "mean:channels", "aligned16(p.from, p.to)); }\n\nSMASH", "true); }\n\nSMASH"),
     plant("global_avg_pool.cu", "global_avg_pool:averages", "pixel < p.pixels", "pixel + 1 < p.pixels"),
     plant("linear.cu", "linear:multiplies", "if (warp == 0 && n < p.batch)", "if (warp == 0)"), // other rows, and the end
     plant("linear.cu", "linear:multiplies", "= sum;\n  __syncthreads();", "= sum;"),

@@ -10,11 +10,14 @@ use crate::ops::activation::{Activation, activation};
 use crate::ops::add::add;
 use crate::ops::avg_pool::avg_pool;
 use crate::ops::batch_gather::{BatchGather, batch_gather};
-use crate::ops::batchnorm::{Batchnorm, EPSILON, batchnorm};
+use crate::ops::batchnorm::{Batchnorm, EPSILON, MOMENTUM, batchnorm};
 use crate::ops::concat::concat;
 use crate::ops::cross_entropy::cross_entropy;
+use crate::ops::gate::gate;
 use crate::ops::global_avg_pool::global_avg_pool;
 use crate::ops::linear::linear;
+use crate::ops::max_pool::max_pool;
+use crate::ops::mean::mean;
 use crate::ops::subsample::subsample;
 use crate::tensor::Shape;
 
@@ -27,8 +30,11 @@ pub(super) fn case(spec: &Spec) -> Result<Option<Case>> {
         Spec::Batchnorm { views, c, size, n } => batchnorm_case(views, picture(c, size, n)),
         Spec::Add { c, size, n } => elementwise(2, picture(c, size, n), |tape, v| add(tape, v[0], v[1]), |a, b| a + b),
         Spec::Activation { c, size, n } => activation_case(picture(c, size, n)),
+        Spec::Gate { c, size, n } => gate_case(picture(c, size, n)),
         Spec::Concat { views, c, size, n } => concat_case(views, picture(c, size, n)),
         Spec::AvgPool { c, size, n } => avg_pool_case(picture(c, size, n)),
+        Spec::MaxPool { c, size, n } => max_pool_case(picture(c, size, n)),
+        Spec::Mean { views, c, size, n } => mean_case(views, picture(c, size, n)),
         Spec::Subsample { c, size, n } => subsample_case(picture(c, size, n)),
         Spec::GlobalAvgPool { c, size, n } => global_avg_pool_case(picture(c, size, n)),
         Spec::BatchGather { c, size, n } => batch_gather_case(c, size, n),
@@ -63,6 +69,20 @@ fn activation_case(shape: Shape) -> Result<Case> {
     Ok(case.backward("backward", [(0, 1)], [], true))
 }
 
+fn gate_case(shape: Shape) -> Result<Case> {
+    let reference = |seen: &Seen<'_>, of: Of, at: usize| {
+        let (t, s, gy) = (seen.at(0, at).tanh(), 1.0 / (1.0 + (-seen.at(1, at)).exp()), f64::from(seen.gy[at]));
+        match of {
+            Of::Result => t * s,
+            Of::Gradient(0) => gy * s * (1.0 - t * t),
+            Of::Gradient(_) => gy * t * s * (1.0 - s),
+        }
+    };
+    let case = Case::new(vec![input(shape); 2], 4, |tape, v| gate(tape, v[0], v[1]), reference)?;
+    // Each gradient is a pass of its own over both operands.
+    Ok(case.backward("backward", [(0, 4), (1, 4)], [0, 1], true))
+}
+
 fn concat_case(views: usize, shape: Shape) -> Result<Case> {
     let len = shape.len();
     let reference = move |seen: &Seen<'_>, of: Of, at: usize| match of {
@@ -92,6 +112,36 @@ fn avg_pool_case(shape: Shape) -> Result<Case> {
         [],
         false,
     ))
+}
+
+fn max_pool_case(shape: Shape) -> Result<Case> {
+    let half = Shape { h: shape.h / 2, w: shape.w / 2, ..shape };
+    let window = move |[c, p, q, n]: [usize; 4]| {
+        [[0, 0], [0, 1], [1, 0], [1, 1]].map(|[i, j]| index(shape, [c, 2 * p + i, 2 * q + j, n]))
+    };
+    let reference = move |seen: &Seen<'_>, of: Of, at: usize| {
+        let most = |place| window(place).map(|i| seen.at(0, i)).into_iter().fold(f64::NEG_INFINITY, f64::max);
+        match of {
+            Of::Result => most(place(half, at)),
+            Of::Gradient(_) => {
+                let [c, h, w, n] = place(shape, at);
+                let pooled = [c, h / 2, w / 2, n];
+                let first = window(pooled).into_iter().find(|&i| seen.at(0, i) == most(pooled));
+                if first == Some(at) { f64::from(seen.gy[index(half, pooled)]) } else { 0.0 }
+            }
+        }
+    };
+    let case = Case::new(vec![input(shape)], 1, |tape, v| max_pool(tape, v[0]), reference)?;
+    Ok(case.backward("backward", [(0, 1)], [], false))
+}
+
+fn mean_case(views: usize, shape: Shape) -> Result<Case> {
+    let reference = move |seen: &Seen<'_>, of: Of, at: usize| match of {
+        Of::Result => (0..views).map(|view| seen.at(view, at)).sum::<f64>() / views as f64,
+        Of::Gradient(_) => f64::from(seen.gy[at]) / views as f64,
+    };
+    let case = Case::new(vec![input(shape); views], views, mean, reference)?;
+    Ok(case.backward("backward", (0..views).map(|i| (i, 1)), [], false))
 }
 
 fn subsample_case(shape: Shape) -> Result<Case> {
@@ -130,7 +180,7 @@ fn global_avg_pool_case(shape: Shape) -> Result<Case> {
 fn batchnorm_case(views: usize, view: Shape) -> Result<Case> {
     let (channels, plane) = (views * view.c, view.plane());
     let span = |start| Span { region: Region::State, start, len: channels };
-    let config = Batchnorm { running: [span(0), span(channels)], train: true, slope: Some(0.0) };
+    let config = Batchnorm { running: [span(0), span(channels)], momentum: Some(MOMENTUM), slope: Some(0.0) };
     let reference = move |seen: &Seen<'_>, of: Of, at: usize| {
         let c = match of {
             Of::Result => at / plane,

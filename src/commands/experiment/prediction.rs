@@ -11,7 +11,7 @@ const RESAMPLES: usize = 10_000;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Prediction {
     /// What predicts.
-    pub predictor: &'static str,
+    pub predictor: String,
     /// Pearson's r.
     pub pearson: Option<Coefficient>,
     /// Spearman's rank correlation.
@@ -33,7 +33,7 @@ pub struct Coefficient {
 
 impl Prediction {
     /// How well `values` predict `truth`, both by architecture; `seed` draws the resamples.
-    pub fn of(predictor: &'static str, values: &[f64], truth: &[f64], seed: u64) -> Self {
+    pub fn of(predictor: &str, values: &[f64], truth: &[f64], seed: u64) -> Self {
         let coefficient = |statistic: fn(&[f64], &[f64]) -> Option<Agreement>| {
             let Agreement { coefficient: value, p } = statistic(values, truth)?;
             // The same resamples for every predictor.
@@ -42,7 +42,7 @@ impl Prediction {
             Some(Coefficient { value, p, interval: bootstrap(values, truth, RESAMPLES, &mut rng, resampled) })
         };
         Self {
-            predictor,
+            predictor: predictor.into(),
             pearson: coefficient(pearson),
             spearman: coefficient(spearman),
             kendall: coefficient(kendall),

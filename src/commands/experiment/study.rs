@@ -18,7 +18,7 @@ use crate::commands::job::{Directory, Job, refuse_differences};
 use crate::commands::output::print_result;
 use crate::commands::publish::write_report;
 use crate::commands::retrain::{Role, Trained, train_one};
-use crate::commands::search::load_smash;
+use crate::commands::search::{load_smash, smash_outcome};
 use crate::commands::timing::Timing;
 use crate::commands::train;
 use crate::config::RunConfig;
@@ -26,7 +26,6 @@ use crate::error::{Error, Result};
 use crate::figures::Figure;
 use crate::nas::arch::Architecture;
 use crate::nas::sample::{SampleLimits, sample};
-use crate::nas::score::smash_score;
 use crate::nas::smash::SmashNetwork;
 use crate::nas::space::Space;
 use crate::report::{JsonLines, Progress, Style, duration, write_json};
@@ -172,7 +171,7 @@ impl Study {
         let file = format!("scores/{}.jsonl", smash.name);
         let ids: Vec<String> = archs.iter().map(Architecture::id).collect();
         self.score_with(&file, smash, &ids, |i, network, context| {
-            let outcome = smash_score(context, network, &archs[i], &smash.job.gather, smash.job.validation_batches())?;
+            let outcome = smash_outcome(&smash.job, network, context, &archs[i], smash.job.validation_batches())?;
             let val_loss = Some(outcome.mean_loss()).filter(|loss| loss.is_finite());
             Ok(Score { id: ids[i].clone(), val_err: outcome.percent(), val_loss })
         })

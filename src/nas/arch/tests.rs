@@ -3,7 +3,7 @@ use crate::nas::sample::{SampleLimits, sample};
 use crate::rng::{Rng, Stream};
 
 fn conv() -> Option<Conv> {
-    Some(Conv { kernel: [3, 5], dilation: [3, 2], groups: 4 })
+    Some(Conv { kernel: [3, 5], dilation: [3, 2], groups: 4, activation: Nonlinearity::Relu })
 }
 
 /// v2, banks of 16, 24 and 32 channels: 4, 4 and 3 of them start written.
@@ -13,6 +13,7 @@ fn example() -> Architecture {
         write: write.into(),
         width,
         body: active.map(|active| if active { conv() } else { None }),
+        gates: [false; 2],
     };
     let one = [true, false, false, false];
     let blocks = vec![

@@ -1,7 +1,7 @@
 use super::*;
 use crate::nas::arch::Conv;
 use crate::nas::sample::{SampleLimits, sample};
-use crate::nas::space::BodyChoice;
+use crate::nas::space::{BodyChoice, Nonlinearity};
 use crate::rng::Stream;
 
 /// N = 2, k = 3, D = 2: 4 + 6 + 6 channels enter, at most 12, 12 and 16 fill the blocks' banks.
@@ -22,13 +22,22 @@ fn tiny() -> Space {
         depth: 4,
         widening: 1,
         encoding: EncodingKind::Full,
+        ..Space::small()
     }
 }
 
 /// Block 0 has banks of 1 unit, blocks 1 and 2 of 1 and 2 units.
 fn tiny_arch() -> Architecture {
-    let conv = |kernel, dilation, groups| Some(Conv { kernel: [kernel; 2], dilation: [dilation; 2], groups });
-    let op = |read: &[usize], write: &[usize], width, body| Op { read: read.into(), write: write.into(), width, body };
+    let conv = |kernel, dilation, groups| {
+        Some(Conv { kernel: [kernel; 2], dilation: [dilation; 2], groups, activation: Nonlinearity::Relu })
+    };
+    let op = |read: &[usize], write: &[usize], width, body| Op {
+        read: read.into(),
+        write: write.into(),
+        width,
+        body,
+        gates: [false; 2],
+    };
     let one = [conv(3, 3, 2), None, None, None];
     let two = [conv(5, 1, 1), conv(3, 2, 2), None, None];
     let blocks = vec![
@@ -173,7 +182,7 @@ fn facts_by_name(placed: &PlacedOp) -> Vec<String> {
     names.extend(op.read.iter().map(|bank| format!("read bank {bank}")));
     names.extend(op.write.iter().map(|bank| format!("write bank {bank}")));
     for (i, conv) in op.body.iter().enumerate() {
-        let Some(Conv { kernel, dilation, groups }) = conv else { continue };
+        let Some(Conv { kernel, dilation, groups, .. }) = conv else { continue };
         names.push(format!("active conv {i}"));
         names.push(format!("groups conv {i} {groups}"));
         names.push(format!("kernel conv {i} height {}", kernel[0]));
@@ -207,10 +216,14 @@ fn exactly_the_facts_of_an_op_are_filled() {
 #[test]
 fn a_slice_shared_by_several_banks_names_them_all() {
     let mut arch = tiny_arch();
-    let conv = Some(Conv { kernel: [3, 3], dilation: [1, 1], groups: 1 });
+    let conv = Some(Conv { kernel: [3, 3], dilation: [1, 1], groups: 1, activation: Nonlinearity::Relu });
     let body = [conv, None, None, None];
     arch.space = Space { n_max: 6, max_bank_size: 3, widening: 3, ..tiny() };
-    let block = Block { bank_size: 3, n_banks: 2, ops: vec![Op { read: vec![0, 1], write: vec![1], width: 3, body }] };
+    let block = Block {
+        bank_size: 3,
+        n_banks: 2,
+        ops: vec![Op { read: vec![0, 1], write: vec![1], width: 3, body, gates: [false; 2] }],
+    };
     let banks: Vec<(usize, Range<usize>)> = bank_columns(&block.ops[0], &block, &arch.space).collect();
     assert_eq!(banks, [(0, 0..2), (1, 1..3)]);
 }

@@ -20,7 +20,7 @@ checks!(
     views_may_be_channels_of_one_bigger_value,
     some_gradients_add_and_others_overwrite,
     each_operand_may_be_constant,
-    training_moves_the_running_statistics_of_its_channels_only,
+    training_moves_the_running_statistics_of_its_channels_by_its_momentum,
     evaluation_leaves_the_running_statistics_alone,
     a_mean_far_from_zero_costs_no_more_than_its_own_rounding,
     a_constant_channel_gives_beta,
@@ -37,12 +37,12 @@ pub(super) struct Geometry {
     pub n: usize,
     /// Length of the stored gamma, beta, mean and variance.
     pub stored: usize,
-    pub train: bool,
+    pub momentum: Option<f32>,
     pub slope: Option<f32>,
 }
 
 pub(super) const PLAIN: Geometry =
-    Geometry { views: &[3, 1, 2], depth: 1, size: [5, 3], n: 7, stored: 6, train: true, slope: None };
+    Geometry { views: &[3, 1, 2], depth: 1, size: [5, 3], n: 7, stored: 6, momentum: Some(MOMENTUM), slope: None };
 
 impl Geometry {
     fn c(self) -> usize {
@@ -56,7 +56,7 @@ impl Geometry {
     /// Running statistics lie one after the other in the state region.
     pub(super) fn config(self) -> Batchnorm {
         let span = |start| Span { region: Region::State, start, len: self.c() };
-        Batchnorm { running: [span(0), span(self.stored)], train: self.train, slope: self.slope }
+        Batchnorm { running: [span(0), span(self.stored)], momentum: self.momentum, slope: self.slope }
     }
 
     /// Running means around 0.5 and variances around 2, unlike those of any batch here.
@@ -71,7 +71,7 @@ impl Geometry {
         let (plane, state) = (self.shape(1).len(), self.state());
         let mut y = Vec::with_capacity(x.len());
         for (c, x) in x.chunks(plane).enumerate() {
-            let (mean, variance) = if self.train {
+            let (mean, variance) = if self.momentum.is_some() {
                 let (mean, squares) = moments(x);
                 (mean, squares / plane as f64)
             } else {
@@ -125,15 +125,15 @@ fn training_normalises_with_the_batch() -> Vec<Case> {
 
 fn evaluation_normalises_with_the_running_statistics() -> Vec<Case> {
     vec![
-        Geometry { train: false, ..PLAIN }.case(),
-        Geometry { train: false, slope: Some(0.02), stored: 9, ..PLAIN }.case(),
+        Geometry { momentum: None, ..PLAIN }.case(),
+        Geometry { momentum: None, slope: Some(0.02), stored: 9, ..PLAIN }.case(),
     ]
 }
 
 fn relu_and_leaky_relu_on_the_output() -> Vec<Case> {
     let cases = |slope| {
         let train = Geometry { slope: Some(slope), ..PLAIN };
-        [train.case(), Geometry { train: false, ..train }.case()]
+        [train.case(), Geometry { momentum: None, ..train }.case()]
     };
     [0.0, 0.02].into_iter().flat_map(cases).collect()
 }
@@ -238,28 +238,33 @@ fn apply(geometry: Geometry, lab: &Lab, x: &[f32]) -> Result<(Vec<f32>, Vec<f32>
     })
 }
 
-fn training_moves_the_running_statistics_of_its_channels_only() -> Vec<Check> {
-    let case = Geometry { views: &[4], stored: 6, ..PLAIN };
+fn training_moves_the_running_statistics_of_its_channels_by_its_momentum() -> Vec<Check> {
+    // That of training, and those with which a calibration takes the mean of batches.
+    [MOMENTUM, 0.5, 1.0].map(moves_the_running_statistics).into()
+}
+
+fn moves_the_running_statistics(momentum: f32) -> Check {
+    let case = Geometry { views: &[4], stored: 6, momentum: Some(momentum), ..PLAIN };
     let (x, plane, before) = (draw(case, -1.0), case.shape(1).len(), case.state());
     let mut expected: Vec<f64> = before.iter().map(|&s| f64::from(s)).collect();
     for (c, x) in x.chunks(plane).enumerate() {
         let (mean, squares) = moments(&x.iter().map(|&x| f64::from(x)).collect::<Vec<_>>());
-        let weight = f64::from(MOMENTUM);
+        let weight = f64::from(momentum);
         expected[c] = (1.0 - weight) * expected[c] + weight * mean;
         expected[6 + c] = (1.0 - weight) * expected[6 + c] + weight * squares / (plane - 1) as f64;
     }
-    vec![Check::new(move |lab, measured| {
+    Check::new(move |lab, measured| {
         let (after, _) = apply(case, lab, &x)?;
         measured.close("running statistics", &after, &expected, 4);
         let unused = |state: &[f32]| [&state[4..6], &state[10..]].concat();
         measured.exact("unused channels", &unused(&after), &unused(&before));
         measured.holds("momentum of the paper", MOMENTUM == 0.1);
         Ok(())
-    })]
+    })
 }
 
 fn evaluation_leaves_the_running_statistics_alone() -> Vec<Check> {
-    let case = Geometry { views: &[4], train: false, ..PLAIN };
+    let case = Geometry { views: &[4], momentum: None, ..PLAIN };
     vec![Check::new(move |lab, measured| {
         measured.exact("running statistics", &apply(case, lab, &draw(case, -1.0))?.0, &case.state());
         Ok(())
@@ -281,7 +286,7 @@ fn a_mean_far_from_zero_costs_no_more_than_its_own_rounding() -> Vec<Check> {
 
 fn volumes_are_normalised_over_all_voxels() -> Vec<Case> {
     let volumes = Geometry { depth: 4, n: 2, slope: Some(0.0), ..PLAIN };
-    vec![volumes.case(), Geometry { train: false, ..volumes }.case()]
+    vec![volumes.case(), Geometry { momentum: None, ..volumes }.case()]
 }
 
 fn a_constant_channel_gives_beta() -> Vec<Check> {

@@ -3,7 +3,7 @@
 //! The backward pass neither writes the gradient before the activation nor reads y for its sign:
 //! 10 ms instead of 16 for 192 channels (one thread, AVX-512), where a copy of x takes 6.
 
-use super::{Batchnorm, EPSILON, MOMENTUM, Operands};
+use super::{Batchnorm, EPSILON, Operands};
 use crate::backend::cpu::{Cpu, SharedSlice, map_row, sum_row, sum_two_row};
 use crate::backend::{Claims, Span};
 use crate::tape::GradTarget;
@@ -58,14 +58,14 @@ pub fn batchnorm_forward(cpu: &Cpu, claims: &Claims<'_>, operands: &Operands, co
         let [mean, rstd] = [c, x.len() + c].map(|i| unsafe { &mut statistics.range(i, 1)[0] });
         let [running_mean, running_var] = [0, 1].map(|i| unsafe { &mut running[i].range(c, 1)[0] });
         let variance;
-        if config.train {
+        if let Some(momentum) = config.momentum {
             let count = plane as f64;
             let (exact, squares) = moments(cpu, x[c]);
             *mean = exact as f32;
             variance = (squares / count) as f32;
             let sample = (squares / (count - 1.0).max(1.0)) as f32;
-            *running_mean += MOMENTUM * (*mean - *running_mean);
-            *running_var += MOMENTUM * (sample - *running_var);
+            *running_mean += momentum * (*mean - *running_mean);
+            *running_var += momentum * (sample - *running_var);
         } else {
             (*mean, variance) = (*running_mean, *running_var);
         }
@@ -124,7 +124,8 @@ pub fn batchnorm_backward(
         // SAFETY: each row belongs to one task.
         let out = unsafe { out.range(0, plane) };
         let count = plane as f32;
-        let (mean_g, mean_gx) = if config.train { (gbeta / count, ggamma / count * rstd) } else { (0.0, 0.0) };
+        let (mean_g, mean_gx) =
+            if config.momentum.is_some() { (gbeta / count, ggamma / count * rstd) } else { (0.0, 0.0) };
         map_row(cpu, out, operands, *add, move |[g, x]| factor * (gated(g, x) - mean_g - (x - mean) * mean_gx));
     });
 }

@@ -1,6 +1,6 @@
 //! batchnorm on the GPU: one block per channel, one launch per pass.
 
-use super::{Batchnorm, EPSILON, MOMENTUM, OP, Operands};
+use super::{Batchnorm, EPSILON, OP, Operands};
 use crate::backend::Span;
 use crate::backend::cuda::{Address, Cuda, Grid, MAX_VIEWS, Targets, Views, params};
 use crate::error::Result;
@@ -68,10 +68,10 @@ pub fn batchnorm_forward(cuda: &mut Cuda, operands: &Operands, config: &Batchnor
         y: cuda.address(operands.y.span),
         channels: operands.y.shape.c as i32,
         plane: plane as i32,
-        train: config.train.into(),
+        train: config.momentum.is_some().into(),
         slope: config.slope.unwrap_or(1.0),
         epsilon: EPSILON,
-        momentum: MOMENTUM,
+        momentum: config.momentum.unwrap_or(0.0),
         view_count: views.count,
         first: views.first,
         views: views.data,
@@ -101,7 +101,7 @@ pub fn batchnorm_backward(
         gbeta,
         channels: operands.y.shape.c as i32,
         plane: plane as i32,
-        train: config.train.into(),
+        train: config.momentum.is_some().into(),
         slope: config.slope.unwrap_or(1.0),
         view_count: views.count,
         first: views.first,

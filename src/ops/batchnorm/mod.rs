@@ -8,8 +8,8 @@
 //! | y | [C, H, W, N], with a (leaky) ReLU if `slope` is set |
 //!
 //! Training normalises with the statistics of the batch over H, W, N (population variance) and
-//! moves the running ones by `MOMENTUM` towards them (sample variance); evaluation uses
-//! the running ones. A channel is one contiguous row, so sliced layers, whose channels follow
+//! moves the running ones by `MOMENTUM` towards them (sample variance), calibration by another
+//! weight; evaluation uses the running ones. A channel is one contiguous row, so sliced layers, whose channels follow
 //! the architecture, need no extra code (Brock et al. 2018, section 3.1; Ioffe & Szegedy 2015).
 
 pub mod checks;
@@ -27,7 +27,7 @@ use crate::tensor::Tensor;
 const OP: &str = "batchnorm";
 /// Added to the variance.
 pub const EPSILON: f32 = 1e-5;
-/// Weight of a new batch in the running statistics.
+/// Weight of a new batch in the running statistics of a training.
 pub const MOMENTUM: f32 = 0.1;
 
 /// Everything about a batch normalisation but its differentiable operands.
@@ -35,8 +35,9 @@ pub const MOMENTUM: f32 = 0.1;
 pub struct Batchnorm {
     /// Running mean and variance, C numbers each.
     pub running: [Span; 2],
-    /// Normalise with the batch's statistics and update the running ones.
-    pub train: bool,
+    /// Normalise with the batch's statistics and move the running ones by this weight towards them:
+    /// [`MOMENTUM`] in training. `None` normalises with the running ones.
+    pub momentum: Option<f32>,
     /// Slope of the leaky ReLU on the output: 0 is the ReLU, `None` no activation.
     pub slope: Option<f32>,
 }

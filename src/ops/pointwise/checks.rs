@@ -25,6 +25,7 @@ checks!(
     views_may_be_channels_of_one_bigger_value_in_any_order,
     two_readers_of_overlapping_views_add_their_gradients,
     operands_without_gradient_get_none,
+    constant_views_may_stand_beside_others,
     equals_concat_then_relu_then_conv2d_then_leaky_relu,
     volumes_are_multiplied_voxel_by_voxel,
 );
@@ -257,6 +258,21 @@ fn operands_without_gradient_get_none() -> Vec<Case> {
         )
     };
     [(true, false), (false, true)].map(case).into()
+}
+
+fn constant_views_may_stand_beside_others() -> Vec<Case> {
+    let case = |constant: usize| {
+        let views = [3, 1, 5].into_iter().zip(10..).map(|(c, seed)| Input::random(PLAIN.shape(c), seed));
+        let mut inputs: Vec<Input> = views.chain(PLAIN.weights()).collect();
+        inputs[constant] = inputs[constant].clone().constant();
+        Case::new(
+            inputs,
+            10 * 9 * 70,
+            |tape, v| PLAIN.build(tape, &v[..3], &v[3..]),
+            |v| PLAIN.reference(&v[..3].concat(), &v[3..]),
+        )
+    };
+    (0..3).map(case).collect()
 }
 
 /// One way to compute a geometry with three views, from views and weights.

@@ -17,9 +17,9 @@ mod cuda;
 #[cfg(test)]
 mod tests;
 
-use crate::backend::Kind;
 use crate::backend::cpu::{Direction, Filter, PackedFilter, filter_gradient_workspace};
 use crate::backend::cuda::FilterTarget;
+use crate::backend::{Kind, Span};
 use crate::error::{Error, Result};
 use crate::ops::{check_filter, common_channels, output_gradient};
 use crate::tape::{Backward, GradTarget, Tape, Var};
@@ -48,9 +48,6 @@ pub fn pointwise(tape: &mut Tape<'_>, views: &[Var], w: Var, scale: Option<Var>,
     let channels = common_channels(tape, OP, views)?;
     if channels != filter.inputs() || filter.groups != 1 || filter.taps() != 1 {
         return Err(Error::shape(OP, format!("{channels} input channels, 1x1"), format!("{filter:?}")));
-    }
-    if views.iter().any(|&v| tape.needs_grad(v) != tape.needs_grad(views[0])) {
-        return Err(Error::shape(OP, "views that all need a gradient, or none", "a mixture"));
     }
     check_filter(tape, OP, w, scale, filter)?;
     let needs_grad = views.iter().copied().chain([w]).chain(scale).any(|v| tape.needs_grad(v));
@@ -104,6 +101,25 @@ impl PointwiseNode {
     }
 }
 
+impl PointwiseNode {
+    /// Where the gradient of each view goes. The kernels compute all of them, so that of a constant beside others
+    /// goes to scratch memory, which is returned too.
+    fn targets(&self, tape: &mut Tape<'_>) -> Result<(Vec<GradTarget>, Vec<Span>)> {
+        let (mut targets, mut scratch) = (Vec::with_capacity(self.views.len()), Vec::new());
+        for &view in &self.views {
+            targets.push(match tape.grad_target(view)? {
+                Some(target) => target,
+                None => {
+                    let span = tape.workspace(tape.shape(view).len())?;
+                    scratch.push(span);
+                    GradTarget { span, add: false }
+                }
+            });
+        }
+        Ok((targets, scratch))
+    }
+}
+
 impl Backward for PointwiseNode {
     fn backward(&self, tape: &mut Tape<'_>) -> Result<()> {
         let _range = tape.op_range(c"pointwise_backward");
@@ -134,9 +150,8 @@ impl Backward for PointwiseNode {
             )?;
             tape.free(workspace);
         }
-        let targets: Option<Vec<GradTarget>> =
-            self.views.iter().map(|&v| tape.grad_target(v)).collect::<Result<_>>()?;
-        if let Some(targets) = targets {
+        if self.views.iter().any(|&v| tape.needs_grad(v)) {
+            let (targets, scratch) = self.targets(tape)?;
             let workspace = tape.workspace(workspace(tape, filter, Direction::Backward, plane))?;
             tape.compute(
                 |claims, device| {
@@ -152,7 +167,9 @@ impl Backward for PointwiseNode {
                 },
                 |device| cuda::pointwise_backward_data(device, &tensors, config, workspace, gy, &targets),
             )?;
-            tape.free(workspace);
+            for span in scratch.into_iter().chain([workspace]) {
+                tape.free(span);
+            }
         }
         Ok(())
     }

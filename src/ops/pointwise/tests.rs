@@ -11,7 +11,7 @@ fn operands_that_do_not_fit_are_named() {
     let mut context = poisoned_context(Isa::Portable, 1, 1 << 16);
     let mut tape = Tape::new(&mut context);
     let mut input = |shape: Shape, grad| tape.input(shape, &vec![0.0; shape.len()], grad).unwrap();
-    let (a, b) = (input(Shape::new(2, 3, 5, 1), true), input(Shape::new(3, 3, 5, 1), false));
+    let a = input(Shape::new(2, 3, 5, 1), true);
     let (tall, w) = (input(Shape::new(3, 5, 3, 1), true), input(Shape::vector(20), true));
     let scale = input(Shape::vector(1), true);
     let constant = input(Shape::vector(20), false);
@@ -20,10 +20,6 @@ fn operands_that_do_not_fit_are_named() {
         pointwise(&mut tape, views, w, scale, config).unwrap_err().to_string()
     };
     let filter = Filter::whole(4, 5, [1, 1], 1);
-    assert_eq!(
-        error(&[a, b], w, None, filter),
-        "pointwise: expected views that all need a gradient, or none, got a mixture"
-    );
     assert_eq!(
         error(&[a, tall], w, None, filter),
         "pointwise: expected inputs like [C 2, H 3, W 5, N 1], got [C 3, H 5, W 3, N 1]"
