@@ -112,14 +112,29 @@ fn label(network: &Trained) -> String {
 }
 
 /// Where an architecture came from, as the legends and tables have it, in the order of the search.
-const ORIGINS: [&str; 3] = ["random", "perturbations of the best random one", "Markov chain"];
+const ORIGINS: [&str; 5] = [
+    "random",
+    "perturbations of the best random one",
+    "Markov chain",
+    "perturbations by gradient",
+    "Markov chain by gradient",
+];
 
 fn origin(candidate: &Candidate) -> usize {
     match candidate.origin {
         Origin::Random => 0,
         Origin::Perturb { .. } => 1,
         Origin::Markov { .. } => 2,
+        Origin::Gradient { .. } => 3,
+        Origin::GradientMarkov { .. } => 4,
     }
+}
+
+/// How many architectures came from where: `random 400, Markov chain 100`.
+pub fn origins(ranking: &[Candidate]) -> String {
+    let count = |kind: usize| ranking.iter().filter(|c| origin(c) == kind).count();
+    let counts = ORIGINS.iter().enumerate().map(|(kind, name)| (name, count(kind))).filter(|(_, count)| *count > 0);
+    counts.map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
 }
 
 /// How the scores of a search are distributed, best first in `ranking`.

@@ -1,16 +1,16 @@
 //! The report of a run: the outcome first, as it is printed, then what it rests on.
 
+use crate::commands::guided::Comparison;
 use crate::commands::job::Job;
 use crate::commands::output::grouped;
 use crate::commands::retrain::{Role, Trained, table as results_table};
 use crate::commands::search::{Candidate, table as ranking_table};
 use crate::commands::timing::Timing;
-use crate::commands::{environment, pictures};
+use crate::commands::{environment, guided, pictures};
 use crate::error::Result;
 use crate::figures::{Figure, network};
 use crate::nas::cost::NetworkShape;
 use crate::nas::describe;
-use crate::nas::strategy::Origin;
 use crate::report::{Align, count, duration, table};
 
 /// What a run found.
@@ -21,6 +21,8 @@ pub struct Findings<'a> {
     pub ranking: &'a [Candidate],
     /// Those trained from scratch, the winner first.
     pub networks: &'a [Trained],
+    /// What the search says of its gradients, if it followed any.
+    pub gradient: Option<&'a Comparison>,
     /// Seconds of each stage.
     pub timing: &'a Timing,
 }
@@ -30,10 +32,11 @@ impl Findings<'_> {
     pub fn outcome(&self) -> String {
         let Self { job, ranking, networks, .. } = self;
         let seconds = |stage: &str| duration(self.timing.seconds(stage));
+        let gradient = self.gradient.map_or(String::new(), |c| format!("```\n{}```\n\n", guided::text(c)));
         format!(
             "# SMASH on {}, seed {}\n\n{}\n\n\
              After training from scratch ({} each, the same images and crops for all):\n\n```\n{}```\n\n\
-             Best scores (validation error with generated weights):\n\n```\n{}```\n\n\
+             Best scores (validation error with generated weights):\n\n```\n{}```\n\n{gradient}\
              Search cost: {} to train the SMASH network, {} to score {} architectures on {} validation images.\n\
              Training {} networks from scratch for comparison: {}.\n\n\
              Test errors are on {} images the search never saw, +- the 95 % interval of that sample; one training each, \
@@ -135,15 +138,13 @@ impl Findings<'_> {
     }
 
     fn search(&self) -> String {
-        let of = |kind: fn(&Origin) -> bool| self.ranking.iter().filter(|c| kind(&c.origin)).count();
+        let config = &self.job.config.search;
         format!(
-            "{} architectures scored: {} random ones, {} perturbations of the best of them, {} steps of a Markov chain \
-             from the best so far; an element of an architecture changes with a probability of {} %.\n",
+            "{} architectures scored: {}. A perturbation redraws each element of an architecture with a probability of \
+             {} %; the chain starts from the best so far and moves to a better one.\n",
             self.ranking.len(),
-            of(|o| matches!(o, Origin::Random)),
-            of(|o| matches!(o, Origin::Perturb { .. })),
-            of(|o| matches!(o, Origin::Markov { .. })),
-            100.0 * self.job.config.search.probability,
+            pictures::origins(self.ranking),
+            100.0 * config.probability,
         )
     }
 
@@ -172,9 +173,10 @@ impl Findings<'_> {
 
     fn retraining(&self) -> String {
         let config = &self.job.config.retrain;
+        let start = if config.init_from_smash { "the SMASH network's weights" } else { "the same random numbers" };
         format!(
-            "{} in batches of {}, from learning rate {} along a cosine, with the same initial draws, images and \
-             crops for all.\n",
+            "{} in batches of {}, from learning rate {} along a cosine, with the same images and crops for \
+             all, starting from {start}.\n",
             epochs(config.epochs),
             config.batch,
             config.lr,
