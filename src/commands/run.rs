@@ -50,7 +50,7 @@ pub fn run(args: &RunArgs, global: &GlobalArgs) -> Result<()> {
     write_json(&job.path("results.json"), &record)?;
     let findings =
         Findings { job: &job, ranking: &ranking, networks: &networks, gradient: comparison.as_ref(), timing: &timing };
-    let (report, figures) = findings.report()?;
+    let (report, figures) = findings.report();
     write_report(&job.dir, &report, &figures)?;
     print_result(global, &record, &findings.outcome())
 }

@@ -7,7 +7,6 @@ use crate::commands::retrain::{Role, Trained, table as results_table};
 use crate::commands::search::{Candidate, table as ranking_table};
 use crate::commands::timing::Timing;
 use crate::commands::{environment, guided, pictures};
-use crate::error::Result;
 use crate::figures::{Figure, network};
 use crate::nas::cost::NetworkShape;
 use crate::nas::describe;
@@ -62,35 +61,35 @@ impl Findings<'_> {
     }
 
     /// The whole report, and the figures it shows.
-    ///
-    /// # Errors
-    /// Those of reading `metrics.jsonl`.
-    pub fn report(&self) -> Result<(String, Vec<Figure>)> {
+    pub fn report(&self) -> (String, Vec<Figure>) {
         let metrics = self.job.path("metrics.jsonl");
-        let smash = pictures::smash_training(&metrics)?;
-        let trainings = pictures::trainings(&metrics, self.networks)?;
+        let smash = pictures::smash_training(&metrics);
+        let trainings = pictures::trainings(&metrics, self.networks);
         let errors = pictures::test_errors(self.networks);
         let scores = pictures::scores(self.ranking);
         let (cost, agreement) = pictures::scores_and_cost(self.ranking);
         let winner = Figure::new("winner", network::svg(&self.ranking[0].arch, &self.job.shape));
-        let text = format!(
-            "{}\n{}\n## What was searched\n\n{}\n## The SMASH network\n\n{}\n{}\n\
-             ## The search\n\n{}\n{}\n{}\n{agreement}\n\n## The winner\n\n{}\n## Training from scratch\n\n{}\n{}\n\
-             ## Repeat it\n\n{}",
-            self.outcome(),
-            errors.markdown("test errors of all networks"),
-            self.searched(),
-            self.smash(),
-            smash.markdown("errors of the SMASH network in training"),
-            self.search(),
-            scores.markdown("distribution of the scores"),
-            cost.markdown("scores against multiply-accumulates"),
-            self.winner(&winner),
-            self.retraining(),
-            trainings.markdown("errors in training from scratch"),
-            self.repeat()
-        );
-        Ok((text, vec![errors, smash, scores, cost, winner, trainings]))
+        let sections = [
+            ("What was searched", vec![self.searched()]),
+            ("The SMASH network", vec![self.smash(), smash.markdown("errors of the SMASH network in training")]),
+            (
+                "The search",
+                vec![
+                    self.search(),
+                    scores.markdown("distribution of the scores"),
+                    cost.markdown("scores against multiply-accumulates"),
+                    agreement,
+                ],
+            ),
+            ("The winner", vec![self.card(), winner.markdown("the winner"), self.winner_table()]),
+            ("Training from scratch", vec![self.retraining(), trainings.markdown("errors in training from scratch")]),
+            ("Repeat it", vec![self.repeat()]),
+        ];
+        let mut text = format!("{}\n{}", self.outcome(), errors.markdown("test errors of all networks"));
+        for (heading, parts) in sections {
+            text += &format!("\n## {heading}\n\n{}", parts.join("\n"));
+        }
+        (text, vec![errors, smash, scores, cost, winner, trainings])
     }
 
     /// Images and space.
@@ -149,7 +148,7 @@ impl Findings<'_> {
     }
 
     /// The winner's card.
-    fn winner(&self, picture: &Figure) -> String {
+    fn card(&self) -> String {
         let best = &self.ranking[0];
         let ops: usize = best.arch.blocks.iter().map(|block| block.ops.len()).sum();
         let trained = self.networks.iter().find(|n| n.id == best.id);
@@ -163,12 +162,11 @@ impl Findings<'_> {
             ["MACs (FLOPs) per image".into(), format!("{} ({})", count(best.macs), count(2 * best.macs))],
             ["ops, layers with weights".into(), format!("{ops}, {}", best.arch.layers())],
         ];
-        format!(
-            "```\n{}```\n\n{}\n```\n{}```\n",
-            table(&[Align::Left, Align::Left], &rows),
-            picture.markdown("the winner"),
-            describe::table(&best.arch, &self.job.shape)
-        )
+        format!("```\n{}```\n", table(&[Align::Left, Align::Left], &rows))
+    }
+
+    fn winner_table(&self) -> String {
+        format!("```\n{}```\n", describe::table(&self.ranking[0].arch, &self.job.shape))
     }
 
     fn retraining(&self) -> String {
