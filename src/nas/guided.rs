@@ -173,8 +173,14 @@ mod tests {
     use crate::nas::space::Space;
     use crate::nas::strategy::Strategy;
 
-    const CONFIG: SearchConfig =
-        SearchConfig { random: 20, perturb: 10, markov: 21, probability: 0.1, strategy: Strategy::Gradient };
+    const CONFIG: SearchConfig = SearchConfig {
+        random: 20,
+        perturb: 10,
+        markov: 21,
+        probability: 0.1,
+        calibrate_bn: 0,
+        strategy: Strategy::Gradient,
+    };
 
     fn base() -> Best {
         let space = Space::fixture();

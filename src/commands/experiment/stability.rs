@@ -123,7 +123,7 @@ fn widened(space: &Space, factor: usize) -> Result<Space> {
 /// A HyperNet that can learn little: one layer for each dense block, a few channels.
 fn cripple(config: &mut RunConfig) {
     let blocks = config.hyper.layers.len();
-    config.hyper = HyperConfig { stem: 1, layers: vec![1; blocks], growth: 1 };
+    config.hyper = HyperConfig { stem: 1, layers: vec![1; blocks], growth: 1.into() };
 }
 
 /// Trains what is to score, and lets it.

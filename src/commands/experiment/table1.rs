@@ -158,10 +158,10 @@ fn settings(args: &Table1Args) -> Result<StudyArgs> {
 fn size(text: &str) -> Result<HyperConfig> {
     let parsed = text.split_once('x').and_then(|(growth, layers)| {
         let layers = layers.split('-').map(|n| n.parse().ok()).collect::<Option<Vec<usize>>>()?;
-        Some(HyperConfig { growth: growth.parse().ok()?, layers, ..HyperConfig::paper() })
+        let growth = growth.parse().ok().filter(|&growth: &usize| growth > 0)?;
+        Some(HyperConfig { growth: growth.into(), layers, ..HyperConfig::paper() })
     });
-    let usable = parsed.filter(|hyper| hyper.growth > 0);
-    usable.ok_or_else(|| {
+    parsed.ok_or_else(|| {
         Error::config("--hypernets", format!("{text:?} is not GROWTHxLAYERS-LAYERS-LAYERS, such as 10x8-10-4"))
     })
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::nas::arch::{Conv, Op};
 use crate::nas::sample::{SampleLimits, sample};
-use crate::nas::space::Space;
+use crate::nas::space::{Nonlinearity, Space};
 use crate::rng::{Rng, Stream};
 use std::collections::BTreeMap;
 
@@ -93,11 +93,23 @@ fn samples() -> Vec<(Architecture, NetworkShape)> {
 
 /// Two banks, one of which op 1 adds to and one of which it begins; every kind of body.
 fn small() -> Architecture {
-    let conv = |kernel, dilation, groups| Some(Conv { kernel, dilation, groups });
+    let conv = |kernel, dilation, groups| Some(Conv { kernel, dilation, groups, activation: Nonlinearity::Relu });
     let plain = conv([3, 3], [1, 1], 1);
     let ops = vec![
-        Op { read: vec![0, 1], write: vec![1], width: 2, body: [conv([3, 5], [3, 1], 4), None, None, None] },
-        Op { read: vec![1], write: vec![0, 2], width: 4, body: [plain, conv([7, 3], [1, 2], 2), plain, None] },
+        Op {
+            read: vec![0, 1],
+            write: vec![1],
+            width: 2,
+            body: [conv([3, 5], [3, 1], 4), None, None, None],
+            gates: [false; 2],
+        },
+        Op {
+            read: vec![1],
+            write: vec![0, 2],
+            width: 4,
+            body: [plain, conv([7, 3], [1, 2], 2), plain, None],
+            gates: [false; 2],
+        },
     ];
     let block = |ops: &[Op]| Block { bank_size: 2, n_banks: 5, ops: ops.to_vec() };
     Architecture::new(Space::fixture(), vec![block(&ops), block(&ops[..1]), block(&ops[1..])])

@@ -1,7 +1,7 @@
 use super::*;
 use crate::nas::arch::{Block, Conv, Op};
 use crate::nas::encode::{EncodeOptions, channel_layout};
-use crate::nas::space::{EncodingKind, Space};
+use crate::nas::space::{EncodingKind, Nonlinearity, Space};
 use crate::rng::Stream;
 
 fn plain(arch: &Architecture) -> Encoding {
@@ -177,9 +177,18 @@ fn two_ops(first: Op, second: Op) -> Architecture {
 
 #[test]
 fn two_ops_exchange_their_values_and_equal_ones_have_none_to_exchange() {
-    let conv = |kernel, dilation, groups| Some(Conv { kernel: [kernel, 3], dilation: [1, dilation], groups });
-    let first = Op { read: vec![0], write: vec![2], width: 2, body: [conv(3, 1, 2), None, None, None] };
-    let second = Op { read: vec![0, 2], write: vec![1], width: 2, body: [conv(5, 3, 2), conv(7, 2, 4), None, None] };
+    let conv = |kernel, dilation, groups| {
+        Some(Conv { kernel: [kernel, 3], dilation: [1, dilation], groups, activation: Nonlinearity::Relu })
+    };
+    let first =
+        Op { read: vec![0], write: vec![2], width: 2, body: [conv(3, 1, 2), None, None, None], gates: [false; 2] };
+    let second = Op {
+        read: vec![0, 2],
+        write: vec![1],
+        width: 2,
+        body: [conv(5, 3, 2), conv(7, 2, 4), None, None],
+        gates: [false; 2],
+    };
     let arch = two_ops(first.clone(), second.clone());
     arch.validate().unwrap();
     let exchanged = |change: &dyn Fn(&mut Op, &mut Op)| {
@@ -237,8 +246,8 @@ fn another_encoding_is_that_of_an_architecture_of_as_many_slices() {
 
 #[test]
 fn an_architecture_of_a_size_that_none_has_is_told_the_columns_of_the_closest() {
-    let conv = Some(Conv { kernel: [3, 3], dilation: [1, 1], groups: 1 });
-    let op = Op { read: vec![0], write: vec![0], width: 2, body: [conv, None, None, None] };
+    let conv = Some(Conv { kernel: [3, 3], dilation: [1, 1], groups: 1, activation: Nonlinearity::Relu });
+    let op = Op { read: vec![0], write: vec![0], width: 2, body: [conv, None, None, None], gates: [false; 2] };
     let space = Space::fixture();
     // One slice a block, and all that there are: no draw has as few or as many.
     for (counts, slices) in [([1, 1, 1], 3), (space.slices(), 64)] {

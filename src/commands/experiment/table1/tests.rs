@@ -21,8 +21,8 @@ fn the_papers_table_has_its_sizes_and_schedule() {
     assert_eq!(options.g, [4, 8, 16]);
     let sizes: Vec<HyperConfig> = options.hypernets.iter().map(|text| size(text).unwrap()).collect();
     let [first, .., last] = &sizes[..] else { panic!("five sizes") };
-    assert_eq!((sizes.len(), first.growth, &first.layers[..]), (5, 10, &[12, 15, 8][..]));
-    assert_eq!((last.growth, &last.layers[..], last.stem), (25, &[25, 25, 25][..], 7));
+    assert_eq!((sizes.len(), &first.growth, &first.layers[..]), (5, &10.into(), &[12, 15, 8][..]));
+    assert_eq!((&last.growth, &last.layers[..], last.stem), (&25.into(), &[25, 25, 25][..], 7));
     let run = settings(&paper).unwrap().run;
     assert_eq!((run.preset, run.retrain.retrain_epochs), (Some(Preset::V1), Some(100)));
     assert_eq!(settings(&args()).unwrap().run.preset, Some(Preset::SmallV1));
