@@ -5,6 +5,7 @@ mod bench;
 mod bench_compare;
 #[cfg(unix)] // a shell script stands in for nvcc
 mod build;
+mod builtin;
 mod cli;
 #[cfg(target_os = "linux")]
 mod cuda;
