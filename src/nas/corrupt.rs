@@ -113,7 +113,8 @@ impl Corruption {
 /// `range` in so many equal parts, each a fact of one range.
 fn parts(range: &Range<usize>, count: usize) -> Vec<Vec<Range<usize>>> {
     let len = range.len() / count.max(1);
-    (0..count).map(|i| vec![range.start + i * len..range.start + (i + 1) * len]).collect()
+    let part = |i: usize| range.start + i * len..range.start + (i + 1) * len;
+    (0..count).map(|i| Vec::from([part(i)])).collect()
 }
 
 /// Corrupts the encoding `c` of `arch`; `encode` writes that of another architecture, as `c` was written.

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::nas::arch::{Conv, Op};
-use crate::nas::sample::{SampleLimits, sample};
 use crate::nas::options::{ActivationOrder, Nonlinearity};
+use crate::nas::sample::{SampleLimits, sample};
 use crate::nas::space::{BodyChoice, Space};
 use crate::rng::{Rng, Stream};
 use std::collections::BTreeMap;
