@@ -2,9 +2,9 @@
 
 use crate::commands::job::Job;
 use crate::commands::retrain::{Role, Trained, table as results_table};
-use crate::commands::search::{Candidate, table as ranking_table};
+use crate::commands::search::{Candidate, comparison, table as ranking_table};
 use crate::commands::timing::Timing;
-use crate::commands::{environment, pictures};
+use crate::commands::{environment, guided, pictures};
 use crate::error::Result;
 use crate::figures::{Figure, network};
 use crate::nas::cost::NetworkShape;
@@ -68,10 +68,11 @@ impl Findings<'_> {
         let errors = pictures::test_errors(self.networks);
         let scores = pictures::scores(self.ranking);
         let (cost, agreement) = pictures::scores_and_cost(self.ranking);
+        let (by_gradient, gradient) = self.by_gradient()?;
         let winner = Figure::new("winner", network::svg(&self.ranking[0].arch, &self.job.shape));
         let text = format!(
             "{}\n{}\n## What was searched\n\n{}\n## The SMASH network\n\n{}\n{}\n\
-             ## The search\n\n{}\n{}\n{}\n{agreement}\n\n## The winner\n\n{}\n## Training from scratch\n\n{}\n{}\n\
+             ## The search\n\n{}\n{}\n{}\n{agreement}\n\n{by_gradient}## The winner\n\n{}\n## Training from scratch\n\n{}\n{}\n\
              ## Repeat it\n\n{}",
             self.outcome(),
             errors.markdown("test errors of all networks"),
@@ -86,7 +87,15 @@ impl Findings<'_> {
             trainings.markdown("errors in training from scratch"),
             self.repeat()
         );
-        Ok((text, vec![errors, smash, scores, cost, winner, trainings]))
+        Ok((text, [errors, smash, scores, cost, winner, trainings].into_iter().chain(gradient).collect()))
+    }
+
+    /// What `--strategy gradient` compared, and its figure; nothing of any other search.
+    fn by_gradient(&self) -> Result<(String, Option<Figure>)> {
+        let Some(comparison) = comparison(self.job)? else { return Ok((String::new(), None)) };
+        let figure = guided::figure(&comparison);
+        let picture = figure.as_ref().map_or(String::new(), |f| f.markdown("predicted and measured changes of the loss"));
+        Ok((format!("## Perturbations by gradient\n\n```\n{}```\n\n{picture}\n", guided::text(&comparison)), figure))
     }
 
     /// Images and space.
@@ -134,11 +143,15 @@ impl Findings<'_> {
         let of = |kind: fn(&Origin) -> bool| self.ranking.iter().filter(|c| kind(&c.origin)).count();
         format!(
             "{} architectures scored: {} random ones, {} perturbations of the best of them, {} steps of a Markov chain \
-             from the best so far; an element of an architecture changes with a probability of {} %.\n",
+             from the best so far{}; an element of an architecture changes with a probability of {} %.\n",
             self.ranking.len(),
             of(|o| matches!(o, Origin::Random)),
             of(|o| matches!(o, Origin::Perturb { .. })),
             of(|o| matches!(o, Origin::Markov { .. })),
+            match of(|o| matches!(o, Origin::Gradient { .. } | Origin::GradientMarkov { .. })) {
+                0 => String::new(),
+                guided => format!(", then {guided} more perturbations by gradient"),
+            },
             100.0 * self.job.config.search.probability,
         )
     }
