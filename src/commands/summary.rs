@@ -68,6 +68,7 @@ impl Findings<'_> {
         let errors = pictures::test_errors(self.networks);
         let scores = pictures::scores(self.ranking);
         let (cost, agreement) = pictures::scores_and_cost(self.ranking);
+        let guided = self.gradient.and_then(guided::figure);
         let winner = Figure::new("winner", network::svg(&self.ranking[0].arch, &self.job.shape));
         let sections = [
             ("What was searched", vec![self.searched()]),
@@ -79,6 +80,7 @@ impl Findings<'_> {
                     scores.markdown("distribution of the scores"),
                     cost.markdown("scores against multiply-accumulates"),
                     agreement,
+                    guided.iter().map(|f| f.markdown("predicted and measured changes of the loss")).collect(),
                 ],
             ),
             ("The winner", vec![self.card(), winner.markdown("the winner"), self.winner_table()]),
@@ -89,7 +91,8 @@ impl Findings<'_> {
         for (heading, parts) in sections {
             text += &format!("\n## {heading}\n\n{}", parts.join("\n"));
         }
-        (text, vec![errors, smash, scores, cost, winner, trainings])
+        let figures = [errors, smash, scores, cost, winner, trainings];
+        (text, figures.into_iter().chain(guided).collect())
     }
 
     /// Images and space.
