@@ -8,6 +8,7 @@ pub use bench::{
 };
 pub use experiment::{
     CorrelationArgs, EncodingArgs, ExperimentArgs, ExperimentCommand, StabilityArgs, StudyArgs, Table1Args,
+    TransferArgs,
 };
 
 use crate::nas::resulting::NormKind;

@@ -32,6 +32,8 @@ checks=(
   gather_filters::checks::on_cuda::a_filter
   global_avg_pool::checks::on_cuda::averages
   linear::checks::on_cuda::multiplies
+  max_pool::checks::on_cuda::keeps
+  mean::checks::on_cuda::of_one
   pointwise::checks::on_cuda::operands_without
   sgd::checks::on_cuda::what_lies_outside
   subsample::checks::on_cuda::takes

@@ -35,6 +35,11 @@ pub enum ExperimentCommand {
     /// For each width of the widest ops and each size of the HyperNet, trains SMASH networks; ranks random architectures by
     /// their mean score, trains every j-th from scratch, and reports how well each network's scores predict the test errors.
     Table1(Table1Args),
+    /// Is an architecture that was found on one data set good for another? (Section 4.3)
+    ///
+    /// Searches on the data set of the run and on that of --to, trains what was found on either from scratch on the
+    /// latter, beside random architectures of similar cost and a built-in network, and reports their test errors.
+    Transfer(TransferArgs),
 }
 
 /// Flags of every experiment. All are recorded but those that results do not depend on.
@@ -130,4 +135,21 @@ pub struct Table1Args {
     /// Trainings of each, with seeds of their own [default: 1]
     #[arg(long, value_name = "S")]
     pub seeds: Option<usize>,
+}
+
+/// Arguments of `experiment transfer`.
+#[derive(Clone, Debug, Args, Serialize)]
+pub struct TransferArgs {
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub study: StudyArgs,
+    /// The other data set, on which all is trained: `embedded`, a folder, an archive as downloaded, or an .npz file
+    #[arg(long, value_name = "DATA")]
+    pub to: String,
+    /// Built-in network to train beside them, as `retrain --network` takes it
+    #[arg(long, value_name = "NAME", default_value = "wrn-16-2")]
+    pub network: String,
+    /// Trainings of each, with seeds of their own
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub seeds: usize,
 }

@@ -25,6 +25,12 @@ impl From<&Architecture> for Design {
     }
 }
 
+impl From<Architecture> for Design {
+    fn from(arch: Architecture) -> Self {
+        Self::Searched(arch)
+    }
+}
+
 impl Design {
     /// The one called `name`: a built-in network, or an architecture that was trained in the run.
     ///

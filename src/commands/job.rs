@@ -9,7 +9,7 @@ use crate::commands::environment;
 use crate::commands::images::{gather_batch, geometry, split};
 use crate::commands::interrupt::Interrupt;
 use crate::commands::profiling;
-use crate::config::RunConfig;
+use crate::config::{DataConfig, RunConfig};
 use crate::data::augment::{Placement, views_used};
 use crate::data::{AugmentKind, BatchOrder, DataSpec, Dataset, Options, sequential_batches, unlike_published};
 use crate::error::{Error, Result};
@@ -212,12 +212,51 @@ impl Job {
         let mut variant = Self { dir: self.path(folder), anew: false, ..self.clone() };
         change(&mut variant.config);
         variant.config.validate()?;
-        let settings = variant.path("config.toml");
-        if settings.is_file() {
-            refuse_differences(&variant.dir, &variant.config.differences(&RunConfig::load(&settings)?))?;
-        }
-        variant.make_directory()?;
+        variant.enter()?;
         Ok(variant)
+    }
+
+    /// Makes the folder of a run within another one, unless a run of other settings is there.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] names the settings; [`Error::Io`].
+    pub fn enter(&self) -> Result<()> {
+        let settings = self.path("config.toml");
+        if settings.is_file() {
+            refuse_differences(&self.dir, &self.config.differences(&RunConfig::load(&settings)?))?;
+        }
+        self.make_directory()
+    }
+
+    /// A run within this one, in its sub-folder `folder`, on other images: those of `source`, presented as is usual for
+    /// them, and settings that are otherwise the same. Writes nothing yet.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when the images cannot be used; [`Error::Config`] when the settings do not fit them.
+    pub fn on_images(&self, folder: &str, source: &str) -> Result<Self> {
+        let mut config = self.config.clone();
+        let usual = DataConfig {
+            source: source.into(),
+            fold: None,
+            image_size: None,
+            size: None,
+            augment: None,
+            ..config.data
+        };
+        (config.data, config.stem_stride) = (usual, None);
+        let options = Options { image_size: None, progress: convert::on_stderr(&self.global) };
+        let dataset = crate::data::open_with(&DataSpec::parse(source), options)?;
+        if dataset.shape.is_volume() != self.shape.is_volume() {
+            config.stem_kernel = None;
+        }
+        let input = config.settle(&dataset)?;
+        let (train, validation) = split(&config, &dataset)?;
+        let (gather, shape) = geometry(&input, &dataset, train.iter().chain(&validation));
+        if let Some(difference) = unlike_published(&dataset) {
+            self.say(&difference);
+        }
+        let (dir, dataset, augment) = (self.path(folder), Arc::new(dataset), input.augment);
+        Ok(Self { config, dir, dataset, train, validation, gather, shape, augment, anew: false, ..self.clone() })
     }
 
     /// A context whose step arena holds `planned` f32, with `room` as in [`Chosen::context`].
@@ -349,7 +388,7 @@ pub fn refuse_differences(path: &Path, differences: &[String]) -> Result<()> {
 /// Settings of a run that --overwrite is deleting.
 const OLD_SETTINGS: &str = "config.toml.old";
 /// Files and folders that a run writes besides its settings: what --overwrite deletes, and nothing else.
-const RUN_FILES: [&str; 15] = [
+const RUN_FILES: [&str; 16] = [
     "env.json",
     "metrics.jsonl",
     "archs.jsonl",
@@ -364,6 +403,7 @@ const RUN_FILES: [&str; 15] = [
     "figures",
     "smash",
     "scores",
+    "to",
     "trained",
 ];
 

@@ -85,6 +85,14 @@ pub enum Subject<'a> {
 }
 
 impl Subject<'_> {
+    /// What decides how large it is.
+    fn name(&self) -> String {
+        match self {
+            Self::Smash(_) => "space".into(),
+            Self::Fixed(network) => network.name(),
+        }
+    }
+
     /// The parameters.
     pub fn store(&self) -> &ParamStore {
         match self {
@@ -154,7 +162,7 @@ impl Training<'_> {
         if parameters > MOST_PARAMETERS {
             let message =
                 format!("its network has {parameters} parameters, more than {MOST_PARAMETERS}; make it smaller");
-            return Err(Error::config("space", message));
+            return Err(Error::config(self.subject.name(), message));
         }
         let mut streams = self.fresh_streams(job)?;
         let total = self.total(job);

@@ -12,7 +12,7 @@
 use crate::backend::cpu::Filter;
 use crate::error::Result;
 use crate::nas::arch::{Architecture, Op, PlacedOp};
-use crate::nas::space::ActivationOrder;
+use crate::nas::options::ActivationOrder;
 use crate::nas::twin::NetworkShape;
 use crate::nas::weights::{FilterVar, OpWeights, WeightSource};
 use crate::nn::init::Init;

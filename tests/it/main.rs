@@ -5,6 +5,7 @@ mod bench;
 mod bench_compare;
 #[cfg(unix)] // a shell script stands in for nvcc
 mod build;
+mod builtin;
 mod cli;
 #[cfg(target_os = "linux")]
 mod cuda;
@@ -36,6 +37,7 @@ mod parsers;
 #[cfg(unix)] // g++ and shared libraries
 mod profile;
 mod real;
+mod report;
 mod run;
 mod scene;
 mod selftest;

@@ -8,13 +8,13 @@ use crate::cli::{EncodingArgs, GlobalArgs};
 use crate::commands::experiment::comparison::{Difference, correct};
 use crate::commands::experiment::prediction::p_value;
 use crate::commands::experiment::study::{Outcome, Record, Study};
+use crate::commands::search::outcome_with_encoding;
 use crate::error::{Error, Result};
 use crate::figures::Figure;
 use crate::figures::chart::{Interval, Intervals, intervals};
 use crate::nas::arch::Architecture;
 use crate::nas::corrupt::{Corruption, corrupt};
 use crate::nas::encode::Encoding;
-use crate::nas::score::score_with_encoding;
 use crate::rng::{Rng, Stream};
 use crate::statistics::{mean, spearman};
 use serde::{Deserialize, Serialize};
@@ -114,7 +114,7 @@ fn score(study: &Study, archs: &[Architecture]) -> Result<Vec<Scored>> {
         let (arch, job) = (&archs[i], &smash.job);
         let mut reach = |encoding: &Encoding| -> Result<Reached> {
             let batches = job.validation_batches();
-            let outcome = score_with_encoding(context, network, arch, encoding, &job.gather, batches)?;
+            let outcome = outcome_with_encoding(job, network, context, arch, encoding, batches)?;
             let val_loss = Some(outcome.mean_loss()).filter(|loss| loss.is_finite());
             Ok(Reached { val_err: outcome.percent(), val_loss })
         };

@@ -9,6 +9,7 @@ mod stability;
 mod study;
 mod table1;
 mod trained;
+mod transfer;
 
 use crate::cli::{ExperimentArgs, ExperimentCommand, GlobalArgs};
 use crate::error::Result;
@@ -23,5 +24,6 @@ pub fn run(args: &ExperimentArgs, global: &GlobalArgs) -> Result<()> {
         ExperimentCommand::Encoding(args) => encoding::run(args, global),
         ExperimentCommand::Stability(args) => stability::run(args, global),
         ExperimentCommand::Table1(args) => table1::run(args, global),
+        ExperimentCommand::Transfer(args) => transfer::run(args, global),
     }
 }

@@ -12,13 +12,14 @@
 use crate::backend::Context;
 use crate::checkpoint::write_atomic;
 use crate::cli::{GlobalArgs, RunArgs, StudyArgs};
+use crate::commands::design::Design;
 use crate::commands::environment;
 use crate::commands::interrupt::interrupted;
 use crate::commands::job::{Directory, Job, refuse_differences};
 use crate::commands::output::print_result;
 use crate::commands::publish::write_report;
 use crate::commands::retrain::{Role, Trained, train_one};
-use crate::commands::search::{load_smash, smash_outcome};
+use crate::commands::search::{self, Candidate, load_smash, smash_outcome};
 use crate::commands::timing::Timing;
 use crate::commands::train;
 use crate::config::RunConfig;
@@ -72,7 +73,7 @@ pub struct Score {
 #[derive(Clone, Debug)]
 pub struct Task {
     /// What to train.
-    pub arch: Architecture,
+    pub design: Design,
     /// Master seed of its initial weights, order of images and crops.
     pub seed: u64,
 }
@@ -84,6 +85,16 @@ impl Study {
     /// # Errors
     /// Usage, data, directory and device errors, each named.
     pub fn open(name: &str, options: &impl Serialize, args: &StudyArgs, global: &GlobalArgs) -> Result<Self> {
+        let study = Self::prepare(name, options, args, global)?;
+        study.job.begin()?;
+        Ok(study)
+    }
+
+    /// The same, but writes nothing yet: the caller checks more, and then begins the job.
+    ///
+    /// # Errors
+    /// As [`Study::open`].
+    pub fn prepare(name: &str, options: &impl Serialize, args: &StudyArgs, global: &GlobalArgs) -> Result<Self> {
         let unusable = |e: toml::ser::Error| Error::config("experiment", e.to_string());
         let mut experiment = toml::Table::try_from(options).map_err(unusable)?;
         experiment.insert("name".into(), name.into());
@@ -95,12 +106,55 @@ impl Study {
         let job = Job::open(&run, global, Directory::New)?;
         job.check_smash()?;
         job.check_resulting(&job.config.space)?;
+        if job.config.retrain.init_from_smash {
+            let message = "experiments compare trainings from scratch; leave it out";
+            return Err(Error::config("--init-from-smash", message));
+        }
         let study = Self { job, from: args.from.clone(), jobs: args.jobs };
         if let Some(dir) = &study.from {
             study.check_source(dir)?;
         }
-        study.job.begin()?;
         Ok(study)
+    }
+
+    /// A study within this one, in its sub-folder `folder`, on the images of `source`. Writes nothing yet.
+    ///
+    /// # Errors
+    /// As [`Job::on_images`]; usage errors.
+    pub fn on_images(&self, folder: &str, source: &str) -> Result<Self> {
+        let mut job = self.job.on_images(folder, source)?;
+        job.config.experiment.clear();
+        job.check_smash()?;
+        job.check_resulting(&job.config.space)?;
+        Ok(Self { job, from: None, jobs: self.jobs })
+    }
+
+    /// All candidates of a search with the SMASH network that [`Study::smash`] calls `base`, best first.
+    ///
+    /// # Errors
+    /// As [`Study::smash`] and [`search::stage`].
+    pub fn search(&self) -> Result<Vec<Candidate>> {
+        let base = self.smash("base", |_| {})?;
+        Timing::measure(&self.job, "scores", || search::stage(&base.job))
+    }
+
+    /// The best of a search: that of `--from`, which is only read, or one made here.
+    ///
+    /// # Errors
+    /// As [`Study::search`]; [`Error::Config`] when the run of `--from` has not been searched.
+    pub fn best(&self) -> Result<Candidate> {
+        match self.from {
+            Some(_) => self.found(),
+            None => Ok(self.search()?.swap_remove(0)),
+        }
+    }
+
+    /// The winner of the run of `--from`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when it has not been searched.
+    pub fn found(&self) -> Result<Candidate> {
+        search::winner(&self.base()?.job)
     }
 
     /// May the SMASH network of the run in `dir` be used with these settings?
@@ -416,7 +470,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// One training, or the result that it left.
 fn train(job: &Job, task: &Task) -> Result<Trained> {
-    let run = job.variant(&format!("trained/{}-s{}", task.arch.id(), task.seed), |config| {
+    let run = job.variant(&format!("trained/{}-s{}", task.design.id(), task.seed), |config| {
         config.experiment.clear();
         config.seed = task.seed;
     })?;
@@ -426,7 +480,7 @@ fn train(job: &Job, task: &Task) -> Result<Trained> {
         return serde_json::from_slice(&bytes)
             .map_err(|e| Error::checkpoint(&path, format!("is damaged ({e}); delete it, and it is made again")));
     }
-    let trained = train_one(&run, Role::Chosen, &task.arch, None)?;
+    let trained = train_one(&run, Role::Chosen, task.design.clone(), None)?;
     write_json(&path, &trained)?;
     Ok(trained)
 }

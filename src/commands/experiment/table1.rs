@@ -208,7 +208,8 @@ fn means(scores: &[Vec<f64>]) -> Vec<f64> {
 fn train(study: &Study, options: &Options, archs: &[Architecture], scores: &[Vec<f64>]) -> Result<Vec<Row>> {
     let chosen = every(&means(scores), options.every);
     let seeds = (0..options.seeds as u64).map(|i| study.job.config.seed + i);
-    let tasks = chosen.iter().flat_map(|&(_, i)| seeds.clone().map(move |seed| Task { arch: archs[i].clone(), seed }));
+    let tasks =
+        chosen.iter().flat_map(|&(_, i)| seeds.clone().map(move |seed| Task { design: archs[i].clone().into(), seed }));
     let trained = study.trainings(&tasks.collect::<Vec<_>>())?;
     let row = |(&(place, i), trained): (&(usize, usize), &[Trained])| {
         let cost = cost(&archs[i], &study.job.shape);

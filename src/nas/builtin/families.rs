@@ -29,9 +29,10 @@ pub(super) fn wide_resnet(shape: &NetworkShape, depth: usize, width: usize) -> G
             graph.part(format!("block{block}.unit{unit}"));
             let stride = if block > 0 && unit == 0 { 2 } else { 1 };
             let normal = graph.norm_relu("bn0", &[x]);
-            let shortcut = match graph.channels(x) == channels && stride == 1 {
-                true => x,
-                false => graph.conv("shortcut", normal, channels, 1, stride),
+            let shortcut = if graph.channels(x) == channels && stride == 1 {
+                x
+            } else {
+                graph.conv("shortcut", normal, channels, 1, stride)
             };
             let y = graph.conv("conv0", normal, channels, 3, stride);
             let y = graph.norm_relu("bn1", &[y]);
