@@ -3,7 +3,7 @@
 //! | file | content |
 //! |---|---|
 //! | `config.toml` | resolved settings |
-//! | `env.json` | engine, machine and command of the latest start |
+//! | `env.json` | engine, machine and command of the latest start, and the command that began the run |
 //! | `metrics.jsonl` | one line per training step and epoch; no times, so equal seeds give equal files |
 //! | `archs.jsonl` | every scored architecture, in the order proposed |
 //! | `ranking.jsonl` | the same, best score first, once the search is over |

@@ -1,9 +1,13 @@
 //! `env.json`: engine, machine and command of the latest start of a run, and the command that began it.
 
+use crate::cli::Cli;
 use crate::commands::job::Job;
 use crate::error::Result;
 use crate::report::write_json;
+use clap::CommandFactory;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 
 /// Writes down where and how the run was started this time.
 ///
@@ -48,15 +52,18 @@ fn began_with(env: &Value) -> Value {
 /// A command with the variables that add to it, quoted for a shell. It begins a run wherever it is typed: without
 /// `--resume` and `--overwrite`.
 fn typed(command: &[String]) -> String {
-    let mut variables: Vec<(String, String)> = std::env::vars_os()
-        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
-        .filter(|(name, _)| name.starts_with("SMASH_"))
-        .collect();
-    variables.sort();
-    let variables = variables.into_iter().map(|(name, value)| format!("{name}={}", quoted(&value)));
-    let flags = command.iter().skip(1).filter(|word| !["--resume", "--overwrite"].contains(&word.as_str()));
-    let words = std::iter::once("smash-engine".to_string()).chain(flags.map(|word| quoted(word)));
+    let known = variables(&Cli::command());
+    let set = known.iter().filter_map(|name| Some((name.to_string_lossy(), std::env::var_os(name)?)));
+    let variables = set.map(|(name, value)| format!("{name}={}", quoted(&value.to_string_lossy())));
+    let words = command.iter().skip(1).filter(|word| !["--resume", "--overwrite"].contains(&word.as_str()));
+    let words = std::iter::once("smash-engine".to_string()).chain(words.map(|word| quoted(word)));
     variables.chain(words).collect::<Vec<_>>().join(" ")
+}
+
+/// The variables that stand for flags of a command and those below it.
+fn variables(command: &clap::Command) -> BTreeSet<OsString> {
+    let own = command.get_arguments().filter_map(|flag| flag.get_env()).map(OsString::from);
+    own.chain(command.get_subcommands().flat_map(variables)).collect()
 }
 
 /// A word that a shell reads as it is.

@@ -12,6 +12,8 @@ use crate::commands::job::Job;
 use crate::commands::search::Candidate;
 use crate::data::sequential_batches;
 use crate::error::Result;
+use crate::figures::Figure;
+use crate::figures::chart::{Point, Points, Scatter, scatter};
 use crate::nas::arch::Architecture;
 use crate::nas::gradient::{COST, Gradient, gradient};
 use crate::nas::guided::DRAWS;
@@ -91,10 +93,13 @@ pub struct Mean {
 /// Predicted against measured changes of the loss.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Prediction {
-    /// Perturbations that have both.
-    pub pairs: usize,
+    /// Predicted and measured change of each perturbation that has both.
+    pub pairs: Vec<[f64; 2]>,
     /// How many of them have both of one sign.
     pub same_sign: usize,
+    /// Standard deviations of the predicted and of the measured changes: c tells the HyperNet of a change, but does not
+    /// make it, so that its gradient may see little of what happens.
+    pub spread: [f64; 2],
     /// Spearman's rank correlation; none where either side is constant.
     pub rank_correlation: Option<f64>,
     /// Its p-value.
@@ -143,10 +148,10 @@ fn arm(candidates: &[Candidate], base: &Candidate, slope: &Gradient, of: impl Fn
     let gradients = guided.filter_map(|c| c.origin.parent()).collect::<BTreeSet<_>>().len();
     let best = own.iter().copied().fold(base, |best, c| if c.val_err < best.val_err { c } else { best });
     // Both losses are finite, or there is no change to speak of.
-    let losses: Vec<(f64, f64)> =
-        changed.iter().filter_map(|c| Some((slope.change(&c.arch), c.val_loss? - base.val_loss?))).collect();
+    let pairs = changed.iter().filter_map(|c| Some([slope.change(&c.arch), c.val_loss? - base.val_loss?]));
+    let pairs: Vec<[f64; 2]> = pairs.collect();
     let errors: Vec<f64> = changed.iter().map(|c| c.val_err - base.val_err).collect();
-    let measured: Vec<f64> = losses.iter().map(|(_, measured)| *measured).collect();
+    let losses: Vec<f64> = pairs.iter().map(|[_, measured]| *measured).collect();
     Arm {
         passes: own.len() + COST * gradients,
         scored: own.len(),
@@ -154,8 +159,8 @@ fn arm(candidates: &[Candidate], base: &Candidate, slope: &Gradient, of: impl Fn
         best: Found::new(best),
         perturbations: changed.len(),
         better: errors.iter().filter(|&&change| change < 0.0).count(),
-        changes: Mean::of(&errors).zip(Mean::of(&measured)).map(|(val_err, val_loss)| Changes { val_err, val_loss }),
-        prediction: (losses.len() >= 3).then(|| Prediction::of(&losses)),
+        changes: Mean::of(&errors).zip(Mean::of(&losses)).map(|(val_err, val_loss)| Changes { val_err, val_loss }),
+        prediction: (pairs.len() >= 3).then(|| Prediction::of(pairs)),
     }
 }
 
@@ -170,8 +175,7 @@ impl Mean {
     fn of(values: &[f64]) -> Option<Self> {
         let n = values.len() as f64;
         let mean = values.iter().sum::<f64>() / n;
-        let variance = values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0);
-        (values.len() >= 2).then(|| Self { mean, margin: 1.96 * (variance / n).sqrt() })
+        (values.len() >= 2).then(|| Self { mean, margin: 1.96 * deviation(values) / n.sqrt() })
     }
 
     /// The difference of two means of independent samples.
@@ -184,14 +188,22 @@ impl Mean {
     }
 }
 
+/// The standard deviation of a sample.
+fn deviation(values: &[f64]) -> f64 {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    (values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt()
+}
+
 impl Prediction {
     /// Of pairs of a predicted and a measured change.
-    fn of(pairs: &[(f64, f64)]) -> Self {
-        let (predicted, measured): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
+    fn of(pairs: Vec<[f64; 2]>) -> Self {
+        let (predicted, measured): (Vec<f64>, Vec<f64>) = pairs.iter().map(|&[a, b]| (a, b)).unzip();
         let agreement = spearman(&predicted, &measured);
         Self {
-            pairs: pairs.len(),
-            same_sign: pairs.iter().filter(|(predicted, measured)| predicted * measured > 0.0).count(),
+            same_sign: pairs.iter().filter(|[predicted, measured]| predicted * measured > 0.0).count(),
+            spread: [deviation(&predicted), deviation(&measured)],
+            pairs,
             rank_correlation: agreement.map(|a| a.coefficient),
             p: agreement.map(|a| a.p),
         }
@@ -230,11 +242,102 @@ pub fn text(comparison: &Comparison) -> String {
     if let Some(Changes { val_err, val_loss }) = difference {
         text += &format!("difference: {} points of val_err, {} of val_loss\n", val_err.text(2), val_loss.text(4));
     }
-    if let Some(Prediction { pairs, same_sign, rank_correlation: Some(r), p: Some(p) }) = &random.prediction {
+    if let Some(Prediction { pairs, same_sign, spread, rank_correlation: Some(r), p: Some(p) }) = &random.prediction {
         text += &format!(
-            "dE/dc predicts the sign of the change of the loss for {same_sign} of {pairs} random perturbations; rank \
-             correlation {r:.2} (p {p:.2}).\nBy gradient: the best predicted of {DRAWS} is scored.\n"
+            "dE/dc predicts the sign of the change of the loss for {same_sign} of {} random perturbations; rank correlation \
+             {r:+.2} (p {p:.2}).\nThe changes it predicts spread by {:.4}, those measured by {:.4} (standard \
+             deviations).\nBy gradient: of {DRAWS} random perturbations the one predicted to be best is scored.\n",
+            pairs.len(),
+            spread[0],
+            spread[1]
         );
     }
     text
+}
+
+/// Predicted against measured changes by the perturbations of the base; none without predictions.
+pub fn figure(comparison: &Comparison) -> Option<Figure> {
+    let arms = [("at random", &comparison.random), ("by gradient", &comparison.gradient)];
+    let series = arms.into_iter().filter_map(|(name, arm)| {
+        let pairs = &arm.prediction.as_ref()?.pairs;
+        let points = pairs.iter().map(|&[x, y]| Point { x, y, ..Point::default() }).collect();
+        Some(Points { name: name.into(), points, fit: None })
+    });
+    let chart = Scatter {
+        title: "Perturbations of the best random architecture".into(),
+        x: "change of the loss that dE/dc predicts".into(),
+        y: "change of the loss on the validation images".into(),
+        series: series.collect(),
+    };
+    (!chart.series.is_empty()).then(|| Figure::new("gradient", scatter(&chart)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nas::perturb::perturb;
+    use crate::nas::sample::{SampleLimits, sample};
+    use crate::nas::space::Space;
+    use crate::rng::{Rng, Stream};
+
+    /// The base, three random perturbations and a chain, three guided ones and a chain of two states.
+    fn candidates() -> (Vec<Candidate>, Gradient) {
+        let (space, mut rng) = (Space::small(), Rng::new(2, Stream::Search));
+        let base = sample(&space, &SampleLimits::full(&space), &mut rng);
+        let slope = Gradient::random(&base);
+        let mut of = |origin| if origin == Origin::Random { base.clone() } else { perturb(&base, 0.1, &mut rng) };
+        let found = [
+            (Origin::Random, 20.0, Some(1.0)),
+            (Origin::Perturb { of: 0 }, 22.0, Some(1.25)),
+            (Origin::Perturb { of: 0 }, 19.0, None),
+            (Origin::Perturb { of: 0 }, 25.0, Some(0.75)),
+            (Origin::Markov { of: 2 }, 18.5, Some(1.5)),
+            (Origin::Gradient { of: 0 }, 20.0, Some(0.5)),
+            (Origin::Gradient { of: 0 }, 19.0, Some(1.5)),
+            (Origin::Gradient { of: 0 }, 19.5, Some(1.125)),
+            (Origin::GradientMarkov { of: 6 }, 17.0, Some(1.0)),
+            (Origin::GradientMarkov { of: 8 }, 30.0, Some(2.0)),
+        ];
+        let candidate = |(index, (origin, val_err, val_loss))| {
+            let (id, arch) = (format!("id{index}"), of(origin));
+            Candidate { index, origin, id, val_err, val_loss, predicted: None, params: 0, macs: 0, arch }
+        };
+        (found.into_iter().enumerate().map(candidate).collect(), slope)
+    }
+
+    #[test]
+    fn each_way_is_counted_with_what_it_paid_and_found() {
+        let (all, slope) = candidates();
+        let Comparison { base, random, gradient, difference } = compare(&all, &all[0], &slope);
+        assert_eq!((base.index, random.best.index, gradient.best.index), (0, 4, 8));
+        assert_eq!((random.scored, random.gradients, random.passes), (4, 0, 4));
+        // Gradients of the base and of two states of the chain.
+        assert_eq!((gradient.scored, gradient.gradients, gradient.passes), (5, 3, 5 + 3 * COST));
+        assert_eq!((random.perturbations, random.better, gradient.perturbations, gradient.better), (3, 1, 3, 2));
+        let (random, gradient) = (random.changes.unwrap(), gradient.changes.unwrap());
+        assert_eq!((random.val_err.mean, random.val_loss.mean), (2.0, 0.0));
+        assert_eq!((gradient.val_err.mean, gradient.val_loss.mean), (-0.5, 0.125 / 3.0));
+        // Of 2, -1 and 5 the standard deviation is 3, of 0, -1 and -0.5 it is 0.5.
+        let margin = |deviation: f64| 1.96 * deviation / 3f64.sqrt();
+        assert!((random.val_err.margin - margin(3.0)).abs() < 1e-12);
+        let difference = difference.unwrap().val_err;
+        assert_eq!(difference.mean, -2.5);
+        assert!((difference.margin - margin(9.25f64.sqrt())).abs() < 1e-12);
+    }
+
+    #[test]
+    fn predictions_are_compared_with_what_was_measured() {
+        let (all, slope) = candidates();
+        let Comparison { random, gradient, .. } = compare(&all, &all[0], &slope);
+        assert_eq!(random.prediction, None, "one of three has no loss");
+        let found = gradient.prediction.unwrap();
+        let pairs = [(5, -0.5), (6, 0.5), (7, 0.125)].map(|(i, change)| [slope.change(&all[i].arch), change]);
+        assert_eq!(found.pairs, pairs);
+        assert_eq!(found.same_sign, pairs.iter().filter(|[a, b]| (*a < 0.0) == (*b < 0.0)).count());
+        let by_rank = Prediction::of(vec![[-3.0, 0.5], [2.0, 0.75], [7.0, 0.25], [8.0, 2.0]]);
+        assert_eq!((by_rank.same_sign, by_rank.rank_correlation.map(|r| (10.0 * r).round())), (3, Some(4.0)));
+        assert!((by_rank.spread[1] - 0.777_28).abs() < 1e-4, "{:?}", by_rank.spread);
+        let constant = Prediction::of(vec![[1.0, 0.5], [1.0, 0.75], [1.0, 0.25]]);
+        assert_eq!((constant.rank_correlation, constant.p), (None, None));
+    }
 }

@@ -2,7 +2,6 @@
 
 use crate::commands::retrain::{Role, Trained};
 use crate::commands::search::Candidate;
-use crate::error::{Error, Result};
 use crate::figures::Figure;
 use crate::figures::chart::{
     Curve, Histogram, Interval, Intervals, Lines, Point, Points, Scatter, histogram, intervals, lines, scatter,
@@ -11,11 +10,12 @@ use crate::nas::strategy::Origin;
 use crate::report::error_margin;
 use crate::statistics::spearman;
 use serde::Deserialize;
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 /// Points of a curve over training steps: each is the mean of as many steps as it takes.
-const POINTS: u64 = 150;
+const POINTS: usize = 60;
 
 /// A line of `metrics.jsonl`: of a step, or with the validation error of an epoch.
 #[derive(Deserialize)]
@@ -37,14 +37,13 @@ struct Learning {
 }
 
 impl Learning {
-    /// What `metrics` tells of each of `names`. A network trained again counts as trained the last time.
-    fn read(metrics: &Path, names: &[&str]) -> Result<Vec<Self>> {
-        let file = std::fs::File::open(metrics).map_err(Error::io("read", metrics))?;
+    /// What `metrics` tells of each of `names`. A network trained again counts as trained the last time. Curves are no
+    /// results: what cannot be read is left out.
+    fn read(metrics: &Path, names: &[&str]) -> Vec<Self> {
         let mut found = vec![Self::default(); names.len()];
-        for line in BufReader::new(file).lines() {
-            let line = line.map_err(Error::io("read", metrics))?;
-            let line: Line = serde_json::from_str(&line)
-                .map_err(|e| Error::data(metrics, format!("{e}; start again with --overwrite")))?;
+        let file = File::open(metrics).map(BufReader::new);
+        for line in file.into_iter().flat_map(|file| file.split(b'\n')).map_while(std::io::Result::ok) {
+            let Ok(line) = serde_json::from_slice::<Line>(&line) else { continue };
             let Some(learning) = names.iter().position(|name| *name == line.network).map(|i| &mut found[i]) else {
                 continue;
             };
@@ -54,12 +53,12 @@ impl Learning {
                 None => learning.steps.push(line.train_err),
             }
         }
-        Ok(found)
+        found
     }
 
     /// The error on training images as a curve.
     fn training(&self) -> Vec<[f64; 2]> {
-        let size = (self.steps.len() as u64).div_ceil(POINTS).max(1) as usize;
+        let size = self.steps.len().div_ceil(POINTS).max(1);
         let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
         let middle = |i: usize, part: &[f64]| (i * size) as f64 + (part.len() + 1) as f64 / 2.0;
         self.steps.chunks(size).enumerate().map(|(i, part)| [middle(i, part), mean(part)]).collect()
@@ -67,11 +66,8 @@ impl Learning {
 }
 
 /// Errors of the SMASH network in training.
-///
-/// # Errors
-/// [`Error::Io`] and [`Error::Data`] when `metrics` cannot be read.
-pub fn smash_training(metrics: &Path) -> Result<Figure> {
-    let learning = &Learning::read(metrics, &["smash"])?[0];
+pub fn smash_training(metrics: &Path) -> Figure {
+    let learning = &Learning::read(metrics, &["smash"])[0];
     let curve = |name: &str, points, dashed, colour| Curve { name: name.into(), points, dashed, colour };
     let chart = Lines {
         title: "Training of the SMASH network".into(),
@@ -82,32 +78,25 @@ pub fn smash_training(metrics: &Path) -> Result<Figure> {
             curve("validation images, after each epoch", learning.epochs.clone(), true, 1),
         ],
     };
-    Ok(Figure::new("smash-training", lines(&chart)))
+    Figure::new("smash-training", lines(&chart))
 }
 
 /// Errors of the resulting networks in training.
-///
-/// # Errors
-/// As [`smash_training`].
-pub fn trainings(metrics: &Path, networks: &[Trained]) -> Result<Figure> {
+pub fn trainings(metrics: &Path, networks: &[Trained]) -> Figure {
     let names: Vec<&str> = networks.iter().map(|n| n.id.as_str()).collect();
-    let learned = Learning::read(metrics, &names)?;
+    let learned = Learning::read(metrics, &names);
     let series = networks.iter().zip(&learned).enumerate().flat_map(|(colour, (network, learning))| {
-        let label = label(network);
-        let training = (learning.training(), false, label.clone());
-        let validation = (learning.epochs.clone(), true, format!("{label}, validation"));
-        [training, validation]
-            .into_iter()
-            .filter(|(points, ..)| !points.is_empty())
-            .map(move |(points, dashed, name)| Curve { name, points, dashed, colour })
+        let curve = |points, dashed, name| Curve { name, points, dashed, colour };
+        [curve(learning.training(), false, label(network)), curve(learning.epochs.clone(), true, String::new())]
     });
     let chart = Lines {
-        title: "Training from scratch".into(),
+        title: "Training from scratch: on training batches (lines) and validation images (marks, after each epoch)"
+            .into(),
         x: "training step".into(),
         y: "error [%]".into(),
         series: series.collect(),
     };
-    Ok(Figure::new("trainings", lines(&chart)))
+    Figure::new("trainings", lines(&chart))
 }
 
 /// Role and name of a network.
@@ -132,6 +121,13 @@ fn origin(candidate: &Candidate) -> usize {
         Origin::Gradient { .. } => 3,
         Origin::GradientMarkov { .. } => 4,
     }
+}
+
+/// How many architectures came from where: `random 400, Markov chain 100`.
+pub fn origins(ranking: &[Candidate]) -> String {
+    let count = |kind: usize| ranking.iter().filter(|c| origin(c) == kind).count();
+    let counts = ORIGINS.iter().enumerate().map(|(kind, name)| (name, count(kind))).filter(|(_, count)| *count > 0);
+    counts.map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
 }
 
 /// How the scores of a search are distributed, best first in `ranking`.
@@ -171,7 +167,7 @@ pub fn scores_and_cost(ranking: &[Candidate]) -> (Figure, String) {
     let agreement = match spearman(&macs, &errors) {
         Some(rho) => format!(
             "Among the {} random architectures Spearman's rho of MACs and score is {:+.2} (p = {:.2}); near -1, \
-             scoring would be no more than preferring what is expensive.",
+             scoring would be no more than preferring what is expensive.\n",
             macs.len(),
             rho.coefficient,
             rho.p
@@ -220,10 +216,11 @@ mod tests {
                 "{{\"network\":\"{network}\",\"epoch\":1,\"step\":{steps},\"train_loss\":1,\"train_err\":9,\"val_err\":7.5}}\n"
             );
         }
-        std::fs::write(&path, text).unwrap();
-        let learned = Learning::read(&path, &["b", "a"]).unwrap();
+        std::fs::write(&path, [text.as_bytes(), b"\xff\n{\"network\":\"a\"}\n"].concat()).unwrap();
+        let learned = Learning::read(&path, &["b", "a"]);
         assert_eq!(learned[1], Learning { steps: vec![1.0, 2.0, 3.0, 4.0], epochs: vec![[4.0, 7.5]] });
         let curve = learned[0].training();
-        assert_eq!((curve.len(), curve[0], curve[149]), (150, [1.5, 1.5], [299.5, 299.5]));
+        assert_eq!(Learning::read(&dir.path().join("nothing"), &["a"]), [Learning::default()]);
+        assert_eq!((curve.len(), curve[0], curve[59]), (60, [3.0, 3.0], [298.0, 298.0]));
     }
 }

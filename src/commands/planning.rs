@@ -102,7 +102,10 @@ fn stored_elements(arch: &Architecture) -> u64 {
         let op = placed.op;
         let inner = usize::from(op.body[1].is_some()) + usize::from(op.body[3].is_some());
         let written = op.write.len() * placed.block.bank_size * space.unit;
-        op.bottleneck_channels(placed.block, space) + (1 + inner) * op.output_channels(space) + written
+        // Options of the space that keep a value of their own.
+        let options = op.body.iter().flatten().filter(|conv| space.body_norm || !conv.activation.is_relu()).count()
+            + op.gates.iter().filter(|&&gate| gate).count();
+        op.bottleneck_channels(placed.block, space) + (1 + inner + options) * op.output_channels(space) + written
     };
     arch.placed_ops().map(|placed| (channels(&placed) as u64) << (2 * (2 - placed.block_index))).sum()
 }

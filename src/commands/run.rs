@@ -5,7 +5,7 @@ use crate::commands::job::{Directory, Job};
 use crate::commands::output::print_result;
 use crate::commands::publish::write_report;
 use crate::commands::retrain::{choose, train_one};
-use crate::commands::search::stage as search_stage;
+use crate::commands::search::{comparison, stage as search_stage};
 use crate::commands::summary::Findings;
 use crate::commands::timing::Timing;
 use crate::commands::train::stage as train_stage;
@@ -37,15 +37,20 @@ pub fn run(args: &RunArgs, global: &GlobalArgs) -> Result<()> {
         networks.push(train_one(&job, role, &candidate.arch, Some(candidate.val_err))?);
     }
     let timing = Timing::load(&job);
-    let record = serde_json::json!({
+    let comparison = comparison(&job)?;
+    let mut record = serde_json::json!({
         "dir": job.dir, "data": job.dataset.name, "seed": job.config.seed, "scored": ranking.len(),
         "seconds": { "smash": timing.seconds("smash"), "search": timing.seconds("search"),
             "retrain": timing.seconds("retrain") },
         "networks": networks,
     });
+    if let Some(comparison) = &comparison {
+        record["gradient"] = serde_json::json!(comparison);
+    }
     write_json(&job.path("results.json"), &record)?;
-    let findings = Findings { job: &job, ranking: &ranking, networks: &networks, timing: &timing };
-    let (report, figures) = findings.report()?;
+    let findings =
+        Findings { job: &job, ranking: &ranking, networks: &networks, gradient: comparison.as_ref(), timing: &timing };
+    let (report, figures) = findings.report();
     write_report(&job.dir, &report, &figures)?;
     print_result(global, &record, &findings.outcome())
 }

@@ -15,10 +15,11 @@ use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::nas::arch::Architecture;
 use crate::nas::cost::cost;
+use crate::nas::encode::Encoding;
 use crate::nas::gradient::plan_gradient;
 use crate::nas::guided::{Guess, Guided};
 use crate::nas::sample::{SampleLimits, sample};
-use crate::nas::score::{calibrated_score, smash_score};
+use crate::nas::score::{calibrated_score, score_with_encoding};
 use crate::nas::smash::SmashNetwork;
 use crate::nas::strategy::{Origin, Proposal, Search, Strategy};
 use crate::nas::train::{Batch, Drawn, Outcome, plan_evaluation};
@@ -291,7 +292,7 @@ fn score_all(job: &Job, archs: &Path, saved: Option<State>) -> Result<()> {
 /// Loss and errors of `arch` with generated weights, and with BatchNorm statistics as the settings of the search ask.
 ///
 /// # Errors
-/// As [`smash_score`].
+/// As [`score_with_encoding`].
 pub fn smash_outcome<'a>(
     job: &Job,
     network: &SmashNetwork,
@@ -299,10 +300,25 @@ pub fn smash_outcome<'a>(
     arch: &Architecture,
     batches: impl Iterator<Item = Batch<'a>>,
 ) -> Result<Outcome> {
+    outcome_with_encoding(job, network, context, arch, &network.encode(arch), batches)
+}
+
+/// The same with the weights that the HyperNet generates from `encoding`, which may be another than that of `arch`.
+///
+/// # Errors
+/// As [`score_with_encoding`].
+pub fn outcome_with_encoding<'a>(
+    job: &Job,
+    network: &SmashNetwork,
+    context: &mut Context,
+    arch: &Architecture,
+    encoding: &Encoding,
+    batches: impl Iterator<Item = Batch<'a>>,
+) -> Result<Outcome> {
     if job.config.search.calibrate_bn == 0 {
-        return smash_score(context, network, arch, &job.gather, batches);
+        return score_with_encoding(context, network, arch, encoding, &job.gather, batches);
     }
-    calibrated_score(context, network, arch, &job.gather, &job.calibration_batches()?, batches)
+    calibrated_score(context, network, arch, encoding, &job.gather, &job.calibration_batches()?, batches)
 }
 
 impl State {

@@ -1,15 +1,15 @@
 //! The report of a run: the outcome first, as it is printed, then what it rests on.
 
+use crate::commands::guided::Comparison;
 use crate::commands::job::Job;
+use crate::commands::output::grouped;
 use crate::commands::retrain::{Role, Trained, table as results_table};
 use crate::commands::search::{Candidate, table as ranking_table};
 use crate::commands::timing::Timing;
-use crate::commands::{environment, pictures};
-use crate::error::Result;
+use crate::commands::{environment, guided, pictures};
 use crate::figures::{Figure, network};
 use crate::nas::cost::NetworkShape;
 use crate::nas::describe;
-use crate::nas::strategy::Origin;
 use crate::report::{Align, count, duration, table};
 
 /// What a run found.
@@ -20,6 +20,8 @@ pub struct Findings<'a> {
     pub ranking: &'a [Candidate],
     /// Those trained from scratch, the winner first.
     pub networks: &'a [Trained],
+    /// What the search says of its gradients, if it followed any.
+    pub gradient: Option<&'a Comparison>,
     /// Seconds of each stage.
     pub timing: &'a Timing,
 }
@@ -29,10 +31,11 @@ impl Findings<'_> {
     pub fn outcome(&self) -> String {
         let Self { job, ranking, networks, .. } = self;
         let seconds = |stage: &str| duration(self.timing.seconds(stage));
+        let gradient = self.gradient.map_or(String::new(), |c| format!("```\n{}```\n\n", guided::text(c)));
         format!(
             "# SMASH on {}, seed {}\n\n{}\n\n\
-             After training from scratch ({} epochs each, the same images and crops for all):\n\n```\n{}```\n\n\
-             Best scores (validation error with generated weights):\n\n```\n{}```\n\n\
+             After training from scratch ({} each, the same images and crops for all):\n\n```\n{}```\n\n\
+             Best scores (validation error with generated weights):\n\n```\n{}```\n\n{gradient}\
              Search cost: {} to train the SMASH network, {} to score {} architectures on {} validation images.\n\
              Training {} networks from scratch for comparison: {}.\n\n\
              Test errors are on {} images the search never saw, +- the 95 % interval of that sample; one training each, \
@@ -41,7 +44,7 @@ impl Findings<'_> {
             job.dataset.name,
             job.config.seed,
             verdict(networks),
-            job.config.retrain.epochs,
+            epochs(job.config.retrain.epochs),
             results_table(networks),
             ranking_table(ranking, 5),
             seconds("smash"),
@@ -58,56 +61,61 @@ impl Findings<'_> {
     }
 
     /// The whole report, and the figures it shows.
-    ///
-    /// # Errors
-    /// Those of reading `metrics.jsonl`.
-    pub fn report(&self) -> Result<(String, Vec<Figure>)> {
+    pub fn report(&self) -> (String, Vec<Figure>) {
         let metrics = self.job.path("metrics.jsonl");
-        let smash = pictures::smash_training(&metrics)?;
-        let trainings = pictures::trainings(&metrics, self.networks)?;
+        let smash = pictures::smash_training(&metrics);
+        let trainings = pictures::trainings(&metrics, self.networks);
         let errors = pictures::test_errors(self.networks);
         let scores = pictures::scores(self.ranking);
         let (cost, agreement) = pictures::scores_and_cost(self.ranking);
+        let gradient = self.gradient.and_then(guided::figure);
+        let predictions =
+            gradient.as_ref().map(|f| f.markdown("changes of the loss, as dE/dc predicts and as measured"));
         let winner = Figure::new("winner", network::svg(&self.ranking[0].arch, &self.job.shape));
-        let text = format!(
-            "{}\n{}\n## What was searched\n\n{}\n## The SMASH network\n\n{}\n{}\n\
-             ## The search\n\n{}\n{}\n{}\n{agreement}\n\n## The winner\n\n{}\n## Training from scratch\n\n{}\n{}\n\
-             ## Repeat it\n\n{}",
-            self.outcome(),
-            errors.markdown("test errors of all networks"),
-            self.searched(),
-            self.smash(),
-            smash.markdown("errors of the SMASH network in training"),
-            self.search(),
-            scores.markdown("distribution of the scores"),
-            cost.markdown("scores against multiply-accumulates"),
-            self.winner(&winner),
-            self.retraining(),
-            trainings.markdown("errors in training from scratch"),
-            self.repeat()
-        );
-        Ok((text, vec![errors, smash, scores, cost, winner, trainings]))
+        let sections = [
+            ("What was searched", vec![self.searched()]),
+            ("The SMASH network", vec![self.smash(), smash.markdown("errors of the SMASH network in training")]),
+            (
+                "The search",
+                vec![
+                    self.search(),
+                    scores.markdown("distribution of the scores"),
+                    cost.markdown("scores against multiply-accumulates"),
+                    agreement,
+                    predictions.unwrap_or_default(),
+                ],
+            ),
+            ("The winner", vec![self.card(), winner.markdown("the winner"), self.winner_table()]),
+            ("Training from scratch", vec![self.retraining(), trainings.markdown("errors in training from scratch")]),
+            ("Repeat it", vec![self.repeat()]),
+        ];
+        let mut text = format!("{}\n{}", self.outcome(), errors.markdown("test errors of all networks"));
+        for (heading, parts) in sections {
+            text += &format!("\n## {heading}\n\n{}", parts.join("\n"));
+        }
+        (text, [errors, smash, scores, cost, winner, trainings].into_iter().chain(gradient).collect())
     }
 
     /// Images and space.
     fn searched(&self) -> String {
         let job = self.job;
-        let (space, shape, data) = (&job.config.space, &job.shape, &job.config.data);
+        let (space, shape) = (&job.config.space, &job.shape);
+        let fold = job.config.data.fold.map_or(String::new(), |fold| format!(" of fold {fold}"));
         let list = |numbers: &[usize]| numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
         let size = shape.image_size;
         let depth = if shape.is_volume() { format!("{} x ", shape.image_depth) } else { String::new() };
         format!(
-            "- Images: {}, {} classes, shown to the network as {} x {depth}{size} x {size}. {} to learn from, {} to \
-             validate on (never learned from; scores are errors on them), {} to test on.{}\n\
-             - Space `{}`: channels in units of {}, ops up to {} channels wide, banks of 1 to {} units, filters of {} \
-             pixels that span up to {}, {} groups, {} bodies, at most {} slices in the three blocks.\n",
+            "- Images: {}, {} classes, shown to the network as {} x {depth}{size} x {size}. {} to learn from{fold}, {} \
+             to validate on (never learned from; scores are errors on them), {} to test on.\n\
+             - Preset `{}`. Channels in units of {}, ops up to {} channels wide, banks of 1 to {} units, filters of {} \
+             pixels a side, dilated to span up to {}, in groups of {}; {} kinds of bodies; at most {} slices in the three \
+             blocks.\n",
             job.dataset.name,
             shape.classes,
             shape.image_channels,
-            job.train.len(),
-            job.validation.len(),
-            job.dataset.test.len(),
-            data.fold.map_or(String::new(), |fold| format!(" Fold {fold}.")),
+            grouped(job.train.len() as u64),
+            grouped(job.validation.len() as u64),
+            grouped(job.dataset.test.len() as u64),
             job.config.preset,
             space.unit,
             space.n_max,
@@ -124,27 +132,27 @@ impl Findings<'_> {
         let config = &self.job.config.smash;
         let limit = if config.max_steps > 0 { format!(", at most {} steps", config.max_steps) } else { String::new() };
         format!(
-            "Trained for {} epochs{limit} in batches of {}, from learning rate {} along a cosine, every batch with \
+            "Trained for {}{limit} in batches of {}, from learning rate {} along a cosine, every batch with \
              another random architecture.\n",
-            config.epochs, config.batch, config.lr,
+            epochs(config.epochs),
+            config.batch,
+            config.lr,
         )
     }
 
     fn search(&self) -> String {
-        let of = |kind: fn(&Origin) -> bool| self.ranking.iter().filter(|c| kind(&c.origin)).count();
+        let config = &self.job.config.search;
         format!(
-            "{} architectures scored: {} random ones, {} perturbations of the best of them, {} steps of a Markov chain \
-             from the best so far; an element of an architecture changes with a probability of {} %.\n",
+            "{} architectures scored: {}. A perturbation redraws each element of an architecture with a probability of \
+             {} %; the chain starts from the best so far and moves to a better one.\n",
             self.ranking.len(),
-            of(|o| matches!(o, Origin::Random)),
-            of(|o| matches!(o, Origin::Perturb { .. })),
-            of(|o| matches!(o, Origin::Markov { .. })),
-            100.0 * self.job.config.search.probability,
+            pictures::origins(self.ranking),
+            100.0 * config.probability,
         )
     }
 
     /// The winner's card.
-    fn winner(&self, picture: &Figure) -> String {
+    fn card(&self) -> String {
         let best = &self.ranking[0];
         let ops: usize = best.arch.blocks.iter().map(|block| block.ops.len()).sum();
         let trained = self.networks.iter().find(|n| n.id == best.id);
@@ -158,20 +166,22 @@ impl Findings<'_> {
             ["MACs (FLOPs) per image".into(), format!("{} ({})", count(best.macs), count(2 * best.macs))],
             ["ops, layers with weights".into(), format!("{ops}, {}", best.arch.layers())],
         ];
-        format!(
-            "```\n{}```\n\n{}\n```\n{}```\n",
-            table(&[Align::Left, Align::Left], &rows),
-            picture.markdown("the winner"),
-            describe::table(&best.arch, &self.job.shape)
-        )
+        format!("```\n{}```\n", table(&[Align::Left, Align::Left], &rows))
+    }
+
+    fn winner_table(&self) -> String {
+        format!("```\n{}```\n", describe::table(&self.ranking[0].arch, &self.job.shape))
     }
 
     fn retraining(&self) -> String {
         let config = &self.job.config.retrain;
+        let start = if config.init_from_smash { "the SMASH network's weights" } else { "the same random numbers" };
         format!(
-            "{} epochs in batches of {}, from learning rate {} along a cosine, with the same initial draws, images and \
-             crops for all.\n",
-            config.epochs, config.batch, config.lr,
+            "{} in batches of {}, from learning rate {} along a cosine, with the same images and crops for \
+             all, starting from {start}.\n",
+            epochs(config.epochs),
+            config.batch,
+            config.lr,
         )
     }
 
@@ -192,6 +202,10 @@ impl Findings<'_> {
             job.config.to_toml()
         )
     }
+}
+
+fn epochs(count: u64) -> String {
+    if count == 1 { "1 epoch".into() } else { format!("{count} epochs") }
 }
 
 /// The flags of `show` for a network of this shape, those at their defaults left out.

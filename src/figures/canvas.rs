@@ -32,13 +32,13 @@ impl Style {
     }
 }
 
-/// Width of a character in units of the font's height, as in DejaVu Sans.
-fn advance(c: char) -> f64 {
+/// Width of a character in units of the font's height, at most: that of DejaVu Sans, the widest of the common ones.
+pub fn advance(c: char) -> f64 {
     match c {
         ' ' | '.' | ',' | ':' | ';' | 'i' | 'j' | 'l' => 0.34,
         'f' | 'r' | 't' | '(' | ')' => 0.42,
-        '×' | '→' | '+' => 0.84,
-        'm' | 'w' | 'M' | 'W' | 'N' | 'O' => 1.0,
+        '×' | '→' | '+' | '=' | '<' | '>' | '~' | '±' => 0.84,
+        '%' | '@' | 'm' | 'w' | 'M' | 'W' | 'N' | 'O' => 1.0,
         'A'..='Z' => 0.78,
         _ => 0.64,
     }

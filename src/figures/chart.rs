@@ -210,22 +210,24 @@ pub fn histogram(chart: &Histogram) -> String {
     plot.picture.finish()
 }
 
-/// Lines at marked values, their names above the plot, each in a row of its own. Names in the left half stand to the right of
-/// their lines, outer ones above inner ones, and the other way round: no line crosses a name.
+/// Lines at marked values, their names above the plot, each in a row of its own and to the right of its line; to the
+/// left where the picture would end too soon. A line that passes a name passes behind it.
 fn draw_marks(plot: &mut Plot, marks: &[(String, f64)]) {
     let [left, top, width, height] = plot.area;
-    let middle = left + width / 2.0;
     let mut placed: Vec<(f64, &str)> = marks
         .iter()
         .filter(|m| m.1.is_finite())
         .map(|(name, value)| (plot.at(*value, 0.0)[0], name.as_str()))
         .collect();
-    placed.sort_by(|a, b| (b.0 - middle).abs().total_cmp(&(a.0 - middle).abs()));
-    for (row, (x, name)) in placed.iter().enumerate() {
-        let y = top - ROW * (placed.len() - row) as f64 + ROW / 2.0;
-        plot.picture.line([*x, y - 6.0], [*x, top + height], INK, 1.5, Some("3 3"));
-        let (anchor, text) = if *x < middle { (Anchor::Start, x + 7.0) } else { (Anchor::End, x - 7.0) };
-        plot.picture.text([text, y + TEXT / 3.0], anchor, INK, name);
+    placed.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let heights: Vec<f64> = (0..placed.len()).map(|row| top - ROW * (placed.len() - row) as f64 + ROW / 2.0).collect();
+    for (&(x, _), y) in placed.iter().zip(&heights) {
+        plot.picture.line([x, y - 6.0], [x, top + height], INK, 1.5, Some("3 3"));
+    }
+    for (&(x, name), y) in placed.iter().zip(&heights) {
+        let fits = x + 7.0 + text_width(name) <= left + width;
+        let (anchor, start) = if fits { (Anchor::Start, x + 7.0) } else { (Anchor::End, x - 7.0) };
+        plot.picture.text_before([start, y + TEXT / 3.0], anchor, name);
     }
 }
 
@@ -237,9 +239,9 @@ struct Bins {
 }
 
 impl Bins {
-    /// About as many as the root of the number of values, from 5 to 40, with round edges.
+    /// Up to twice as many as the root of the number of values, and 50, with round edges.
     fn of(values: impl Iterator<Item = f64> + Clone) -> Self {
-        let wanted = (values.clone().count() as f64).sqrt().clamp(5.0, 40.0);
+        let wanted = (2.0 * (values.clone().count() as f64).sqrt()).clamp(8.0, 50.0);
         let scale = Scale::around(values);
         let width = nice_step((scale.high() - scale.low()) / wanted);
         let first = (scale.low() / width).floor();

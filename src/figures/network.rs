@@ -55,7 +55,7 @@ const LABELS_END: usize = 58;
 /// The line of bank 0.
 const FIRST_BANK: usize = 78;
 /// The heading needs this.
-const LEAST_WIDTH: usize = 660;
+const LEAST_WIDTH: usize = 700;
 /// Height of stem, transition or head, and of the space above and below.
 const PART: usize = 26;
 const GAP: usize = 14;
@@ -96,12 +96,13 @@ impl Layout {
         let two_paths = bodies.iter().any(|body| body.active[2]);
         let pairs = bodies.iter().any(|body| body.active[1] || body.active[3]);
         // From the left edge of a path's first convolution to the right edge of its last.
-        let path_width = conv_width + if pairs { conv_width + 14 } else { 0 };
+        let between = if arch.space.gates { 34 } else { 14 };
+        let path_width = conv_width + if pairs { between + conv_width } else { 0 };
         let right = 8 + WIDTH.width("0000") + 2 * MARGIN;
         let body_width = point_width + 22 + path_width + 26 + right;
         let point = (FIRST_BANK + columns * pitch + 10).max(LEAST_WIDTH.saturating_sub(body_width));
         let first = point + point_width + 22;
-        let (second, out) = (first + conv_width + 14, first + path_width + 26);
+        let (second, out) = (first + conv_width + between, first + path_width + 26);
         let width = out + right;
         Self { pitch, point, first, second, point_width, conv_width, out, width, two_paths }
     }
@@ -114,7 +115,7 @@ impl Layout {
 
 /// Draws a valid architecture with what surrounds it in a network of `shape`.
 ///
-/// The drawing is 660 to 1200 pixels wide in the presets' spaces, wider only with more banks than those have.
+/// The drawing is 700 to 1200 pixels wide in the presets' spaces, wider only with more banks than those have.
 pub fn svg(arch: &Architecture, shape: &NetworkShape) -> String {
     let layout = Layout::of(arch, shape);
     let mut canvas = Canvas::default();
@@ -122,14 +123,15 @@ pub fn svg(arch: &Architecture, shape: &NetworkShape) -> String {
     let mut y = heading(&mut canvas, arch, shape);
     let enters = |b: usize| arch.blocks[b].input_channels(b, &arch.space);
     let kernel = cross(&describe::stem(shape));
-    y = part(&mut canvas, &layout, y, format!("stem: {kernel}, {}→{}", shape.image_channels, enters(0)));
+    let behind = if arch.space.activation.is_pre() { "" } else { ", ReLU" };
+    y = part(&mut canvas, &layout, y, format!("stem: {kernel}, {}→{}{behind}", shape.image_channels, enters(0)));
     for (b, block) in arch.blocks.iter().enumerate() {
         let of_block = |part: &Part| matches!(part, Part::Op { block, .. } if *block == b);
         let costs: Vec<Cost> = costs.iter().filter(|(part, _)| of_block(part)).map(|&(_, cost)| cost).collect();
         y = Panel { layout: &layout, arch, shape, index: b }.draw(&mut canvas, y, &costs);
         let leaves = block.output_channels(b, &arch.space);
         let text = if b + 1 < BLOCKS {
-            format!("transition: BN, ReLU, 1×1 {leaves}→{}, average pool", enters(b + 1))
+            format!("transition: BN, ReLU, 1×1 {leaves}→{}{behind}, average pool", enters(b + 1))
         } else {
             format!("head: BN, ReLU, global average pool, linear {leaves}→{}", shape.classes)
         };
@@ -146,7 +148,8 @@ fn heading(canvas: &mut Canvas, arch: &Architecture, shape: &NetworkShape) -> us
     canvas.title(&title);
     canvas.text(TITLE, [MARGIN, 24], &title);
     let image = cross(&describe::extent(shape.image()));
-    let note = format!("images {}×{image}, {} classes", shape.image_channels, shape.classes);
+    let order = if arch.space.activation.is_pre() { "" } else { ", post-activation" };
+    let note = format!("images {}×{image}, {} classes{order}", shape.image_channels, shape.classes);
     canvas.text(NOTE, [MARGIN + TITLE.width("Architecture 000000000000") + 10, 24], note);
     let facts = format!(
         "{ops} ops, {} layers with weights, {} parameters, {} multiply-accumulates",
@@ -156,11 +159,13 @@ fn heading(canvas: &mut Canvas, arch: &Architecture, shape: &NetworkShape) -> us
     );
     canvas.text(FACTS, [MARGIN, 48], facts);
     let mut x = MARGIN + 6;
-    for (class, mark, text) in [
+    let gate = ("sum", panel::TIMES, "gate: tanh × sigmoid");
+    let marks = [
         ("read", panel::DOT, "reads a bank"),
         ("first", panel::DIAMOND, "writes to an empty bank"),
         ("add", panel::PLUS, "adds to a bank"),
-    ] {
+    ];
+    for (class, mark, text) in marks.into_iter().chain(arch.space.gates.then_some(gate)) {
         canvas.path(class, format!("M{x} 72{mark}"));
         canvas.text(NOTE, [x + 12, 72], text);
         x += 12 + NOTE.width(text) + 24;

@@ -1,9 +1,9 @@
 //! A picture being drawn: lines, boxes and text on a white ground, in units of a pixel at full width.
 //!
 //! Colours are those of Okabe and Ito, which people who see few colours tell apart. The ground is painted, so that
-//! pictures are the same on a dark page. How wide a text is depends on the reader's font: [`text_width`] is that of
-//! DejaVu Sans, the widest of the common ones, so that nothing overlaps in the others either.
+//! pictures are the same on a dark page. How wide a text is depends on the reader's font: [`text_width`] is a bound.
 
+use super::canvas::advance;
 use svg::Document;
 use svg::node::element::{Circle, Line, Path, Rectangle, Text};
 
@@ -116,6 +116,12 @@ impl Picture {
         self.add(words(text, anchor, colour).set("x", rounded(x)).set("y", rounded(y)));
     }
 
+    /// Text before lines: it has a white edge.
+    pub fn text_before(&mut self, [x, y]: [f64; 2], anchor: Anchor, text: &str) {
+        let text = words(text, anchor, INK).set("x", rounded(x)).set("y", rounded(y));
+        self.add(text.set("stroke", "#ffffff").set("stroke-width", 5).set("paint-order", "stroke"));
+    }
+
     /// A heading.
     pub fn heading(&mut self, [x, y]: [f64; 2], text: &str) {
         let heading = words(text, Anchor::Start, INK).set("x", rounded(x)).set("y", rounded(y));
@@ -153,16 +159,7 @@ fn outline(points: &[[f64; 2]]) -> String {
 
 /// Width of a text of height [`TEXT`], at most.
 pub fn text_width(text: &str) -> f64 {
-    let width = |c: char| match c {
-        'i' | 'j' | 'l' | 'I' | '.' | ',' | ':' | ';' | '\'' | '|' | ' ' => 0.34,
-        'f' | 't' | 'r' | 's' | '(' | ')' | '[' | ']' | '-' | '/' | '"' | 'z' | 'c' => 0.53,
-        'm' | 'w' | 'M' | 'W' | '%' | '@' => 1.0,
-        '+' | '<' | '>' | '=' | '~' | '±' => 0.84,
-        'A'..='Z' => 0.78,
-        c if c.is_ascii() => 0.64,
-        _ => 1.0,
-    };
-    text.chars().map(width).sum::<f64>() * TEXT
+    text.chars().map(advance).sum::<f64>() * TEXT
 }
 
 /// `text` in lines of at most `width`, broken between words.

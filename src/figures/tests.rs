@@ -184,6 +184,8 @@ fn intervals_reach_from_end_to_end_and_a_matrix_darkens() {
     let level = |l: &&&Element| l.attribute("stroke") == "#0072b2" && l.number("y1") == l.number("y2");
     let ends: Vec<[f64; 2]> = lines.iter().filter(level).map(|l| [l.number("x1"), l.number("x2")]).collect();
     assert_eq!(ends, [[x("-2"), x("6")]]);
+    let caps = lines.iter().filter(|l| l.attribute("stroke") == "#0072b2" && l.number("x1") == l.number("x2"));
+    assert_eq!(caps.map(|l| l.number("x1")).collect::<Vec<_>>(), [x("-2"), x("6")]);
     let marks: Vec<f64> = named(&drawn_intervals, "circle").iter().map(|c| c.number("cx")).collect();
     assert_eq!(marks, [x("2"), x("4")]);
     let reference = lines.iter().find(|l| !l.attribute("stroke-dasharray").is_empty()).unwrap();

@@ -16,7 +16,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::space::{BLOCKS, Nonlinearity, Space};
+use super::options::Nonlinearity;
+use super::space::{BLOCKS, Space};
 use crate::{Error, Result};
 
 /// Version of the JSON form that this engine reads and writes.

@@ -13,7 +13,7 @@
 use crate::error::{Error, Result};
 use crate::nas::arch::{Conv, Op};
 use crate::nas::mainnet::Pass;
-use crate::nas::space::{ActivationOrder, Nonlinearity};
+use crate::nas::options::{ActivationOrder, Nonlinearity};
 use crate::nas::weights::{FilterVar, OpWeights};
 use crate::nn::norm::Norm;
 use crate::ops::activation::{Activation, activation};

@@ -6,7 +6,8 @@
 //! Source: Brock et al. 2018, section 3.1 and appendices A to C.
 
 use super::arch::{Architecture, Block, Conv, Op, SCHEMA};
-use super::space::{BLOCKS, Space, gates_allowed};
+use super::options::gates_allowed;
+use super::space::{BLOCKS, Space};
 use crate::{Error, Result};
 
 /// Every rule; see [`Architecture::validate`].

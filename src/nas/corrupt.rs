@@ -29,13 +29,17 @@ pub enum Corruption {
     Kernel,
     /// Numbers of groups, per convolution.
     Groups,
+    /// Nonlinearities, per convolution.
+    Activation,
+    /// Gates where paths meet.
+    Gate,
     /// Which banks each slice carries.
     Reads,
     /// Which banks each op writes.
     Writes,
     /// The ops' widths.
     Width,
-    /// Whole bodies: active convolutions with their dilations, filter sizes and groups.
+    /// Whole bodies: active convolutions with all that is theirs.
     Body,
     /// Everything: the c of another architecture.
     Another,
@@ -52,8 +56,18 @@ pub struct Corrupted {
 
 impl Corruption {
     /// All kinds, from the least to the most.
-    pub const ALL: [Self; 8] =
-        [Self::Dilation, Self::Kernel, Self::Groups, Self::Reads, Self::Writes, Self::Width, Self::Body, Self::Another];
+    pub const ALL: [Self; 10] = [
+        Self::Dilation,
+        Self::Kernel,
+        Self::Groups,
+        Self::Activation,
+        Self::Gate,
+        Self::Reads,
+        Self::Writes,
+        Self::Width,
+        Self::Body,
+        Self::Another,
+    ];
 
     /// What is done, in words.
     pub fn describe(self) -> &'static str {
@@ -61,6 +75,8 @@ impl Corruption {
             Self::Dilation => "dilations shuffled",
             Self::Kernel => "filter sizes shuffled",
             Self::Groups => "groups shuffled",
+            Self::Activation => "nonlinearities shuffled",
+            Self::Gate => "gates shuffled",
             Self::Reads => "reads shuffled",
             Self::Writes => "writes shuffled",
             Self::Width => "widths shuffled",
@@ -77,11 +93,14 @@ impl Corruption {
             Self::Dilation => parts(&layout.dilation, convs * axes),
             Self::Kernel => parts(&layout.kernel, convs * axes),
             Self::Groups => parts(&layout.groups, convs),
+            Self::Activation => parts(&layout.activation, convs),
+            Self::Gate => one(&layout.gate),
             Self::Reads => one(&layout.read),
             Self::Writes => one(&layout.write),
             Self::Width => one(&layout.width),
             Self::Body => {
-                let ranges = [&layout.dilation, &layout.kernel, &layout.active, &layout.groups];
+                let Layout { dilation, kernel, active, groups, activation, gate, .. } = layout;
+                let ranges = [dilation, kernel, active, groups, activation, gate];
                 let stated: Vec<_> = ranges.into_iter().filter(|range| !range.is_empty()).cloned().collect();
                 // Of one kind of fact this would be that kind's own shuffling.
                 if stated.len() > 1 { vec![stated] } else { Vec::new() }
@@ -94,7 +113,8 @@ impl Corruption {
 /// `range` in so many equal parts, each a fact of one range.
 fn parts(range: &Range<usize>, count: usize) -> Vec<Vec<Range<usize>>> {
     let len = range.len() / count.max(1);
-    (0..count).map(|i| vec![range.start + i * len..range.start + (i + 1) * len]).collect()
+    let part = |i: usize| range.start + i * len..range.start + (i + 1) * len;
+    (0..count).map(|i| Vec::from([part(i)])).collect()
 }
 
 /// Corrupts the encoding `c` of `arch`; `encode` writes that of another architecture, as `c` was written.
@@ -144,7 +164,9 @@ fn shuffled(arch: &Architecture, c: &Encoding, kind: Corruption, rng: &mut Rng) 
             let value = |place: &Place| -> Value {
                 channels.iter().map(|&channel| c.at(channel, 0, place.columns.start)).collect()
             };
-            let stating: Vec<&Place> = places.iter().filter(|place| value(place).contains(&1.0)).collect();
+            // No gate is a value too.
+            let states = |place: &&Place| kind == Corruption::Gate || value(place).contains(&1.0);
+            let stating: Vec<&Place> = places.iter().filter(states).collect();
             let truth: Vec<Value> = stating.iter().map(|place| value(place)).collect();
             if truth.windows(2).all(|pair| pair[0] == pair[1]) {
                 continue;

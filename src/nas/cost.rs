@@ -169,7 +169,8 @@ fn op_cost(arch: &Architecture, b: usize, op: &Op, shape: &NetworkShape) -> Cost
 mod tests {
     use super::*;
     use crate::nas::arch::{Block, Conv};
-    use crate::nas::space::{Nonlinearity, Space};
+    use crate::nas::options::Nonlinearity;
+    use crate::nas::space::Space;
 
     const SHAPE: NetworkShape = NetworkShape::pictures(3, 8, 5, 7);
 

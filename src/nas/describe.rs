@@ -214,7 +214,8 @@ fn aligned(lines: &[Line]) -> String {
 mod tests {
     use super::*;
     use crate::nas::arch::Block;
-    use crate::nas::space::{Nonlinearity, Space};
+    use crate::nas::options::Nonlinearity;
+    use crate::nas::space::Space;
 
     const SHAPE: NetworkShape = NetworkShape::pictures(3, 32, 10, 3);
 

@@ -6,7 +6,8 @@
 //! number of writes, which the paper does not print, are stated at their functions.
 
 use super::arch::{Conv, Op};
-use super::space::{Nonlinearity, Space, gates_allowed};
+use super::options::{Nonlinearity, gates_allowed};
+use super::space::Space;
 use crate::rng::Rng;
 
 /// A block while ops are appended to it.

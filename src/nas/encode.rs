@@ -9,7 +9,8 @@
 use std::ops::Range;
 
 use super::arch::{Architecture, Block, Op, PlacedOp};
-use super::space::{BLOCKS, EncodingKind, Space, gates_allowed};
+use super::options::gates_allowed;
+use super::space::{BLOCKS, EncodingKind, Space};
 use crate::rng::Rng;
 
 const CONVS: usize = 4;

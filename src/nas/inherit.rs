@@ -1,5 +1,6 @@
-//! Where a resulting network starts when it inherits from a trained SMASH network, instead of at random (Brock et al.
-//! 2018, section 5): with what the HyperNet generates for its architecture and what all architectures share.
+//! Where a resulting network starts when it inherits from a trained SMASH network: with what the HyperNet generates
+//! for its architecture and what all architectures share (Brock et al. 2018, section 5; in their appendix C
+//! random starts came out better).
 //!
 //! | parameter | what it inherits |
 //! |---|---|

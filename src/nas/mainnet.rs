@@ -18,7 +18,8 @@
 use crate::error::{Error, Result};
 use crate::nas::arch::{Architecture, Block, PlacedOp};
 use crate::nas::body::Body;
-use crate::nas::space::{ActivationOrder, Space};
+use crate::nas::options::ActivationOrder;
+use crate::nas::space::Space;
 use crate::nas::weights::{FilterVar, WeightSource};
 use crate::nn::norm::{Mode, Norm};
 use crate::ops::add::add;

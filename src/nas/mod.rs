@@ -36,6 +36,7 @@ pub mod mainnet;
 mod network_tests;
 #[cfg(test)]
 mod option_tests;
+pub mod options;
 pub mod perturb;
 pub mod resulting;
 #[cfg(test)]

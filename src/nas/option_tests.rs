@@ -7,12 +7,13 @@ use super::chi_square::{Tally, uniform};
 use super::encode::{EncodeOptions, channel_layout, encode};
 use super::hypernet::HyperConfig;
 use super::mainnet::forward;
+use super::options::{ActivationOrder, Nonlinearity};
 use super::perturb::perturb;
 use super::resulting::{NormKind, ResultingNetwork};
 use super::rules::obey;
 use super::sample::{SampleLimits, sample};
 use super::smash::{EncodingConfig, SmashNetwork};
-use super::space::{ActivationOrder, BodyChoice, Nonlinearity, Space};
+use super::space::{BodyChoice, Space};
 use super::twin::NetworkShape;
 use super::weights::{FilterVar, OpWeights, WeightSource};
 use crate::backend::{Context, Cpu, Kind, Region};
@@ -133,21 +134,27 @@ fn what_an_option_does_not_allow_is_named_with_its_place() {
         arch.blocks[0].ops.truncate(1);
         conv(arch, Nonlinearity::Sigmoid);
     });
-    let place = "blocks[0].ops[0].body[0].activation: ";
+    let place = "architecture, blocks[0].ops[0].body[0].activation: ";
     assert_eq!(message, format!("{place}sigmoid is outside this space (allowed relu, tanh)"));
     let message = complaint(&|arch| {
         arch.space.gates = false;
         arch.blocks[0].ops[0].gates = [true, false];
     });
-    assert_eq!(message, "blocks[0].ops[0].gates: this space has none");
+    assert_eq!(message, "architecture, blocks[0].ops[0].gates: this space has none");
     let one_path = |gates| {
         complaint(&|arch| {
             let op = &mut arch.blocks[0].ops[0];
             (op.body[1], op.body[2], op.body[3], op.gates) = (None, None, None, gates);
         })
     };
-    assert_eq!(one_path([true, false]), "blocks[0].ops[0].gates[0]: needs w0 and w2, and w1 or w3 to go on from there");
-    assert_eq!(one_path([false, true]), "blocks[0].ops[0].gates[1]: needs two paths that arrive at the end");
+    assert_eq!(
+        one_path([true, false]),
+        "architecture, blocks[0].ops[0].gates[0]: needs w0 and w2, and w1 or w3 to go on from there"
+    );
+    assert_eq!(
+        one_path([false, true]),
+        "architecture, blocks[0].ops[0].gates[1]: needs two paths that arrive at the end"
+    );
     let refused = |space: Space| space.validate().unwrap_err().to_string();
     let empty = Space { nonlinearities: vec![], ..Space::small() };
     assert_eq!(refused(empty), "space.nonlinearities: needs one or more of relu, tanh and sigmoid, each once");

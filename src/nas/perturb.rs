@@ -16,8 +16,9 @@
 
 use super::arch::{Architecture, Block, Conv, Op};
 use super::draw::{BlockDraw, BlockStart};
+use super::options::gates_allowed;
 use super::sample::SampleLimits;
-use super::space::{Space, gates_allowed};
+use super::space::Space;
 use crate::rng::Rng;
 
 /// Returns `arch`, which must be valid, with each element redrawn with `probability`; the result

@@ -12,7 +12,7 @@
 use crate::backend::cpu::Filter;
 use crate::error::Result;
 use crate::nas::arch::{Architecture, Op, PlacedOp};
-use crate::nas::space::ActivationOrder;
+use crate::nas::options::ActivationOrder;
 use crate::nas::twin::NetworkShape;
 use crate::nas::weights::{FilterVar, OpWeights, WeightSource};
 use crate::nn::init::Init;
@@ -22,15 +22,15 @@ use crate::ops::weightnorm::weightnorm;
 use crate::tape::{Tape, Var};
 use serde::{Deserialize, Serialize};
 
-/// How the ops of a resulting network are normalised. In spaces that put activations behind convolutions, BatchNorm is
-/// behind them too.
+/// How the ops of a resulting network are normalised.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum NormKind {
-    /// BatchNorm before and after each op's 1x1 convolution; behind it and at the ends of the body.
+    /// BatchNorm before and after each op's 1x1 convolution (in spaces with activations behind convolutions: after it, and
+    /// at the ends of the body)
     #[default]
     Sandwich,
-    /// BatchNorm before every convolution: also before w1 and w3; behind every convolution.
+    /// BatchNorm before every convolution: also before w1 and w3 (or behind every convolution)
     Full,
     /// The 1x1 filter divided by its norm, as in the SMASH network.
     Weightnorm,

@@ -46,7 +46,7 @@ pub fn score_with_encoding<'a>(
     evaluate(&mut tape, &logits, gather, batches)
 }
 
-/// The SMASH score of `arch` with BatchNorm's running statistics, which are otherwise averages over the architectures
+/// A score as [`score_with_encoding`] has it, with BatchNorm's running statistics, which are otherwise averages over the architectures
 /// of the training, replaced by the mean of those of the `calibration` batches under this one. Afterwards they are
 /// what they were.
 ///
@@ -56,14 +56,15 @@ pub fn calibrated_score<'a>(
     context: &mut Context,
     network: &SmashNetwork,
     arch: &Architecture,
+    encoding: &Encoding,
     gather: &Gather,
     calibration: &[Batch<'_>],
     batches: impl Iterator<Item = Batch<'a>>,
 ) -> Result<Outcome> {
     let statistics = context.whole(Region::State);
     let trained = context.read(statistics)?;
-    let scored = calibrate(context, network, arch, gather, calibration)
-        .and_then(|()| smash_score(context, network, arch, gather, batches));
+    let scored = calibrate(context, network, arch, encoding, gather, calibration)
+        .and_then(|()| score_with_encoding(context, network, arch, encoding, gather, batches));
     context.write(statistics, &trained)?;
     scored
 }
@@ -73,12 +74,13 @@ fn calibrate(
     context: &mut Context,
     network: &SmashNetwork,
     arch: &Architecture,
+    encoding: &Encoding,
     gather: &Gather,
     batches: &[Batch<'_>],
 ) -> Result<()> {
     let _range = range_with(Level::Step, c"calibrate", || arch.number());
     let mut tape = Tape::new(context);
-    let weights = network.generate(&mut tape, arch, Mode::Eval)?;
+    let weights = network.generate_from(&mut tape, arch, encoding, Mode::Eval)?;
     for (batch, number) in batches.iter().zip(1..) {
         let images = gather.batch(&mut tape, batch)?;
         let logits = mainnet::forward(&mut tape, arch, &weights, images, Mode::Calibrate { batch: number })?;
@@ -253,7 +255,8 @@ mod tests {
         let [first, second] = [0, 1].map(|i| statistics_of(&mut context, &network, &gather, &batches[i]));
         let state = context.whole(Region::State);
         context.fill(state, 0.25).unwrap();
-        calibrate(&mut context, &network, &drawn(1), &gather, &batches).unwrap();
+        let (arch, c) = (drawn(1), network.encode(&drawn(1)));
+        calibrate(&mut context, &network, &arch, &c, &gather, &batches).unwrap();
         // Channels that the architecture does not have keep what they had.
         let expected: Vec<f64> =
             first.iter().zip(&second).map(|(a, b)| if *a == 0.0 { 0.25 } else { (a + b) / 2.0 }).collect();
@@ -268,9 +271,10 @@ mod tests {
         let trained = context.read(context.whole(Region::State)).unwrap();
         let mut score = |calibration: &[Batch<'_>], seed| {
             let batches = std::iter::once(batch(&images, 0..5));
+            let (arch, c) = (drawn(seed), network.encode(&drawn(seed)));
             let outcome = match calibration {
-                [] => smash_score(&mut context, &network, &drawn(seed), &gather, batches),
-                some => calibrated_score(&mut context, &network, &drawn(seed), &gather, some, batches),
+                [] => smash_score(&mut context, &network, &arch, &gather, batches),
+                some => calibrated_score(&mut context, &network, &arch, &c, &gather, some, batches),
             };
             assert_eq!(context.read(context.whole(Region::State)).unwrap(), trained);
             outcome.unwrap()

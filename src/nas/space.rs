@@ -8,6 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::options::{ActivationOrder, Nonlinearity, gates_allowed};
 use crate::{Error, Result};
 
 /// Blocks (resolutions) of a network: full, half, quarter.
@@ -27,53 +28,6 @@ pub enum EncodingKind {
     Full,
     /// Reads, writes and dilation only (Brock et al. 2018, appendix B).
     Paper,
-}
-
-/// What a convolution's values pass through.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Nonlinearity {
-    /// max(x, 0).
-    #[default]
-    Relu,
-    /// tanh x.
-    Tanh,
-    /// 1 / (1 + exp(-x)).
-    Sigmoid,
-}
-
-impl Nonlinearity {
-    /// The usual one.
-    pub fn is_relu(&self) -> bool {
-        *self == Self::Relu
-    }
-
-    /// Name as in files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Relu => "relu",
-            Self::Tanh => "tanh",
-            Self::Sigmoid => "sigmoid",
-        }
-    }
-}
-
-/// On which side of a convolution its nonlinearity and BatchNorm are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ActivationOrder {
-    /// Before it, on what it reads (He et al. 2016): the paper's networks.
-    #[default]
-    Pre,
-    /// Behind it, on what it computes (Ioffe & Szegedy 2015, He et al. 2015).
-    Post,
-}
-
-impl ActivationOrder {
-    /// The paper's.
-    pub fn is_pre(&self) -> bool {
-        *self == Self::Pre
-    }
 }
 
 /// One configuration of an op's body and how likely it is drawn.
@@ -124,7 +78,7 @@ pub struct Space {
     /// What the values of each convolution of a body pass through, drawn for each.
     #[serde(default = "only_relu", skip_serializing_if = "is_only_relu")]
     pub nonlinearities: Vec<Nonlinearity>,
-    /// Gates where the paths of a body meet are drawn, see [`gates_allowed`].
+    /// Gates where the paths of a body meet are drawn, see [`super::options::gates_allowed`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gates: bool,
     /// The SMASH network has BatchNorm with every convolution of a body too, shared like these.
@@ -138,13 +92,6 @@ fn only_relu() -> Vec<Nonlinearity> {
 
 fn is_only_relu(nonlinearities: &[Nonlinearity]) -> bool {
     *nonlinearities == [Nonlinearity::Relu]
-}
-
-/// At which of its two junctions a body with these convolutions may have a gate, given whether the first has one:
-/// behind w0 and w2 where w1 or w3 go on from there, and at the end where two paths arrive.
-pub fn gates_allowed(active: [bool; 4], first: bool) -> [bool; 2] {
-    let [_, w1, w2, w3] = active;
-    [w2 && (w1 || w3), if first { w1 && w3 } else { w2 }]
 }
 
 impl Space {

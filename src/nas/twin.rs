@@ -112,7 +112,7 @@ impl Taps {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nas::space::Nonlinearity;
+    use crate::nas::options::Nonlinearity;
 
     const CONV: Conv = Conv { kernel: [5, 7], dilation: [2, 1], groups: 4, activation: Nonlinearity::Relu };
 

@@ -154,7 +154,7 @@ fn damaged_settings_of_a_run_are_refused_and_stay() {
 #[test]
 fn times_and_machine_are_no_results_and_may_be_damaged() {
     let scene = Scene::finished();
-    for name in ["timing.json", "env.json", "results.json", "report.md"] {
+    for name in ["timing.json", "env.json", "metrics.jsonl", "results.json", "report.md", "report.html"] {
         std::fs::write(scene.path("run").join(name), [0xff, 0x00]).unwrap();
     }
     let results = scene.json(RESUME);

@@ -37,6 +37,7 @@ mod parsers;
 #[cfg(unix)] // g++ and shared libraries
 mod profile;
 mod real;
+mod report;
 mod run;
 mod scene;
 mod selftest;

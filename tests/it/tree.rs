@@ -70,7 +70,6 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("parsers", "nas::arch::Architecture", "that of architectures"),
     ("parsers", "config::RunConfig", "of settings"),
     ("parsers", "checkpoint", "and of checkpoints"),
-    ("figures", "nas", "draws architectures"),
     ("report", "checkpoint::write_atomic", "results are written whole or not at all"),
     ("checkpoint", "nn", "names the ranges it saves"),
     ("checkpoint", "backend", "reads and writes memory regions"),

@@ -8,13 +8,13 @@ use crate::cli::{EncodingArgs, GlobalArgs};
 use crate::commands::experiment::comparison::{Difference, correct};
 use crate::commands::experiment::prediction::p_value;
 use crate::commands::experiment::study::{Outcome, Record, Study};
+use crate::commands::search::outcome_with_encoding;
 use crate::error::{Error, Result};
 use crate::figures::Figure;
 use crate::figures::chart::{Interval, Intervals, intervals};
 use crate::nas::arch::Architecture;
 use crate::nas::corrupt::{Corruption, corrupt};
 use crate::nas::encode::Encoding;
-use crate::nas::score::score_with_encoding;
 use crate::rng::{Rng, Stream};
 use crate::statistics::{mean, spearman};
 use serde::{Deserialize, Serialize};
@@ -95,8 +95,8 @@ pub fn run(args: &EncodingArgs, global: &GlobalArgs) -> Result<()> {
     let scored = score(&study, &archs)?;
     let findings = Findings::of(&scored, study.job.config.seed);
     let figures = vec![
-        findings.figure("encoding", "val_err: wrong less true encoding (percentage points)", |e| Some(e.val_err)),
-        findings.figure("encoding-loss", "val_loss: wrong less true encoding", |e| e.val_loss),
+        findings.figure("encoding", "val_err: wrong less true encoding (percentage points)", 2, |e| Some(e.val_err)),
+        findings.figure("encoding-loss", "val_loss: wrong less true encoding", 3, |e| e.val_loss),
     ];
     let report = report(&study, scored.len(), &findings);
     let results = serde_json::json!({
@@ -114,7 +114,7 @@ fn score(study: &Study, archs: &[Architecture]) -> Result<Vec<Scored>> {
         let (arch, job) = (&archs[i], &smash.job);
         let mut reach = |encoding: &Encoding| -> Result<Reached> {
             let batches = job.validation_batches();
-            let outcome = score_with_encoding(context, network, arch, encoding, &job.gather, batches)?;
+            let outcome = outcome_with_encoding(job, network, context, arch, encoding, batches)?;
             let val_loss = Some(outcome.mean_loss()).filter(|loss| loss.is_finite());
             Ok(Reached { val_err: outcome.percent(), val_loss })
         };
@@ -154,7 +154,7 @@ impl Findings {
         found.map(|effect| effect.kind.describe()).collect()
     }
 
-    fn figure(&self, name: &str, x: &str, of: fn(&Effect) -> Option<Difference>) -> Figure {
+    fn figure(&self, name: &str, x: &str, decimals: usize, of: fn(&Effect) -> Option<Difference>) -> Figure {
         let row = |effect: &Effect| {
             let Difference { mean, interval, p_holm, .. } = of(effect)?;
             let p = p_holm.map_or(String::new(), |p| format!(" (p = {})", p_value(p)).replace("= <", "<"));
@@ -162,7 +162,7 @@ impl Findings {
                 label: effect.kind.describe().into(),
                 value: mean,
                 interval,
-                note: format!("{mean:+.2}{p}"),
+                note: format!("{mean:+.decimals$}{p}"),
             })
         };
         let chart = Intervals {
@@ -213,9 +213,11 @@ fn csv(scored: &[Scored]) -> String {
 }
 
 fn report(study: &Study, count: usize, findings: &Findings) -> String {
-    let difference = |d: &Difference| {
-        let interval = d.interval.map_or(String::new(), |[low, high]| format!(" ({low:+.2} to {high:+.2})"));
-        format!("{:+.2}{interval} | {}", d.mean, d.p_holm.map_or("-".into(), p_value))
+    let difference = |d: &Difference, decimals: usize| {
+        let number = |value: f64| format!("{value:+.decimals$}");
+        let interval =
+            d.interval.map_or(String::new(), |[low, high]| format!(" ({} to {})", number(low), number(high)));
+        format!("{}{interval} | {}", number(d.mean), d.p_holm.map_or("-".into(), p_value))
     };
     let row = |effect: &Effect| {
         let d = &effect.val_err;
@@ -223,10 +225,10 @@ fn report(study: &Study, count: usize, findings: &Findings) -> String {
             "| {} | {:.0} % | {} | {} of {} | {} | {} |\n",
             effect.kind.describe(),
             100.0 * effect.changed,
-            difference(d),
+            difference(d, 2),
             d.larger,
             d.pairs,
-            effect.val_loss.as_ref().map_or("- | -".into(), difference),
+            effect.val_loss.as_ref().map_or("- | -".into(), |d| difference(d, 3)),
             effect.ranking.map_or("-".into(), |rho| format!("{rho:.2}")),
         )
     };

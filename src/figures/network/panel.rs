@@ -11,6 +11,7 @@ use crate::nas::twin::NetworkShape;
 pub(super) const DOT: &str = "m-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z";
 pub(super) const DIAMOND: &str = "m-6 0l6 -6l6 6l-6 6z";
 pub(super) const PLUS: &str = "m-5 0a5 5 0 1 0 10 0a5 5 0 1 0 -10 0zm2 0h6m-3 -3v6";
+pub(super) const TIMES: &str = "m-5 0a5 5 0 1 0 10 0a5 5 0 1 0 -10 0zm3 -2l4 4m0 -4l-4 4";
 /// The end of an arrow to the right, and of one downwards.
 const TIP: &str = "m-8 -4l8 4l-8 4z";
 const TIP_DOWN: &str = "m-4 -8l4 8l4 -8z";
@@ -201,18 +202,39 @@ impl Panel<'_> {
     /// The 1x1 convolution, the one or two paths after it, and where they meet.
     fn body(&self, canvas: &mut Canvas, op: &Op) {
         let layout = self.layout;
-        let (fork, join) = (layout.first - 12, layout.out - 14);
-        canvas.path("flow", format!("M{} {PATH_A}H{}", layout.point, layout.out));
-        if op.body[2].is_some() {
-            canvas.path("flow", format!("M{fork} {PATH_A}V{PATH_B}H{join}V{PATH_A}"));
-            canvas.path("sum", format!("M{join} {PATH_A}{PLUS}"));
-        }
+        self.flow(canvas, op);
         chip(canvas, "point", [layout.point, PATH_A], layout.point_width, &point(&self.arch.space, self.block(), op));
         let places = [[layout.first, PATH_A], [layout.second, PATH_A], [layout.first, PATH_B], [layout.second, PATH_B]];
         for (place, active) in places.into_iter().zip(&op.body) {
             if let Some(active) = active {
                 chip(canvas, "conv", place, layout.conv_width, &conv(active, self.shape));
             }
+        }
+    }
+
+    /// The lines under the boxes of a body, and the marks where its paths meet.
+    fn flow(&self, canvas: &mut Canvas, op: &Op) {
+        let Layout { point, first, out, .. } = *self.layout;
+        let (fork, join) = (first - 12, out - 14);
+        // A gate inside stands behind the first convolutions, where the second ones begin anew.
+        let gate = first + self.layout.conv_width + 10;
+        let again = gate + 14;
+        let [_, w1, w2, w3] = op.active();
+        let direct = w1 || !op.gates[0];
+        canvas.path("flow", format!("M{point} {PATH_A}H{}", if direct { out } else { gate }));
+        if op.gates[0] {
+            canvas.path("flow", format!("M{fork} {PATH_A}V{PATH_B}H{gate}V{PATH_A}"));
+            if w3 {
+                let end = if direct { join } else { out };
+                canvas.path("flow", format!("M{gate} {PATH_A}H{again}V{PATH_B}H{join}V{PATH_A}H{end}"));
+            }
+            canvas.path("sum", format!("M{gate} {PATH_A}{TIMES}"));
+        } else if w2 {
+            canvas.path("flow", format!("M{fork} {PATH_A}V{PATH_B}H{join}V{PATH_A}"));
+        }
+        if w2 && (!op.gates[0] || w1 && w3) {
+            let mark = if op.gates[1] { TIMES } else { PLUS };
+            canvas.path("sum", format!("M{join} {PATH_A}{mark}"));
         }
     }
 

@@ -1,7 +1,8 @@
 use super::*;
 use crate::nas::arch::{Block, Conv, Op};
 use crate::nas::encode::{EncodeOptions, channel_layout};
-use crate::nas::space::{EncodingKind, Nonlinearity, Space};
+use crate::nas::options::Nonlinearity;
+use crate::nas::space::{EncodingKind, Space};
 use crate::rng::Stream;
 
 fn plain(arch: &Architecture) -> Encoding {
@@ -23,10 +24,12 @@ fn prefixes(kind: Corruption) -> &'static [&'static str] {
         Corruption::Dilation => &["dilation"],
         Corruption::Kernel => &["kernel"],
         Corruption::Groups => &["groups"],
+        Corruption::Activation => &["activation"],
+        Corruption::Gate => &["gate"],
         Corruption::Reads => &["read bank"],
         Corruption::Writes => &["write bank"],
         Corruption::Width => &["width"],
-        Corruption::Body => &["dilation", "kernel", "active", "groups"],
+        Corruption::Body => &["dilation", "kernel", "active", "groups", "activation", "gate"],
         Corruption::Another => &[""],
     }
 }
@@ -41,7 +44,7 @@ fn said(c: &Encoding, names: &[String], row: usize, column: usize, prefixes: &[&
 fn subjects(kind: Corruption, names: &[String]) -> Vec<String> {
     let of_kind = names.iter().filter(|name| prefixes(kind).iter().any(|p| name.starts_with(p)));
     let mut subjects: Vec<String> = match kind {
-        Corruption::Dilation | Corruption::Kernel | Corruption::Groups => {
+        Corruption::Dilation | Corruption::Kernel | Corruption::Groups | Corruption::Activation => {
             of_kind.filter_map(|name| name.rsplit_once(' ')).map(|(subject, _)| format!("{subject} ")).collect()
         }
         _ => vec![String::new()],
@@ -50,14 +53,21 @@ fn subjects(kind: Corruption, names: &[String]) -> Vec<String> {
     subjects
 }
 
-fn spaces() -> [Space; 4] {
-    [Space::v1(), Space::v2(), Space::small(), Space { encoding: EncodingKind::Paper, ..Space::v2() }]
+/// Everything varies that may.
+fn with_options() -> Space {
+    Space { nonlinearities: vec![Nonlinearity::Relu, Nonlinearity::Tanh], gates: true, ..Space::small() }
 }
 
-const SHUFFLED: [Corruption; 7] = [
+fn spaces() -> [Space; 4] {
+    [Space::v1(), Space::v2(), with_options(), Space { encoding: EncodingKind::Paper, ..Space::v2() }]
+}
+
+const SHUFFLED: [Corruption; 9] = [
     Corruption::Dilation,
     Corruption::Kernel,
     Corruption::Groups,
+    Corruption::Activation,
+    Corruption::Gate,
     Corruption::Reads,
     Corruption::Writes,
     Corruption::Width,
@@ -115,7 +125,8 @@ fn what_is_said_of_a_block_is_what_was_said_at_other_places() {
                         };
                         let [mut was, mut is] = [&truth, &lie.encoding]
                             .map(|c| columns.iter().map(|&column| of(c, column)).collect::<Vec<_>>());
-                        for (was, is) in was.iter().zip(&is) {
+                        // A gate may be said to be where there is none.
+                        for (was, is) in was.iter().zip(&is).filter(|_| kind != Corruption::Gate) {
                             assert_eq!(was.is_empty(), is.is_empty(), "{kind:?} {subject} of nothing");
                         }
                         changes += usize::from(was != is);
@@ -155,8 +166,16 @@ fn something_is_wrong_or_nothing_is_returned() {
         }
     }
     // v1 states neither, and two facts of a whole body are needed to differ from one of them.
+    const SILENT: [Corruption; 6] = [
+        Corruption::Kernel,
+        Corruption::Groups,
+        Corruption::Activation,
+        Corruption::Gate,
+        Corruption::Width,
+        Corruption::Body,
+    ];
     for arch in drawn(&Space::v1(), 5) {
-        for kind in [Corruption::Kernel, Corruption::Groups, Corruption::Width, Corruption::Body] {
+        for kind in SILENT {
             assert_eq!(lie(&arch, kind, 1), None);
         }
         for kind in [Corruption::Dilation, Corruption::Reads, Corruption::Writes, Corruption::Another] {
@@ -275,7 +294,7 @@ fn an_architecture_of_a_size_that_none_has_is_told_the_columns_of_the_closest() 
 
 #[test]
 fn the_seed_decides_the_lie() {
-    let arch = drawn(&Space::v2(), 1).remove(0);
+    let arch = drawn(&with_options(), 1).remove(0);
     for kind in Corruption::ALL {
         assert_eq!(lie(&arch, kind, 5), lie(&arch, kind, 5));
         assert_ne!(lie(&arch, kind, 5), lie(&arch, kind, 6), "{kind:?}");
@@ -284,7 +303,7 @@ fn the_seed_decides_the_lie() {
 
 #[test]
 fn other_ways_of_writing_are_kept() {
-    let arch = drawn(&Space::small(), 1).remove(0);
+    let arch = drawn(&with_options(), 1).remove(0);
     let encode = |arch: &Architecture| {
         let mut noise = Rng::new(3, Stream::Init);
         super::super::encode::encode(arch, EncodeOptions { empty: -1.0, noise: Some(&mut noise) })

@@ -1,7 +1,8 @@
 use super::*;
 use crate::nas::arch::Conv;
+use crate::nas::options::Nonlinearity;
 use crate::nas::sample::{SampleLimits, sample};
-use crate::nas::space::{BodyChoice, Nonlinearity};
+use crate::nas::space::BodyChoice;
 use crate::rng::Stream;
 
 /// N = 2, k = 3, D = 2: 4 + 6 + 6 channels enter, at most 12, 12 and 16 fill the blocks' banks.

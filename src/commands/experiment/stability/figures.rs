@@ -39,7 +39,7 @@ fn by_rank(data: &str, scorers: &[Scorer]) -> Figure {
         fit: None,
     };
     let chart = Scatter {
-        title: format!("Scores of the same architectures by SMASH networks of different seeds on {data}"),
+        title: format!("Scores by SMASH networks of different seeds on {data}"),
         x: "rank by the mean score of all seeds".into(),
         y: "val_err with generated weights (%)".into(),
         series: scorers.iter().filter(|s| s.kind == Kind::Seed).map(series).collect(),
@@ -54,11 +54,11 @@ fn against_truth(data: &str, scorers: &[Scorer], truth: &Truth) -> Figure {
         Points {
             name: scorer.name.clone(),
             points: known.map(|(score, truth)| Point::new(score, truth)).collect(),
-            fit: pearson.map(|r| format!("{}: r = {:.2}", scorer.name, r.value)),
+            fit: pearson.map(|r| format!("r = {:.2}", r.value)),
         }
     };
     let chart = Scatter {
-        title: format!("Error after training from scratch on {data}, by scorer"),
+        title: format!("Scores and errors after training from scratch on {data}"),
         x: "val_err with generated weights (%)".into(),
         y: "test_err (%)".into(),
         series: scorers.iter().filter(|s| s.kind != Kind::Seed).map(series).collect(),

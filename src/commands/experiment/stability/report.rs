@@ -19,7 +19,7 @@ pub fn text(
     format!(
         "# Do SMASH networks agree?\n\n{}\
          {} random architectures were scored on {} validation images by {seeds} SMASH networks that differ in their seed, by \
-         their mean, and by {} (appendix C of the paper).\n\n\
+         their mean{} (appendix C of the paper).\n\n\
          ![Scores against rank](figures/stability.svg)\n\n\
          {}\n\n{}\n\
          Ratio: learned weights of the network for every generated one of an architecture, on average. rho: rank correlation \
@@ -37,7 +37,7 @@ pub fn text(
     )
 }
 
-/// The scorers that are no seeds, in words.
+/// The other networks, each with a comma before it.
 fn others(scorers: &[Scorer]) -> String {
     let words = |scorer: &Scorer| match (scorer.kind, scorer.weights) {
         (Kind::Crippled, Some(weights)) => {
@@ -49,7 +49,9 @@ fn others(scorers: &[Scorer]) -> String {
         )),
         _ => None,
     };
-    scorers.iter().filter_map(words).collect::<Vec<_>>().join(", and by ")
+    let words: Vec<String> = scorers.iter().filter_map(words).collect();
+    let last = words.len().saturating_sub(1);
+    words.iter().enumerate().map(|(i, words)| format!(", {}by {words}", if i == last { "and " } else { "" })).collect()
 }
 
 fn agreement(seeds: usize, rankings: &Rankings) -> String {

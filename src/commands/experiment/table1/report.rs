@@ -26,7 +26,7 @@ pub fn figures(study: &Study, columns: &[Column]) -> Vec<Figure> {
     let data = &study.job.dataset.name;
     let rows = rows(columns);
     let chart = Matrix {
-        title: format!("Pearson's r of score and test error on {data}, by HyperNet and width g of the widest ops"),
+        title: format!("Pearson's r of scores and test errors on {data}"),
         rows: rows.iter().map(|(name, ..)| name.clone()).collect(),
         columns: columns.iter().map(|column| format!("g = {}", column.g)).collect(),
         cells: rows.iter().map(|(.., all)| all.iter().map(|p| p.pearson.map(|r| r.value)).collect()).collect(),
@@ -43,10 +43,10 @@ pub fn figures(study: &Study, columns: &[Column]) -> Vec<Figure> {
                 Point { y_interval: spread.map(|s| [y - s, y + s]), ..Point::new(x, y) }
             })
             .collect(),
-        fit: column.others[0].pearson.map(|r| format!("g = {}: r = {:.2}", column.g, r.value)),
+        fit: column.others[0].pearson.map(|r| format!("r = {:.2}", r.value)),
     };
     let means = Scatter {
-        title: format!("Error after training from scratch on {data}, by mean score of all SMASH networks of a width"),
+        title: format!("Mean scores and errors after training from scratch on {data}"),
         x: "val_err with generated weights, mean (%)".into(),
         y: "test_err, mean of the seeds (%)".into(),
         series: columns.iter().map(series).collect(),
@@ -60,7 +60,7 @@ pub fn text(study: &Study, options: &Options, columns: &[Column]) -> String {
         "# How does the correlation depend on the HyperNet and on what it has to generate?\n\n{}\
          For each width g of the widest ops, {} random architectures were scored on {} validation images by {} for each of {} \
          HyperNets (growth x layers of each dense block) and ranked by their mean score; every {}. of them, {} in all, was \
-         trained from scratch with {} (Table 1 of the paper). r: Pearson's, of score and mean test_err, with its two-sided \
+         trained from scratch with {} (Table 1 of the paper). r is Pearson's, of score and mean test_err, p its two-sided \
          p-value.\n\n{}\n\
          The p-values are not corrected: of {tests} cells without any correlation {:.1} would be below 0.05. A positive r \
          means that the better-looking network tends to be the better one; for parameters and MACs that is the larger one. \
