@@ -68,7 +68,9 @@ impl Findings<'_> {
         let errors = pictures::test_errors(self.networks);
         let scores = pictures::scores(self.ranking);
         let (cost, agreement) = pictures::scores_and_cost(self.ranking);
-        let guided = self.gradient.and_then(guided::figure);
+        let gradient = self.gradient.and_then(guided::figure);
+        let predictions =
+            gradient.as_ref().map(|f| f.markdown("changes of the loss, as dE/dc predicts and as measured"));
         let winner = Figure::new("winner", network::svg(&self.ranking[0].arch, &self.job.shape));
         let sections = [
             ("What was searched", vec![self.searched()]),
@@ -80,7 +82,7 @@ impl Findings<'_> {
                     scores.markdown("distribution of the scores"),
                     cost.markdown("scores against multiply-accumulates"),
                     agreement,
-                    guided.iter().map(|f| f.markdown("predicted and measured changes of the loss")).collect(),
+                    predictions.unwrap_or_default(),
                 ],
             ),
             ("The winner", vec![self.card(), winner.markdown("the winner"), self.winner_table()]),
@@ -91,8 +93,7 @@ impl Findings<'_> {
         for (heading, parts) in sections {
             text += &format!("\n## {heading}\n\n{}", parts.join("\n"));
         }
-        let figures = [errors, smash, scores, cost, winner, trainings];
-        (text, figures.into_iter().chain(guided).collect())
+        (text, [errors, smash, scores, cost, winner, trainings].into_iter().chain(gradient).collect())
     }
 
     /// Images and space.

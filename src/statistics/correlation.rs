@@ -28,7 +28,8 @@ pub fn pearson(x: &[f64], y: &[f64]) -> Option<Agreement> {
     if !(xx > 0.0 && yy > 0.0) {
         return None;
     }
-    let r = (xy / (xx.sqrt() * yy.sqrt())).clamp(-1.0, 1.0);
+    // One root of the product, so that what is the same up to a factor of 2^k has exactly 1.
+    let r = (xy / (xx * yy).sqrt()).clamp(-1.0, 1.0);
     // t = r sqrt(dof / (1 - r^2)) has the tail I_{dof / (dof + t^2)}(dof / 2, 1 / 2), and dof / (dof + t^2) = 1 - r^2.
     let p = if r.abs() == 1.0 { 0.0 } else { beta_reg((n - 2) as f64 / 2.0, 0.5, 1.0 - r * r) };
     Some(Agreement { coefficient: r, p })

@@ -78,7 +78,7 @@ fn show_prints_a_built_in_network_part_by_part() {
     let expected = "block1.unit0 16 x 16 32 64 bn relu, 1x1 s2, 3x3 s2, bn relu, 3x3, add 57.5 k 14.68 M";
     assert_eq!(words.join(" "), expected);
     assert!(
-        table.ends_with("total: 17 layers with weights, 691.7 k parameters, 101.31 M MACs (202.61 M FLOPs)\n"),
+        table.ends_with("total: 17 layers with weights, 691.7 k parameters, 101.11 M MACs (202.21 M FLOPs)\n"),
         "{table}"
     );
     // A file of that name is what is meant.
