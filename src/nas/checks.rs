@@ -306,7 +306,8 @@ impl Job {
         for seed in 0..=DIRECTIONS {
             let mut rng = Rng::new(seed, Stream::Augment);
             let along: Vec<f32> = match seed {
-                0 => slope.iter().map(|g| g / length).collect(),
+                // A device that only plans has no slope.
+                0 if !slope.is_empty() => slope.iter().map(|g| g / length).collect(),
                 _ => c.data.iter().map(|_| rng.normal() as f32).collect(),
             };
             let mut loss = |by: f32| {

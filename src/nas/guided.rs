@@ -189,7 +189,11 @@ mod tests {
     }
 
     fn guided(config: SearchConfig) -> Guided {
-        Guided::new(base(), config, 51, 11)
+        seeded(config, 11)
+    }
+
+    fn seeded(config: SearchConfig, seed: u64) -> Guided {
+        Guided::new(base(), config, 51, seed)
     }
 
     /// A score that is a pure function of the architecture: pseudo-random from its name.
@@ -245,7 +249,12 @@ mod tests {
 
     #[test]
     fn phases_follow_each_other_and_the_chain_moves_only_to_better_ones() {
-        let mut guided = guided(CONFIG);
+        let moved = (0..10).filter(|&seed| phases(seeded(CONFIG, seed))).count();
+        assert!(moved > 0, "some chain moves");
+    }
+
+    /// Goes through a search; does its chain move?
+    fn phases(mut guided: Guided) -> bool {
         let mut best = (base().index, base().score.unwrap());
         let mut origins = Vec::new();
         for index in 51.. {
@@ -266,7 +275,7 @@ mod tests {
         assert_eq!(guided.best().index, best.0);
         let chained = origins.iter().position(|o| matches!(o, Origin::GradientMarkov { .. })).unwrap();
         assert_eq!(chained, 7, "10 passes are a gradient and 7 scores");
-        assert!(origins[chained..].windows(2).any(|o| o[0] != o[1]), "the chain moved");
+        origins[chained..].windows(2).any(|o| o[0] != o[1])
     }
 
     #[test]
@@ -285,9 +294,13 @@ mod tests {
     fn what_changes_nothing_is_proposed_only_when_nothing_changes() {
         let same = guided(SearchConfig { probability: 0.0, ..CONFIG }).propose(slope).unwrap().unwrap();
         assert_eq!((same.proposal.arch, same.predicted), (base().arch, Some(0.0)));
-        // Some of the draws change nothing here, and all that change something are predicted to be worse.
+        // Some of the draws change nothing here, and all that change something are predicted to be worse, unless they
+        // gain columns, which are thought to be like their neighbours.
         let rare = SearchConfig { probability: 0.002, ..CONFIG };
-        let guess = guided(rare).propose(|arch| Ok(Gradient::content(arch))).unwrap().unwrap();
-        assert!(guess.proposal.arch != base().arch && guess.predicted.unwrap() > 0.0, "{:?}", guess.predicted);
+        let guesses =
+            (0..40).map(|seed| seeded(rare, seed).propose(|arch| Ok(Gradient::content(arch))).unwrap().unwrap());
+        let worse: Vec<Guess> = guesses.filter(|guess| guess.predicted.unwrap() > 0.0).collect();
+        assert!(!worse.is_empty(), "searches with columns to gain are not all");
+        assert!(worse.iter().all(|guess| guess.proposal.arch != base().arch));
     }
 }

@@ -63,7 +63,7 @@ pub fn kendall(x: &[f64], y: &[f64]) -> Option<Agreement> {
         return None;
     }
     let difference = same as f64 - other as f64;
-    let coefficient = (difference / ((pairs - tied_x).sqrt() * (pairs - tied_y).sqrt())).clamp(-1.0, 1.0);
+    let coefficient = (difference / (((pairs - tied_x) * (pairs - tied_y)).sqrt())).clamp(-1.0, 1.0);
     let p = if tied_x == 0.0 && tied_y == 0.0 && (n <= 33 || same.min(other) <= 1) {
         kendall_exact(n, same.min(other) as usize)
     } else {

@@ -78,6 +78,7 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("config", "nn", "settings hold an optimiser"),
     ("config", "data", "settings name a data set"),
     ("cli", "nas::resulting::NormKind", "the choices of --norm are those of the networks"),
+    ("cli", "nas::strategy::Strategy", "and those of --strategy the search's"),
     ("figures", "nas", "draws architectures"),
     ("nas", "nn", "networks are made of layers and parameters"),
     ("nas", "ops", "and of ops"),

@@ -318,8 +318,11 @@ mod tests {
         assert!((dilation.changed - 0.3).abs() < 1e-12 && dilation.val_loss.is_none());
         assert!((kernel.val_err.mean - 2.25).abs() < 1e-12);
         assert_eq!((kernel.val_err.larger, kernel.ranking), (6, Some(1.0)));
-        // Six differences above zero: p is 2 / 64, of two kinds that differ at all.
-        assert_eq!((kernel.val_err.p, kernel.val_err.p_holm), (Some(2.0 / 64.0), Some(4.0 / 64.0)));
+        // Six differences above zero: p is 2 / 64. The five equal ones of the dilations have a smaller one (their ranks tie, and
+        // it is that of a normal distribution), which counts twice and bounds the next.
+        let doubled = dilation.val_err.p.map(|p| 2.0 * p);
+        assert_eq!((kernel.val_err.p, kernel.val_err.p_holm), (Some(2.0 / 64.0), doubled));
+        assert!(doubled.is_some_and(|p| p > 2.0 / 64.0 && p < 4.0 / 64.0), "{doubled:?}");
         assert_eq!((groups.val_err.p, groups.val_err.p_holm), (None, None));
         assert_eq!(kernel.val_loss.unwrap().p_holm, Some(4.0 / 64.0));
         assert_eq!(findings.read(|e| Some(e.val_err)), [""; 0]);
@@ -338,7 +341,8 @@ mod tests {
         assert_eq!((findings.truth_is_best, findings.by_chance), (1.0, 0.5));
         assert_eq!(findings.read(|e| Some(e.val_err)), ["filter sizes shuffled"]);
         assert!(verdict(&findings).starts_with("The true c is the best of all for 100 % of the architectures (50 %"));
-        assert!(unstated(&findings).contains("groups shuffled, reads shuffled"));
+        let unstated = unstated(&findings);
+        assert!(unstated.contains("groups shuffled") && !unstated.contains("filter sizes"), "{unstated}");
     }
 
     #[test]
