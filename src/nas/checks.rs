@@ -47,7 +47,8 @@ const ONE_STEP: f64 = 2e-5;
 const ONE_GRADIENT: f64 = 5e-4;
 const ALL_STEPS: f64 = 2e-3;
 /// How far an encoding moves for a difference of the loss, and in how many directions besides the gradient's own: far
-/// enough to stand out of f32, near enough to meet few of the kinks that the loss has where a ReLU changes sides.
+/// enough to stand out of f32, near enough to meet few of the kinks that the loss has where a ReLU changes sides. Measured,
+/// differences are off by 1 % of the gradient's length.
 const MOVE: f32 = 1.0 / 64.0;
 const DIRECTIONS: u64 = 3;
 const KINKS: f64 = 0.05;
@@ -317,7 +318,6 @@ impl Job {
             differences.push((difference / f64::from(length)) as f32);
             slopes.push(along.iter().zip(slope).map(|(d, g)| d * g).sum::<f32>() / length);
         }
-        eprintln!("DEBUG length {length} slopes {slopes:?} differences {differences:?}");
         Ok([slopes, differences])
     }
 

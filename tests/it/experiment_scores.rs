@@ -110,7 +110,9 @@ fn scorers_are_compared_with_each_other_and_with_trainings() {
     assert_eq!(figures_are_shown(&scene, "stability").len(), 4);
     let other = scene.complaint(&format!("{stability}2 --trained trained --seed 2"), 5);
     assert!(other.contains("seed: 2 now, 1 before"), "{other}");
-    assert!(scene.complaint(&format!("{stability}2 --trained data"), 2).contains("--trained: data holds no experiment"));
+    assert!(
+        scene.complaint(&format!("{stability}2 --trained data"), 2).contains("--trained: data holds no experiment")
+    );
     assert!(!scene.path("stability2").exists(), "what is refused leaves nothing behind");
 }
 
