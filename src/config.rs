@@ -78,6 +78,9 @@ pub struct DataConfig {
     pub validation: f64,
     /// How that part is chosen.
     pub split: SplitName,
+    /// Seed of that choice, where it is not the run's: networks of an experiment differ in their seed, not in their images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split_seed: Option<u64>,
     /// Images per batch of an evaluation.
     pub eval_batch: usize,
 }
@@ -167,6 +170,7 @@ impl RunConfig {
                 augment: None,
                 validation: 0.1,
                 split: SplitName::Stratified,
+                split_seed: None,
                 eval_batch: 100,
             },
             smash: SmashConfig {

@@ -44,6 +44,10 @@ pub enum Error {
     #[error("{0}")]
     Run(String),
 
+    /// A training whose loss is no longer a number.
+    #[error("{0}")]
+    Diverged(String),
+
     /// A benchmark is slower than it was, by more than was allowed.
     #[error("{0}")]
     Regression(String),
@@ -89,7 +93,7 @@ impl Error {
     /// format, 4 slower than before, 5 checkpoint incompatible, 6 device unavailable, 128 + signal when interrupted.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Shape { .. } | Self::Io { .. } | Self::Run(_) => 1,
+            Self::Shape { .. } | Self::Io { .. } | Self::Run(_) | Self::Diverged(_) => 1,
             Self::Config { .. } => 2,
             Self::Architecture { .. } | Self::Data { .. } => 3,
             Self::Regression(_) => 4,

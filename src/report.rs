@@ -237,6 +237,15 @@ pub fn count(n: u64) -> String {
     }
 }
 
+/// A p-value with as many digits as mean something.
+pub fn p_value(p: f64) -> String {
+    match p {
+        p if p < 0.0001 => "< 0.0001".into(),
+        p if p < 0.01 => format!("{p:.4}"),
+        p => format!("{p:.2}"),
+    }
+}
+
 /// Half width of the 95 % interval of an error of `percent` on `images` images (normal
 /// approximation of the binomial).
 pub fn error_margin(percent: f64, images: usize) -> f64 {

@@ -111,12 +111,12 @@ impl Chosen {
         }
     }
 
-    /// Devices for trainings at the same time: on a CPU `jobs` of them that share its threads (none given: one for each
-    /// thread), and with `--device auto` all GPUs of the kind.
-    pub fn shares(&self, jobs: Option<usize>) -> Vec<Self> {
+    /// Devices for `tasks` trainings at the same time: on a CPU `jobs` of them that share its threads (none given: one for
+    /// each thread, or each task if there are fewer), and with `--device auto` all GPUs of the kind.
+    pub fn shares(&self, jobs: Option<usize>, tasks: usize) -> Vec<Self> {
         match &self.place {
             Place::Cpu { threads, isa } => {
-                let jobs = jobs.unwrap_or(*threads).max(1);
+                let jobs = jobs.unwrap_or(*threads).min(tasks).max(1);
                 let place = Place::Cpu { threads: (threads / jobs).max(1), isa: *isa };
                 vec![Self { place, ..self.clone() }; jobs]
             }

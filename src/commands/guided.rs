@@ -19,7 +19,7 @@ use crate::nas::gradient::{COST, Gradient, gradient};
 use crate::nas::guided::DRAWS;
 use crate::nas::smash::SmashNetwork;
 use crate::nas::strategy::Origin;
-use crate::report::{Align, table};
+use crate::report::{Align, p_value, table};
 use crate::statistics::spearman;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -245,9 +245,10 @@ pub fn text(comparison: &Comparison) -> String {
     if let Some(Prediction { pairs, same_sign, spread, rank_correlation: Some(r), p: Some(p) }) = &random.prediction {
         text += &format!(
             "dE/dc predicts the sign of the change of the loss for {same_sign} of {} random perturbations; rank correlation \
-             {r:+.2} (p {p:.2}).\nThe changes it predicts spread by {:.4}, those measured by {:.4} (standard \
+             {r:+.2} (p {}).\nThe changes it predicts spread by {:.4}, those measured by {:.4} (standard \
              deviations).\nBy gradient: of {DRAWS} random perturbations the one predicted to be best is scored.\n",
             pairs.len(),
+            p_value(*p),
             spread[0],
             spread[1]
         );

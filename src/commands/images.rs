@@ -29,7 +29,8 @@ pub fn split(config: &RunConfig, dataset: &Dataset) -> Result<(Vec<u32>, Vec<u32
         return Ok((images, Vec::new()));
     }
     let labels: Vec<u16> = images.iter().map(|&i| dataset.train.label(i as usize)).collect();
-    let (train, validation) = validation_split(&labels, config.data.validation, config.seed, config.data.split.into())?;
+    let seed = config.data.split_seed.unwrap_or(config.seed);
+    let (train, validation) = validation_split(&labels, config.data.validation, seed, config.data.split.into())?;
     let among = |chosen: Vec<u32>| chosen.into_iter().map(|i| images[i as usize]).collect();
     Ok((among(train), among(validation)))
 }

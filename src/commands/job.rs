@@ -211,6 +211,10 @@ impl Job {
     pub fn variant(&self, folder: &str, change: impl FnOnce(&mut RunConfig)) -> Result<Self> {
         let mut variant = Self { dir: self.path(folder), anew: false, ..self.clone() };
         change(&mut variant.config);
+        if variant.config.seed != self.config.seed {
+            // Opened by itself, it has to find the same split.
+            variant.config.data.split_seed = Some(self.config.data.split_seed.unwrap_or(self.config.seed));
+        }
         variant.config.validate()?;
         variant.enter()?;
         Ok(variant)

@@ -7,7 +7,7 @@ use crate::figures::chart::{
     Curve, Histogram, Interval, Intervals, Lines, Point, Points, Scatter, histogram, intervals, lines, scatter,
 };
 use crate::nas::strategy::Origin;
-use crate::report::error_margin;
+use crate::report::{error_margin, p_value};
 use crate::statistics::spearman;
 use serde::Deserialize;
 use std::fs::File;
@@ -165,11 +165,11 @@ pub fn scores_and_cost(ranking: &[Candidate]) -> (Figure, String) {
     let (macs, errors): (Vec<f64>, Vec<f64>) = of(0).map(|c| (c.macs as f64, c.val_err)).unzip();
     let agreement = match spearman(&macs, &errors) {
         Some(rho) => format!(
-            "Among the {} random architectures Spearman's rho of MACs and score is {:+.2} (p = {:.2}); near -1, \
+            "Among the {} random architectures Spearman's rho of MACs and score is {:+.2} (p {}); near -1, \
              scoring would be no more than preferring what is expensive.\n",
             macs.len(),
             rho.coefficient,
-            rho.p
+            p_value(rho.p)
         ),
         None => String::new(),
     };

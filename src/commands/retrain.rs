@@ -220,7 +220,7 @@ pub fn train_one(job: &Job, role: Role, design: impl Into<Design>, smash_val_err
     // Training looks at the loss before each step, and so not at what the last one did.
     if !(validation.loss + test.loss).is_finite() {
         let message = format!("network {} has no finite loss after its training; lower --retrain-lr", design.id());
-        return Err(Error::Run(message));
+        return Err(Error::Diverged(message));
     }
     let cost = design.cost(job)?;
     Ok(Trained {

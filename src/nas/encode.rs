@@ -108,10 +108,10 @@ impl Layout {
         let active = take(full && space.bodies.len() > 1, convs.len());
         let groups = take(full && groups > 1, convs.len() * groups);
         let nonlinearities = space.nonlinearities.len();
-        let activation = take(full && nonlinearities > 1, convs.len() * nonlinearities);
+        let activation = take(nonlinearities > 1, convs.len() * nonlinearities);
         let gated = |j: usize| space.gates && space.bodies.iter().any(|body| gates_allowed(body.active, false)[j]);
         let junctions: Vec<usize> = (0..2).filter(|&j| gated(j)).collect();
-        let gate = take(full, junctions.len());
+        let gate = take(true, junctions.len());
         Self {
             read,
             write,

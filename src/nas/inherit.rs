@@ -9,7 +9,7 @@
 //! | `stem.w`, `transition{t}.*`, `head.*` | of the same name the first channels, running statistics included |
 //!
 //! BatchNorm around the 1x1 convolutions has no counterpart and starts as always. With norm `weightnorm` the
-//! two networks compute the same function.
+//! two networks compute the same function, unless the space has BatchNorm inside bodies, which that norm has not.
 
 use crate::backend::{Context, Span};
 use crate::error::Result;

@@ -182,13 +182,13 @@ impl StepResult {
     /// What the step found; waits for it.
     ///
     /// # Errors
-    /// [`Error::Run`] when its loss is not finite: it has updated nothing.
+    /// [`Error::Diverged`] when its loss is not finite: it has updated nothing.
     pub fn wait(self, context: &mut Context) -> Result<Outcome> {
         let outcome = outcome(&context.wait(self.values)?, self.images);
         if outcome.loss.is_finite() {
             return Ok(outcome);
         }
-        Err(Error::Run(format!(
+        Err(Error::Diverged(format!(
             "the loss of step {} is {}; lower the learning rate, or look at {}",
             self.step,
             outcome.mean_loss(),

@@ -336,7 +336,7 @@ fn usage_errors_exit_with_2_and_name_the_flag() {
     for (args, part) in [
         (["info", "--no-such-flag"].as_slice(), "--no-such-flag"),
         (&["no-such-command"], "no-such-command"),
-        (&["show"], "<ARCH>"),
+        (&["show"], "<FILE|NAME>"),
         (&["info", "--device", "gpu"], "--device: \"gpu\" is not auto, cpu or cuda:N"),
         (&["info", "--device", "cuda:x"], "--device: \"cuda:x\" is not"),
         (&["info", "--threads", "0"], "--threads: 0 is not between 1 and 1024"),

@@ -23,6 +23,8 @@ pub struct Difference {
     pub larger: usize,
     /// Pairs whose second number is the smaller one.
     pub smaller: usize,
+    /// Do the ranks of positive differences weigh more?
+    pub rises: bool,
     /// Two-sided p-value of Wilcoxon's signed-rank test; none when no pair differs.
     pub p: Option<f64>,
     /// The same, corrected for the differences that are tested along with it ([`correct`]).
@@ -38,9 +40,11 @@ impl Difference {
         if first.is_empty() {
             return None;
         }
-        let differences: Vec<f64> = first.iter().zip(&second).map(|(a, b)| b - a).collect();
+        // Equal counts of errors make percents whose differences are equal but for rounding: ties have to be ties.
+        let differences: Vec<f64> = first.iter().zip(&second).map(|(a, b)| ((b - a) * 1e9).round() / 1e9).collect();
         let resampled = |a: &[f64], b: &[f64]| Some(mean(b) - mean(a));
-        let p = wilcoxon(&differences).map(|ranks| ranks.p);
+        let ranks = wilcoxon(&differences);
+        let p = ranks.map(|ranks| ranks.p);
         Some(Self {
             pairs: differences.len(),
             mean: mean(&differences),
@@ -48,6 +52,7 @@ impl Difference {
             interval: bootstrap(&first, &second, RESAMPLES, &mut Rng::sub(seed, Stream::Search, 2), resampled),
             larger: differences.iter().filter(|d| **d > 0.0).count(),
             smaller: differences.iter().filter(|d| **d < 0.0).count(),
+            rises: ranks.is_some_and(|ranks| ranks.positive > ranks.negative),
             p,
             p_holm: p,
         })
@@ -55,7 +60,7 @@ impl Difference {
 
     /// Is the second number larger on the whole, and not by accident?
     pub fn is_larger(&self) -> bool {
-        self.mean > 0.0 && self.p_holm.is_some_and(|p| p < LEVEL)
+        self.mean > 0.0 && self.rises && self.p_holm.is_some_and(|p| p < LEVEL)
     }
 }
 

@@ -16,6 +16,9 @@ use crate::nas::cost::cost;
 use crate::statistics::{mean, spearman, standard_deviation};
 use serde::Serialize;
 
+/// More trainings of one architecture than anybody waits for.
+const MOST_SEEDS: usize = 1000;
+
 /// An architecture that was scored and trained.
 #[derive(Clone, Debug, Serialize)]
 struct Row {
@@ -39,9 +42,10 @@ struct Row {
 /// Usage errors; [`Error::Interrupted`] after saving; whatever scoring and training report.
 pub fn run(args: &CorrelationArgs, global: &GlobalArgs) -> Result<()> {
     check(args)?;
-    let study = Study::open("correlation", args, &args.study, global)?;
-    let base = study.base()?;
+    let study = Study::prepare("correlation", args, &args.study, global)?;
     let archs = study.architectures(&study.job.config.space, args.architectures)?;
+    study.job.begin()?;
+    let base = study.base()?;
     let scores = study.scores(&base, &archs)?;
     let rows = train(&study, args, &archs, &scores)?;
     let predictions = predictions(&rows, study.job.config.seed);
@@ -58,6 +62,9 @@ fn check(args: &CorrelationArgs) -> Result<()> {
     let positive = [("--every", args.every), ("--seeds", args.seeds)];
     if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
         return Err(Error::config(*name, "0 leaves nothing to train"));
+    }
+    if args.seeds > MOST_SEEDS {
+        return Err(Error::config("--seeds", format!("{} are more than {MOST_SEEDS}", args.seeds)));
     }
     let trained = args.architectures.div_ceil(args.every);
     if trained < 3 {
@@ -195,13 +202,18 @@ fn report(study: &Study, args: &CorrelationArgs, rows: &[Row], predictions: &[Pr
         ),
         None => String::new(),
     };
+    let diverged = rows.iter().flat_map(|row| &row.test_err).filter(|err| **err == 100.0).count();
+    let diverged = match diverged {
+        0 => String::new(),
+        n => format!("{n} of the trainings ended without a finite loss and count as 100 % errors.\n\n"),
+    };
     format!(
         "# Does the SMASH score predict the error after training?\n\n{}\
          {} random architectures were scored on {} validation images with generated weights and ranked; of the ranking one in \
          {}, {} in all, was trained from scratch with {} and evaluated on {} test images (section 4.1 of the paper).\n\n\
          ![Score and test error](figures/correlation.svg)\n\n{}\n{seeds}\
          The best-scored quarter of the trained architectures has a mean test_err of {best:.2} %, the worst-scored \
-         {worst:.2} %.\n\n\
+         {worst:.2} %.\n\n{diverged}\
          ![Parameters and test error](figures/parameters.svg)\n\n![MACs and test error](figures/macs.svg)\n\n{}",
         study.setting(),
         args.architectures,

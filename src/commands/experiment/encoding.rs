@@ -6,7 +6,6 @@
 
 use crate::cli::{EncodingArgs, GlobalArgs};
 use crate::commands::experiment::comparison::{Difference, correct};
-use crate::commands::experiment::prediction::p_value;
 use crate::commands::experiment::study::{Outcome, Record, Study};
 use crate::commands::search::outcome_with_encoding;
 use crate::error::{Error, Result};
@@ -15,6 +14,7 @@ use crate::figures::chart::{Interval, Intervals, intervals};
 use crate::nas::arch::Architecture;
 use crate::nas::corrupt::{Corruption, corrupt};
 use crate::nas::encode::Encoding;
+use crate::report::p_value;
 use crate::rng::{Rng, Stream};
 use crate::statistics::{mean, spearman};
 use serde::{Deserialize, Serialize};
@@ -90,8 +90,9 @@ pub fn run(args: &EncodingArgs, global: &GlobalArgs) -> Result<()> {
     if args.architectures == 0 {
         return Err(Error::config("--architectures", "0 leaves nothing to score"));
     }
-    let study = Study::open("encoding", args, &args.study, global)?;
+    let study = Study::prepare("encoding", args, &args.study, global)?;
     let archs = study.architectures(&study.job.config.space, args.architectures)?;
+    study.job.begin()?;
     let scored = score(&study, &archs)?;
     let findings = Findings::of(&scored, study.job.config.seed);
     let figures = vec![

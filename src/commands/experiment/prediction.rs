@@ -1,5 +1,6 @@
 //! How well something that costs little predicts what costs much: coefficients with p-values and intervals.
 
+use crate::report::p_value;
 use crate::rng::{Rng, Stream};
 use crate::statistics::{Agreement, bootstrap, kendall, pearson, spearman};
 use serde::Serialize;
@@ -67,13 +68,4 @@ pub fn table(truth: &str, predictions: &[Prediction]) -> String {
     }
     text + "\nIn parentheses: the middle 95 % of bootstrap resamples. A positive coefficient means that the better-looking \
             network tends to be the better one; for parameters and MACs that is the larger one.\n"
-}
-
-/// A p-value with as many digits as mean something.
-pub fn p_value(p: f64) -> String {
-    match p {
-        p if p < 0.0001 => "< 0.0001".into(),
-        p if p < 0.01 => format!("{p:.4}"),
-        p => format!("{p:.2}"),
-    }
 }

@@ -42,6 +42,9 @@ use std::time::{Duration, Instant};
 /// Draws for one architecture that is not there yet, before a space counts as exhausted.
 const DRAWS: usize = 1000;
 
+/// More than anybody scores one by one.
+const MOST_ARCHITECTURES: usize = 1_000_000;
+
 /// An experiment's directory and settings.
 pub struct Study {
     /// Settings, images, directory.
@@ -80,20 +83,10 @@ pub struct Task {
 
 impl Study {
     /// Opens the directory of experiment `name`; `options` are those that its results depend on, which a resumed
-    /// experiment must repeat.
+    /// experiment must repeat. Writes nothing yet: the caller checks more, and then begins the job.
     ///
     /// # Errors
     /// Usage, data, directory and device errors, each named.
-    pub fn open(name: &str, options: &impl Serialize, args: &StudyArgs, global: &GlobalArgs) -> Result<Self> {
-        let study = Self::prepare(name, options, args, global)?;
-        study.job.begin()?;
-        Ok(study)
-    }
-
-    /// The same, but writes nothing yet: the caller checks more, and then begins the job.
-    ///
-    /// # Errors
-    /// As [`Study::open`].
     pub fn prepare(name: &str, options: &impl Serialize, args: &StudyArgs, global: &GlobalArgs) -> Result<Self> {
         let unusable = |e: toml::ser::Error| Error::config("experiment", e.to_string());
         let mut experiment = toml::Table::try_from(options).map_err(unusable)?;
@@ -178,7 +171,10 @@ impl Study {
     pub fn architectures(&self, space: &Space, count: usize) -> Result<Vec<Architecture>> {
         let mut rng = Rng::sub(self.job.config.seed, Stream::Search, 1);
         let limits = SampleLimits::full(space);
-        let (mut seen, mut found) = (HashSet::new(), Vec::with_capacity(count));
+        let (mut seen, mut found) = (HashSet::new(), Vec::new());
+        if count > MOST_ARCHITECTURES {
+            return Err(Error::config("--architectures", format!("{count} are more than {MOST_ARCHITECTURES}")));
+        }
         while found.len() < count {
             let new = (0..DRAWS).map(|_| sample(space, &limits, &mut rng)).find(|arch| seen.insert(arch.id()));
             found.push(new.ok_or_else(|| {
@@ -281,7 +277,7 @@ impl Study {
     /// [`Error::Interrupted`] after saving; whatever training and files report.
     pub fn trainings(&self, tasks: &[Task]) -> Result<Vec<Trained>> {
         Timing::measure(&self.job, "trainings", || {
-            let shares = self.job.device.shares(self.jobs.map(|jobs| jobs.min(tasks.len().max(1))));
+            let shares = self.job.device.shares(self.jobs, tasks.len());
             let total = tasks.len() as u64;
             let progress = Progress::new(self.job.style, "trainings from scratch", 0, total);
             let work = Mutex::new(Work { next: 0, done: 0, failed: None, progress });
@@ -484,7 +480,27 @@ fn train(job: &Job, task: &Task) -> Result<Trained> {
         return serde_json::from_slice(&bytes)
             .map_err(|e| Error::checkpoint(&path, format!("is damaged ({e}); delete it, and it is made again")));
     }
-    let trained = train_one(&run, Role::Chosen, task.design.clone(), None)?;
+    let trained = match train_one(&run, Role::Chosen, task.design.clone(), None) {
+        Err(Error::Diverged(_)) => diverged(&run, task)?,
+        trained => trained?,
+    };
     write_json(&path, &trained)?;
     Ok(trained)
+}
+
+/// The result of a training that ended without a finite loss, which would end so again: what is no number classifies
+/// nothing, and every image counts as an error.
+fn diverged(run: &Job, task: &Task) -> Result<Trained> {
+    let cost = task.design.cost(run)?;
+    Ok(Trained {
+        role: Role::Chosen,
+        id: task.design.id(),
+        params: cost.params,
+        macs: cost.macs,
+        smash_val_err: None,
+        val_err: Some(100.0),
+        test_err: 100.0,
+        test_top5_err: None,
+        test_images: run.dataset.test.len(),
+    })
 }

@@ -162,9 +162,11 @@ fn size(text: &str) -> Result<HyperConfig> {
         let growth = growth.parse().ok().filter(|&growth: &usize| growth > 0)?;
         Some(HyperConfig { growth: growth.into(), layers, ..HyperConfig::paper() })
     });
-    parsed.ok_or_else(|| {
+    let hyper = parsed.ok_or_else(|| {
         Error::config("--hypernets", format!("{text:?} is not GROWTHxLAYERS-LAYERS-LAYERS, such as 10x8-10-4"))
-    })
+    })?;
+    hyper.validate().map_err(|e| Error::config("--hypernets", format!("{text}: {e}")))?;
+    Ok(hyper)
 }
 
 /// `space` with ops up to `g` units wide.

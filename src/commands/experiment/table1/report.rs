@@ -1,11 +1,12 @@
 //! The report of `experiment table1`.
 
 use super::{Column, Options};
-use crate::commands::experiment::prediction::{Coefficient, Prediction, p_value};
+use crate::commands::experiment::prediction::{Coefficient, Prediction};
 use crate::commands::experiment::study::Study;
 use crate::figures::Figure;
 use crate::figures::chart::{Matrix, Point, Points, Scatter, matrix, scatter};
 use crate::report::count;
+use crate::report::p_value;
 use crate::statistics::{mean, standard_deviation};
 
 /// The rows of the table: a name, the weights of the HyperNet where it is one, and a prediction for each column.
