@@ -90,8 +90,7 @@ pub fn trainings(metrics: &Path, networks: &[Trained]) -> Figure {
         [curve(learning.training(), false, label(network)), curve(learning.epochs.clone(), true, String::new())]
     });
     let chart = Lines {
-        title: "Training from scratch: on training batches (lines) and validation images (marks, after each epoch)"
-            .into(),
+        title: "Training from scratch: training batches (lines), validation images (marks)".into(),
         x: "training step".into(),
         y: "error [%]".into(),
         series: series.collect(),

@@ -195,10 +195,10 @@ impl Findings<'_> {
         format!(
             "{began} the settings below. In a file `settings.toml` they repeat it, bit for bit on the same kind of device, \
              whatever the number of threads:\n\n```\nsmash-engine run --config settings.toml --out ANOTHER-DIRECTORY\n\
-             ```\n\nEvery random decision follows from the seed, {}. smash-engine {}, {}.\n\n```toml\n{}```\n",
+             ```\n\nEvery random decision follows from the seed, {}. smash-engine {} on {}.\n\n```toml\n{}```\n",
             job.config.seed,
             env!("CARGO_PKG_VERSION"),
-            job.device.describe(),
+            job.device.describe().trim_start_matches("device: "),
             job.config.to_toml()
         )
     }

@@ -16,7 +16,7 @@
 
 use std::ops::Add;
 
-use super::arch::{Architecture, Op, PlacedOp};
+use super::arch::{Architecture, Op};
 use super::space::BLOCKS;
 use super::twin::Taps;
 
@@ -112,15 +112,6 @@ pub fn cost(arch: &Architecture, shape: &NetworkShape) -> Cost {
     rows(arch, shape).into_iter().fold(Cost::default(), |sum, (_, cost)| sum + cost)
 }
 
-/// Weights that a HyperNet generates for `arch`: those of all its 1x1 convolutions, n_in n_b each.
-pub fn generated_weights(arch: &Architecture) -> u64 {
-    let weights = |placed: PlacedOp<'_>| {
-        let PlacedOp { block, op, .. } = placed;
-        op.input_channels(block, &arch.space) * op.bottleneck_channels(block, &arch.space)
-    };
-    arch.placed_ops().map(weights).sum::<usize>() as u64
-}
-
 /// The cost of each part, in the order in which they run; their sum is [`cost`].
 pub fn rows(arch: &Architecture, shape: &NetworkShape) -> Vec<(Part, Cost)> {
     let space = &arch.space;
@@ -207,7 +198,6 @@ mod tests {
         let macs = 64 * (stem + convs0 + t0) + 16 * (convs1 + t1) + 4 * convs1 + fc;
         let found = cost(&arch, &SHAPE);
         assert_eq!((found.params, found.macs), (params, macs));
-        assert_eq!(generated_weights(&arch), 16 * 16 + 2 * 8 * 8, "the 1x1 convolutions of the ops");
         // A tap one pixel off the centre misses one row (or column) of the picture, one two pixels off two.
         let three = |side: u64| 3 * side - 2;
         let [three8, five8, seven8] = [three(8), 5 * 8 - 6, 7 * 8 - 12];

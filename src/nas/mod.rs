@@ -18,6 +18,7 @@
 pub mod arch;
 mod body;
 pub mod builtin;
+pub mod capacity;
 mod check;
 pub mod checks;
 #[cfg(test)]

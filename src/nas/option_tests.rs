@@ -411,6 +411,32 @@ fn smash_networks_compute_what_their_options_define() {
 }
 
 #[test]
+fn each_dense_block_of_the_hypernet_grows_at_its_own_rate() {
+    let network = |growth: &str| {
+        let text = format!(r#"{{"stem": 4, "layers": [2, 2, 1], "growth": {growth}}}"#);
+        let hyper: HyperConfig = serde_json::from_str(&text).unwrap();
+        hyper.validate().unwrap();
+        assert_eq!(serde_json::to_string(&hyper).unwrap(), text.replace(' ', ""), "as it was written");
+        SmashNetwork::new(&Space::fixture(), SHAPE, &hyper, EncodingConfig::default())
+    };
+    let (one, same, own) = (network("5"), network("[5,5,5]"), network("[2,5,3]"));
+    assert_eq!(one.store().params(), same.store().params());
+    let arch = drawn(&Space::fixture(), 1);
+    let [_, gradients] = step(own.store(), &|tape, images| {
+        let weights = own.generate(tape, &arch, Mode::Train).unwrap();
+        forward(tape, &arch, &weights, images, Mode::Train).unwrap()
+    });
+    let dense = own.store().params().iter().filter(|param| param.name.starts_with("hyper.dense"));
+    let mut channels = Vec::new();
+    for param in dense {
+        channels.push(param.dims[0]);
+        let gradient = &gradients[param.span.start..param.span.start + param.span.len];
+        assert!(gradient.iter().any(|&g| g != 0.0), "{} has no gradient", param.name);
+    }
+    assert_eq!(channels, [2, 2, 5, 5, 3]);
+}
+
+#[test]
 fn evaluating_leaves_nothing_behind() {
     for space in spaces() {
         for seed in 1..5 {

@@ -93,7 +93,7 @@ fn scorers_are_compared_with_each_other_and_with_trainings() {
     assert!(first != crippled && first != wide);
     let weights = |i: usize, name: &str| scorers[i]["weights"][name].as_f64().unwrap();
     assert!(weights(3, "hypernet") < weights(0, "hypernet") && weights(3, "learned") == weights(0, "learned"));
-    assert!(weights(4, "generated") == weights(0, "generated") && weights(4, "ratio") > 2.0 * weights(0, "ratio"));
+    assert!(weights(4, "ratio") > 1.2 * weights(0, "ratio"));
     for matrix in ["spearman", "kendall"] {
         let matrix = &results["rankings"][matrix];
         assert!((0..5).all(|i| matrix[i][i] == 1.0 && matrix[i][0] == matrix[0][i]), "{matrix}");
@@ -110,7 +110,10 @@ fn scorers_are_compared_with_each_other_and_with_trainings() {
     assert_eq!(figures_are_shown(&scene, "stability").len(), 4);
     let other = scene.complaint(&format!("{stability}2 --trained trained --seed 2"), 5);
     assert!(other.contains("seed: 2 now, 1 before"), "{other}");
-    assert!(scene.complaint(&format!("{stability}2 --trained data"), 2).starts_with("error: --trained: data holds no"));
+    assert!(
+        scene.complaint(&format!("{stability}2 --trained data"), 2).contains("--trained: data holds no experiment")
+    );
+    assert!(!scene.path("stability2").exists(), "what is refused leaves nothing behind");
 }
 
 #[test]

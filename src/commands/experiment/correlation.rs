@@ -153,7 +153,12 @@ fn figures(study: &Study, rows: &[Row], predictions: &[Prediction]) -> Vec<Figur
         let series =
             Points { name: format!("{} architectures", rows.len()), points: rows.iter().map(point).collect(), fit };
         let title = format!("Error after training from scratch on {data}");
-        let chart = Scatter { title, x: x.into(), y: "test_err, mean of the seeds (%)".into(), series: vec![series] };
+        let chart = Scatter {
+            title,
+            x: x.into(),
+            y: "test_err: mean and standard deviation of the seeds (%)".into(),
+            series: vec![series],
+        };
         Figure { name: name.into(), svg: scatter(&chart) }
     };
     charts.into_iter().map(figure).collect()
@@ -192,8 +197,8 @@ fn report(study: &Study, args: &CorrelationArgs, rows: &[Row], predictions: &[Pr
     };
     format!(
         "# Does the SMASH score predict the error after training?\n\n{}\
-         {} random architectures were scored on {} validation images with generated weights and ranked; every {}. of them, \
-         {} in all, was trained from scratch with {} and evaluated on {} test images (section 4.1 of the paper).\n\n\
+         {} random architectures were scored on {} validation images with generated weights and ranked; of the ranking one in \
+         {}, {} in all, was trained from scratch with {} and evaluated on {} test images (section 4.1 of the paper).\n\n\
          ![Score and test error](figures/correlation.svg)\n\n{}\n{seeds}\
          The best-scored quarter of the trained architectures has a mean test_err of {best:.2} %, the worst-scored \
          {worst:.2} %.\n\n\

@@ -4,7 +4,7 @@
 use crate::commands::job::Job;
 use crate::commands::train::network;
 use crate::nas::arch::Architecture;
-use crate::nas::cost::generated_weights;
+use crate::nas::capacity::{generated_weights, learned_weights};
 use crate::statistics::mean;
 use serde::Serialize;
 
@@ -13,21 +13,21 @@ use serde::Serialize;
 pub struct Weights {
     /// Of the HyperNet.
     pub hypernet: usize,
-    /// Of the main network, learned freely and shared by all architectures: stem, bodies, transitions, head.
-    pub learned: usize,
-    /// Generated for an architecture: those of its 1x1 convolutions, on average.
+    /// Learned freely, in so far as an architecture uses them, on average.
+    pub learned: f64,
+    /// Generated for an architecture, on average.
     pub generated: f64,
     /// Learned for every generated one.
     pub ratio: f64,
 }
 
 impl Weights {
-    /// Those of the SMASH network of `job`, over `archs` of its space.
+    /// Those of the SMASH network of `job`, over random architectures of its space.
     pub fn of(job: &Job, archs: &[Architecture]) -> Self {
-        let network = network(job);
-        let hypernet = network.store().undecayed();
-        let learned = network.store().len() - hypernet;
-        let generated = mean(&archs.iter().map(|arch| generated_weights(arch) as f64).collect::<Vec<_>>());
-        Self { hypernet, learned, generated, ratio: learned as f64 / generated }
+        let over_archs =
+            |of: &dyn Fn(&Architecture) -> u64| mean(&archs.iter().map(|arch| of(arch) as f64).collect::<Vec<_>>());
+        let (learned, generated) =
+            (over_archs(&|arch| learned_weights(arch, &job.shape)), over_archs(&generated_weights));
+        Self { hypernet: network(job).store().undecayed(), learned, generated, ratio: learned / generated }
     }
 }

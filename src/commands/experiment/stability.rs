@@ -1,10 +1,10 @@
 //! Do SMASH networks agree with each other? (Brock et al. 2018, appendix C and Figure 5)
 //!
 //! The same random architectures are scored by SMASH networks that differ in their seed, and by the mean of those, an
-//! ensemble; by one with a crippled HyperNet; and by one with many more learned weights for every generated one: its space
-//! allows ops so many times as wide, and its shared filters grow with the square of that, while the architectures, taken
-//! over as they are, have as many generated weights as before. Where some of them were trained from scratch, each scorer is
-//! compared with that, too.
+//! ensemble; by one with a crippled HyperNet; and by one with more learned weights for every generated one: it was trained
+//! on a space whose ops may be so many times as wide, of which the architectures, taken over as they are, are narrow
+//! members; shared filters grow with the square of the width, generated ones in proportion. Where some of the architectures
+//! were trained from scratch, each scorer is compared with that, too.
 
 mod figures;
 mod report;
@@ -27,7 +27,7 @@ use serde::Serialize;
 struct Scorer {
     name: String,
     kind: Kind,
-    /// Its numbers of weights; none of an ensemble.
+    /// Numbers of weights, over random architectures of its own space; none of an ensemble.
     weights: Option<Weights>,
     /// Mean over the architectures, in percent.
     mean_val_err: f64,
@@ -78,11 +78,12 @@ struct Rankings {
 /// Usage errors; [`Error::Interrupted`] after saving; whatever training and scoring report.
 pub fn run(args: &StabilityArgs, global: &GlobalArgs) -> Result<()> {
     check(args)?;
-    let study = Study::open("stability", args, &args.study, global)?;
+    let study = Study::prepare("stability", args, &args.study, global)?;
     let space = &study.job.config.space;
     let wide = (args.wide > 1).then(|| widened(space, args.wide)).transpose()?;
     let archs = study.architectures(space, args.architectures)?;
     let truth = args.trained.as_deref().map(|dir| truth(&study, dir, &archs)).transpose()?;
+    study.job.begin()?;
     let scorers = scorers(&study, args, &archs, wide.as_ref(), truth.as_ref())?;
     let rankings = Rankings::of(&scorers);
     let text = report::text(&study, &archs, &scorers, &rankings, truth.as_ref());
@@ -137,7 +138,8 @@ fn scorers(
     let seed = study.job.config.seed;
     let one = |kind: Kind, name: String, smash: Smash, archs: &[Architecture]| -> Result<Scorer> {
         let scores = study.scores(&smash, archs)?;
-        let weights = Weights::of(&smash.job, archs);
+        let own = study.architectures(&smash.job.config.space, archs.len())?;
+        let weights = Weights::of(&smash.job, &own);
         Ok(Scorer::new(name, kind, Some(weights), scores.iter().map(|s: &Score| s.val_err).collect()))
     };
     let mut all = Vec::new();

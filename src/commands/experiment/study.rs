@@ -324,11 +324,14 @@ impl Study {
     pub fn setting(&self) -> String {
         let (job, config) = (&self.job, &self.job.config);
         let network = match &self.from {
-            Some(dir) => format!("The SMASH network is that of {}", dir.display()),
-            None => format!("SMASH networks are trained for {}", steps(config.smash.epochs, config.smash.max_steps)),
+            Some(dir) => format!("The SMASH network is that of {}.", dir.display()),
+            None => {
+                let length = steps(config.smash.epochs, config.smash.max_steps);
+                format!("SMASH networks are trained for {length} on batches of {}.", config.smash.batch)
+            }
         };
         format!(
-            "Data: {}, {} training, {} validation, {} test images of {} classes. Search space: {}. {network} on batches of {}. \
+            "Data: {}, {} training, {} validation, {} test images of {} classes. Search space: {}. {network} \
              Seed {}.\n\n",
             job.dataset.name,
             job.train.len(),
@@ -336,7 +339,6 @@ impl Study {
             job.dataset.test.len(),
             job.shape.classes,
             config.preset,
-            config.smash.batch,
             config.seed
         )
     }
@@ -350,13 +352,15 @@ impl Study {
     /// What an experiment cost, where its numbers are, and how to repeat it: the end of its report.
     pub fn closing(&self) -> String {
         let timing = Timing::load(&self.job);
-        let cost = |stage: &str| duration(timing.seconds(stage));
+        let stages =
+            [("smash", "to train SMASH networks"), ("scores", "to score"), ("trainings", "to train from scratch")];
+        let spent =
+            stages.iter().map(|(stage, what)| (timing.seconds(stage), what)).filter(|(seconds, _)| *seconds >= 0.5);
+        let cost: Vec<String> = spent.map(|(seconds, what)| format!("{} {what}", duration(seconds))).collect();
         format!(
-            "Cost: {} to train SMASH networks, {} to score, {} to train from scratch, on {}.\n\n\
+            "Cost: {}, on {}.\n\n\
              The numbers are in `results.json` and `figures/*.csv`. To repeat it:\n\n    {}\n",
-            cost("smash"),
-            cost("scores"),
-            cost("trainings"),
+            if cost.is_empty() { "less than a second".into() } else { cost.join(", ") },
             self.job.device.describe().trim_start_matches("device: "),
             environment::command(&self.job).unwrap_or_default()
         )

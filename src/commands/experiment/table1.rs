@@ -3,7 +3,7 @@
 //! For each g, the width of the widest ops in units, SMASH networks with HyperNets of several sizes are trained. Random
 //! architectures are scored by all of them and ranked by the mean score; every j-th of the ranking is trained from scratch
 //! with S seeds. A cell of the table says how well the scores of one size of HyperNet predict the mean test errors. g sets
-//! the ratio of learned weights to generated ones: shared filters grow with its square, generated weights with g.
+//! the ratio of learned weights to generated ones: shared filters grow with its square, generated ones with g.
 
 mod report;
 
@@ -82,8 +82,9 @@ struct Row {
 pub fn run(args: &Table1Args, global: &GlobalArgs) -> Result<()> {
     let options = Options::of(args)?;
     let sizes = options.hypernets.iter().map(|text| size(text)).collect::<Result<Vec<_>>>()?;
-    let study = Study::open("table1", &options, &settings(args)?, global)?;
+    let study = Study::prepare("table1", &options, &settings(args)?, global)?;
     let spaces = options.g.iter().map(|&g| with_width(&study.job.config.space, g)).collect::<Result<Vec<_>>>()?;
+    study.job.begin()?;
     let columns = spaces.iter().zip(&options.g).map(|(space, &g)| column(&study, &options, &sizes, space, g));
     let columns = columns.collect::<Result<Vec<_>>>()?;
     let text = report::text(&study, &options, &columns);

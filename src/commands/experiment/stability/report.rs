@@ -22,9 +22,10 @@ pub fn text(
          their mean{} (appendix C of the paper).\n\n\
          ![Scores against rank](figures/stability.svg)\n\n\
          {}\n\n{}\n\
-         Ratio: learned weights of the network for every generated one of an architecture, on average. rho: rank correlation \
-         with the mean of the seeds, of which a seed is itself a part. Shared: how much of its best tenth is in the best \
-         tenth of that mean. Scores of networks with different ratios cannot be compared with each other.\n\n\
+         HyperNet: its weights. Learned, generated: weights that a random architecture of the network's own space uses, on \
+         average; ratio: the former for each of the latter. rho: rank correlation with the mean of the seeds, of which a seed \
+         is itself a part. Shared: how much of the best tenth is in the best tenth of that mean. Scores of networks with \
+         different ratios cannot be compared with each other.\n\n\
          ![Spearman's rho](figures/spearman.svg)\n\n![Kendall's tau](figures/kendall.svg)\n\n{}{}",
         study.setting(),
         archs.len(),
@@ -44,7 +45,7 @@ fn others(scorers: &[Scorer]) -> String {
             Some(format!("one with a crippled HyperNet of {} weights", count(weights.hypernet as u64)))
         }
         (Kind::Wide, Some(weights)) => Some(format!(
-            "one whose ops may be {}, with {:.1} learned weights for every generated one",
+            "one that was trained on ops {}, with {:.1} learned weights for every generated one",
             scorer.name, weights.ratio
         )),
         _ => None,
@@ -76,7 +77,7 @@ fn scorer_table(scorers: &[Scorer], rho: &[Vec<Option<f64>>], ensemble: usize) -
         .to_string();
     for (scorer, rho) in scorers.iter().zip(rho) {
         let weights = scorer.weights.map_or("- | - | - | -".into(), |w| {
-            let [hypernet, learned] = [w.hypernet, w.learned].map(|n| count(n as u64));
+            let [hypernet, learned] = [w.hypernet, w.learned as usize].map(|n| count(n as u64));
             format!("{hypernet} | {learned} | {} | {:.1}", count(w.generated as u64), w.ratio)
         });
         text += &format!(

@@ -61,7 +61,7 @@ fn a_wider_space_holds_the_same_architectures_with_the_same_generated_weights() 
             let arch = sample(&space, &SampleLimits::full(&space), &mut rng);
             let moved = Architecture::new(wide.clone(), arch.blocks.clone());
             moved.validate().unwrap();
-            let generated = crate::nas::cost::generated_weights;
+            let generated = crate::nas::capacity::generated_weights;
             assert_eq!(generated(&moved), generated(&arch));
         }
     }

@@ -67,7 +67,7 @@ fn every_jth_is_taken_from_the_best_on() {
 
 fn columns() -> (Options, Vec<Column>) {
     let options = Options { hypernets: vec!["4x1-1".into(), "8x2-2".into()], ..Options::of(&args()).unwrap() };
-    let weights = [100, 200].map(|hypernet| Weights { hypernet, learned: 50, generated: 25.0, ratio: 2.0 });
+    let weights = [100, 200].map(|hypernet| Weights { hypernet, learned: 50.0, generated: 25.0, ratio: 2.0 });
     let row = |i: usize, scores: [f64; 2], params: u64, test_err: [f64; 2]| Row {
         id: format!("{i}"),
         rank: i,
