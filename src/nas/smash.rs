@@ -97,7 +97,6 @@ impl SmashNetwork {
     /// # Errors
     /// [`crate::Error::Run`] when the arena is full.
     pub fn generate<'a>(&'a self, tape: &mut Tape<'_>, arch: &Architecture, mode: Mode) -> Result<SmashWeights<'a>> {
-        let _range = tape.range_with(Level::Phase, c"hypernet", || arch.number());
         self.generate_from(tape, arch, &self.encode(arch), mode)
     }
 
@@ -119,6 +118,7 @@ impl SmashNetwork {
         encoding: &Encoding,
         mode: Mode,
     ) -> Result<SmashWeights<'a>> {
+        let _range = tape.range_with(Level::Phase, c"hypernet", || arch.number());
         let c = self.input(tape, encoding, false)?;
         let filters = self.filters(tape, arch, c, mode)?;
         self.with_filters(tape, arch, filters, mode)

@@ -108,11 +108,10 @@ fn scorers_are_compared_with_each_other_and_with_trainings() {
     assert_eq!(truth.as_array().unwrap().iter().filter(|error| !error.is_null()).count(), 3);
     assert!(scorers.iter().all(|s| s["prediction"]["spearman"]["p"].is_number()), "{scorers:?}");
     assert_eq!(figures_are_shown(&scene, "stability").len(), 4);
-    let other = scene.complaint(&format!("{stability}2 --trained trained --seed 2"), 5);
+    let elsewhere = stability.replace("--out stability", "--out stability2");
+    let other = scene.complaint(&format!("{elsewhere} --trained trained --seed 2"), 5);
     assert!(other.contains("seed: 2 now, 1 before"), "{other}");
-    assert!(
-        scene.complaint(&format!("{stability}2 --trained data"), 2).contains("--trained: data holds no experiment")
-    );
+    assert!(scene.complaint(&format!("{elsewhere} --trained data"), 2).contains("--trained: data holds no experiment"));
     assert!(!scene.path("stability2").exists(), "what is refused leaves nothing behind");
 }
 
@@ -144,6 +143,7 @@ fn a_table_has_a_cell_for_each_hypernet_and_width() {
     let results_of = |name: &String| name.ends_with("results.json") || name.ends_with(".safetensors");
     let after = scene.times("table1/trained");
     assert!(before.iter().filter(|(name, _)| results_of(name)).all(|(name, time)| after[name] == *time));
-    let with_source = scene.complaint(&format!("{line}2 --from table1"), 2);
+    let line = line.replace("--config settings.toml", "--from table1");
+    let with_source = scene.complaint(&line, 2);
     assert!(with_source.contains("--from"), "{with_source}");
 }

@@ -74,6 +74,8 @@ fn an_interrupted_guided_search_ends_like_one_that_was_left_alone() {
     let scene = Scene::finished();
     scene.stdout(&format!("{SEARCH} --overwrite"));
     let whole = scene.files("run");
+    // Or what the search before left would be taken for this one's.
+    std::fs::remove_file(scene.path("run/archs.jsonl")).unwrap();
     let child = scene.start(&format!("{SEARCH} --overwrite --checkpoint-seconds 0"));
     wait_until("guided perturbations are scored", || {
         let text = std::fs::read_to_string(scene.path("run/archs.jsonl")).unwrap_or_default();
