@@ -4,7 +4,8 @@
 //! ```text
 //! E(c) = mean over images of cross_entropy(forward(a, H(c)))      BatchNorm with its running statistics, as in a score
 //! dE/dW    one forward and backward pass per batch, summed over the batches; W: generated filters, before their norm
-//! dE/dc    one pass back through the re-arrangement and the HyperNet: [E, k, slices], as `encode.rs` lays c out
+//! dE/dc    one pass back through the re-arrangement and the HyperNet: [E, k, slices], as `encode.rs` lays c out;
+//!          where c is empty, the slope towards a fact
 //! ```
 //!
 //! The architecture `a` itself is held fixed: the gradient sees a change of c only through the weights the
@@ -26,6 +27,9 @@ use crate::trace::{Level, range_with};
 /// Passes over the images that one gradient costs, in units of a score's forward pass: one more forward pass, and
 /// a backward pass of twice its work.
 pub const COST: usize = 3;
+
+/// A number above 0 that changes no sum, and whose products are no denormal numbers.
+const RIGHT: f32 = 1e-20;
 
 /// The gradient of the loss of one architecture with respect to its encoding.
 #[derive(Clone, Debug)]
@@ -101,7 +105,8 @@ fn filter_gradient(
     Ok((found, tape.read_grad(filters)?.unwrap_or_default()))
 }
 
-/// dE/dc from dE/dW.
+/// dE/dc from dE/dW. Where c is 0 the HyperNet's first activation has a kink, and a fact can only appear: the slope is
+/// that to the right. So elements that are 0 are moved to [`RIGHT`] of it.
 fn encoding_gradient(
     tape: &mut Tape<'_>,
     network: &SmashNetwork,
@@ -109,7 +114,8 @@ fn encoding_gradient(
     c: &Encoding,
     filters: &[f32],
 ) -> Result<Vec<f32>> {
-    let input = network.input(tape, c, true)?;
+    let data = c.data.iter().map(|&x| if x == 0.0 { RIGHT } else { x }).collect();
+    let input = network.input(tape, &Encoding { data, ..c.clone() }, true)?;
     // Its own handle on c: the HyperNet releases the one it is given.
     let kept = tape.channels(input, 0..c.channels);
     let output = network.filters(tape, arch, input, Mode::Eval)?;
