@@ -26,13 +26,14 @@ pub fn run(global: &GlobalArgs, args: &ShowArgs) -> Result<()> {
     let shape = network_shape(args)?;
     let name = args.arch.to_string_lossy();
     if Builtin::is_name(&name) && !args.arch.exists() {
+        let builtin: Builtin = name.parse()?;
         if let Some(flag) = args.svg.as_ref().map(|_| "--svg").or(args.dot.as_ref().map(|_| "--dot")) {
             return Err(Error::config(
                 flag,
                 format!("draws memory banks, and {name} has none; name an architecture file"),
             ));
         }
-        return show_builtin(global, name.parse()?, &shape);
+        return show_builtin(global, builtin, &shape);
     }
     let arch = Architecture::load(&args.arch)?;
     match (&args.svg, &args.dot) {

@@ -241,7 +241,7 @@ fn report(study: &Study, count: usize, findings: &Findings) -> String {
          ![Differences of val_err](figures/encoding.svg)\n\n\
          | c | slices changed | val_err, wrong less true | p | true is better | val_loss, wrong less true | p | rho |\n\
          |---|---|---|---|---|---|---|---|\n{}\n\
-         In parentheses: the middle 95 % of bootstrap resamples. p: Wilcoxon's signed-rank test, corrected for the number of \
+         In parentheses: the middle 95 % of bootstrap resamples, of each kind by itself. p: Wilcoxon's signed-rank test, corrected for the number of \
          kinds (Holm). rho: rank correlation of the scores with the wrong and with the true c; near 1, the ranking does not \
          depend on what was changed.{}\n\n\
          ![Differences of val_loss](figures/encoding-loss.svg)\n\n{}",
@@ -258,7 +258,7 @@ fn report(study: &Study, count: usize, findings: &Findings) -> String {
 /// The answer in two sentences.
 fn verdict(findings: &Findings) -> String {
     let best = format!(
-        "The true c is the best of all for {:.0} % of the architectures ({:.0} % if c meant nothing).",
+        "The true c is the best of all for {:.0} % of the architectures ({:.0} % if all were alike).",
         100.0 * findings.truth_is_best,
         100.0 * findings.by_chance
     );

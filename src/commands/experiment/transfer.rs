@@ -59,8 +59,9 @@ pub fn run(args: &TransferArgs, global: &GlobalArgs) -> Result<()> {
         Design::Builtin(_) => None,
     };
     let mut figures = vec![Figure::new("transfer", chart(names(&from, &to)[1], &rows))];
-    let found = [("found-there", 0), ("found-here", 1)];
-    figures.extend(found.iter().filter_map(|&(name, i)| drawing(name, &designs.get(i)?.1)));
+    // One picture where both searches found the same.
+    let found = designs.iter().filter(|(what, _)| what.starts_with(FOUND)).map(|(_, design)| design);
+    figures.extend(["found-there", "found-here"].iter().zip(found).filter_map(|(name, design)| drawing(name, design)));
     let report = report(&from, &to, args, &rows, &figures);
     let results = serde_json::json!({
         "experiment": "transfer", "seed": from.job.config.seed, "networks": rows,
@@ -71,28 +72,32 @@ pub fn run(args: &TransferArgs, global: &GlobalArgs) -> Result<()> {
     from.finish(global, &results, &report, &outcome)
 }
 
+/// How rows of what a search found begin.
+const FOUND: &str = "found on";
+
 /// What to train on B, and why: no network twice.
 fn designs(from: &Study, to: &Study, builtin: Builtin) -> Result<Vec<(String, Design)>> {
     let there = from.best()?;
     let here = to.search()?;
     let [there_name, here_name] = names(from, to);
-    let mut designs = vec![(format!("found on {there_name}"), Design::from(there.arch))];
+    let mut designs = vec![(format!("{FOUND} {there_name}"), Design::from(there.arch))];
     let mut random = 0;
     for (role, candidate) in choose(&here, to.job.config.retrain.rivals) {
         let what = match role {
-            Role::Winner => format!("found on {here_name}"),
+            Role::Winner => format!("{FOUND} {here_name}"),
             Role::Rival => {
                 random += 1;
                 format!("random {random}, of similar cost")
             }
             Role::Largest | Role::Chosen => continue,
         };
-        designs.push((what, Design::from(&candidate.arch)));
+        let design = Design::from(&candidate.arch);
+        match designs.iter_mut().find(|(_, known)| *known == design) {
+            Some((name, _)) => *name = format!("{name}; {what}"),
+            None => designs.push((what, design)),
+        }
     }
     designs.push((format!("built-in {builtin}"), Design::Builtin(builtin)));
-    let ids: Vec<String> = designs.iter().map(|(_, design)| design.id()).collect();
-    let mut place = 0..;
-    designs.retain(|(_, design)| place.next().is_some_and(|i: usize| !ids[..i].contains(&design.id())));
     Ok(designs)
 }
 

@@ -1,11 +1,12 @@
 //! The report of `experiment stability`.
 
-use super::{Kind, Rankings, Scorer};
+use super::{Kind, Rankings, Scorer, mean_scores};
 use crate::commands::experiment::prediction::{Prediction, table};
 use crate::commands::experiment::study::Study;
 use crate::commands::experiment::trained::Truth;
 use crate::nas::arch::Architecture;
 use crate::report::count;
+use crate::statistics::spearman;
 
 pub fn text(
     study: &Study,
@@ -15,7 +16,6 @@ pub fn text(
     truth: Option<&Truth>,
 ) -> String {
     let seeds = scorers.iter().filter(|s| s.kind == Kind::Seed).count();
-    let ensemble = scorers.iter().position(|s| s.kind == Kind::Ensemble).unwrap_or(0);
     format!(
         "# Do SMASH networks agree?\n\n{}\
          {} random architectures were scored on {} validation images by {seeds} SMASH networks that differ in their seed, by \
@@ -23,8 +23,8 @@ pub fn text(
          ![Scores against rank](figures/stability.svg)\n\n\
          {}\n\n{}\n\
          HyperNet: its weights. Learned, generated: weights that a random architecture of the network's own space uses, on \
-         average; ratio: the former for each of the latter. rho: rank correlation with the mean of the seeds, of which a seed \
-         is itself a part. Shared: how much of the best tenth is in the best tenth of that mean. Scores of networks with \
+         average; ratio: the former for each of the latter. rho: rank correlation with the mean score of the seeds, of a \
+         seed with that of the others. Shared: how much of the best tenth is in that of the mean of all seeds. Scores of networks with \
          different ratios cannot be compared with each other.\n\n\
          ![Spearman's rho](figures/spearman.svg)\n\n![Kendall's tau](figures/kendall.svg)\n\n{}{}",
         study.setting(),
@@ -32,7 +32,7 @@ pub fn text(
         study.job.validation.len(),
         others(scorers),
         agreement(seeds, rankings),
-        scorer_table(scorers, &rankings.spearman, ensemble),
+        scorer_table(scorers),
         truth.map_or(String::new(), |truth| compared_with(scorers, truth)),
         study.closing(),
     )
@@ -71,11 +71,18 @@ fn agreement(seeds: usize, rankings: &Rankings) -> String {
     text
 }
 
-fn scorer_table(scorers: &[Scorer], rho: &[Vec<Option<f64>>], ensemble: usize) -> String {
+/// Rank correlation with the mean score of the seeds; of a seed with that of the others. None of that mean itself.
+fn with_other_seeds(scorers: &[Scorer], i: usize) -> Option<f64> {
+    let others = scorers.iter().enumerate().filter(|(j, s)| *j != i && s.kind == Kind::Seed).map(|(_, s)| s);
+    let rho = (scorers[i].kind != Kind::Ensemble).then(|| spearman(&scorers[i].val_err, &mean_scores(others)));
+    rho.flatten().map(|rho| rho.coefficient)
+}
+
+fn scorer_table(scorers: &[Scorer]) -> String {
     let mut text = "| scorer | HyperNet | learned | generated | ratio | mean val_err | best | rho | shared |\n\
                     |---|---|---|---|---|---|---|---|---|\n"
         .to_string();
-    for (scorer, rho) in scorers.iter().zip(rho) {
+    for (i, scorer) in scorers.iter().enumerate() {
         let weights = scorer.weights.map_or("- | - | - | -".into(), |w| {
             let [hypernet, learned] = [w.hypernet, w.learned as usize].map(|n| count(n as u64));
             format!("{hypernet} | {learned} | {} | {:.1}", count(w.generated as u64), w.ratio)
@@ -85,7 +92,7 @@ fn scorer_table(scorers: &[Scorer], rho: &[Vec<Option<f64>>], ensemble: usize) -
             scorer.name,
             scorer.mean_val_err,
             scorer.best_val_err,
-            rho[ensemble].map_or("-".into(), |rho| format!("{rho:.2}")),
+            with_other_seeds(scorers, i).map_or("-".into(), |rho| format!("{rho:.2}")),
             100.0 * scorer.best_tenth
         );
     }
