@@ -17,7 +17,7 @@ experiment() {
     shift
     "$program" experiment "$name" --out "$folder/$name" --resume "$@"
     mkdir -p "$folder/summary/$name"
-    cp -r "$folder/$name"/{report.md,report.html,results.json,figures,config.toml,env.json} "$folder/summary/$name/"
+    cp -r "$folder/$name"/{report.md,report.html,results.json,figures,config.toml,env.json,timing.json} "$folder/summary/$name/"
 }
 
 # 26 of 130 architectures are trained, each twice for 3 epochs.
