@@ -71,7 +71,9 @@ pub fn scatter(chart: &Scatter) -> String {
         }
     }
     let frame = Frame { title: &chart.title, x: &chart.x, y: &chart.y, legend, above: 0.0 };
-    let mut plot = frame.draw(Scale::around(points().flat_map(Point::xs)), Scale::around(points().flat_map(Point::ys)));
+    let fitted = chart.series.iter().filter(|s| s.fit.is_some()).filter_map(|s| fitted_ends(&s.points)).flatten();
+    let ys = points().flat_map(Point::ys).chain(fitted.map(|end| end[1]));
+    let mut plot = frame.draw(Scale::around(points().flat_map(Point::xs)), Scale::around(ys));
     for (i, series) in chart.series.iter().enumerate() {
         draw_points(&mut plot, i, &series.points);
         if series.fit.is_some() {
@@ -117,12 +119,17 @@ fn least_squares(points: &[Point]) -> Option<[f64; 2]> {
     (xx > 0.0).then(|| [y - xy / xx * x, xy / xx])
 }
 
-/// The fitted line between the first and the last point along x.
-fn draw_fit(plot: &mut Plot, series: usize, points: &[Point]) {
-    let Some([intercept, slope]) = least_squares(points) else { return };
+/// The ends of the fitted line, at the first and the last point along x.
+fn fitted_ends(points: &[Point]) -> Option<[[f64; 2]; 2]> {
+    let [intercept, slope] = least_squares(points)?;
     let xs = || points.iter().filter(|p| p.x.is_finite() && p.y.is_finite()).map(|p| p.x);
     let ends = [xs().fold(f64::INFINITY, f64::min), xs().fold(f64::NEG_INFINITY, f64::max)];
-    let ends = ends.map(|x| plot.at(x, intercept + slope * x));
+    Some(ends.map(|x| [x, intercept + slope * x]))
+}
+
+fn draw_fit(plot: &mut Plot, series: usize, points: &[Point]) {
+    let Some(ends) = fitted_ends(points) else { return };
+    let ends = ends.map(|[x, y]| plot.at(x, y));
     plot.picture.line(ends[0], ends[1], COLOURS[series % COLOURS.len()], 2.0, Some(DASHES));
 }
 
