@@ -47,7 +47,7 @@ fn windows(arch: &Architecture, block: &Block, j: usize, shape: &NetworkShape) -
         let conv = op.body[j].as_ref()?;
         let outputs = op.output_channels(&arch.space);
         // w0 and w2 open the two paths; w1 and w3 continue them.
-        let inputs = if j % 2 == 0 { op.bottleneck_channels(block, &arch.space) } else { outputs };
+        let inputs = if j.is_multiple_of(2) { op.bottleneck_channels(block, &arch.space) } else { outputs };
         Some(Window { outputs, inputs: inputs / conv.groups, kernel: shape.body(conv).kernel })
     };
     block.ops.iter().filter_map(window).collect()
@@ -86,7 +86,7 @@ mod tests {
         for PlacedOp { block_index, block, op, .. } in arch.placed_ops() {
             for (j, conv) in op.body.iter().enumerate().filter_map(|(j, conv)| conv.as_ref().map(|conv| (j, conv))) {
                 let outputs = op.width * arch.space.unit;
-                let inputs = if j % 2 == 0 { op.bottleneck_channels(block, &arch.space) } else { outputs };
+                let inputs = if j.is_multiple_of(2) { op.bottleneck_channels(block, &arch.space) } else { outputs };
                 let half = shape.body(conv).kernel.map(|taps| taps as isize / 2);
                 for (o, i) in (0..outputs).flat_map(|o| (0..inputs / conv.groups).map(move |i| (o, i))) {
                     for d in -half[0]..=half[0] {

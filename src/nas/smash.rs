@@ -6,8 +6,8 @@
 //! | `hyper.*` | see `hypernet.rs` |
 //! | `stem.w` | [in\[0\], image channels, k, k], or k, k, k for volumes |
 //! | `block{b}.w{j}` | [N_max, R*N_max (j = 0, 2) or N_max (j = 1, 3), ks_max, ks_max], or 3, 3, 3 for volumes |
-//! | `block{b}.bn_mid.*`, `.bn1.*`, `.bn3.*` | [R*N_max], [N_max], [N_max] where the space has BatchNorm in the body; \
-//!   `.bn0.*` to `.bn3.*`, [N_max], where activations are behind convolutions |
+//! | `block{b}.bn_mid.*`, `.bn1.*`, `.bn3.*` | `[R*N_max]`, `[N_max]`, `[N_max]` where the space has BatchNorm in bodies |
+//! | `block{b}.bn0.*` to `.bn3.*` | `[N_max]` instead, where activations are behind convolutions too |
 //! | `transition{t}.bn.*`, `transition{t}.w` | [max\[t\]], [in\[t+1\], max\[t\]] |
 //! | `head.bn.*`, `head.fc.w`, `head.fc.b` | [max\[2\]], [classes, max\[2\]], `[classes]` |
 //!

@@ -8,7 +8,7 @@
 //! | `densenet-bc-DEPTH-GROWTH` | with bottlenecks, and transitions that halve the channels | the same |
 //! | `fractalnet-COLUMNS-BLOCKS` | FractalNet, no drop-path, no dropout | Larsson et al. 2017, section 4 |
 //!
-//! They are for pictures. Each is a list of layers ([`graph`]), which [`families`] writes down and [`network`] runs and
+//! They are for pictures. Each is a list of layers ([`graph`]), which `families` writes down and [`network`] runs and
 //! counts; they take the place of a resulting network in a training, with the run's own optimiser and epochs, so that
 //! networks differ in their architecture only. A run whose stem has stride 2 gives it to their stems too.
 
