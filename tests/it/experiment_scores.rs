@@ -98,6 +98,12 @@ fn scorers_are_compared_with_each_other_and_with_trainings() {
         let matrix = &results["rankings"][matrix];
         assert!((0..5).all(|i| matrix[i][i] == 1.0 && matrix[i][0] == matrix[0][i]), "{matrix}");
     }
+    // Opened by itself, the network of another seed finds the images that it was validated on.
+    let id = correlation["networks"][0]["id"].as_str().unwrap();
+    let place = results["architectures"].as_array().unwrap().iter().position(|other| *other == id).unwrap();
+    let arch = format!("trained/trained/{id}-s1/arch/{id}.json");
+    let alone = scene.json(&format!("eval --out stability/smash/s2 --arch {arch} --split val"));
+    assert_eq!(alone["val_err"].as_f64(), Some(second[place]));
     // The same three architectures, and of the same network the same scores.
     let truth = &results["truth"]["test_err"];
     for row in correlation["networks"].as_array().unwrap() {
