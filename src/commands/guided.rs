@@ -20,7 +20,7 @@ use crate::nas::guided::DRAWS;
 use crate::nas::smash::SmashNetwork;
 use crate::nas::strategy::Origin;
 use crate::report::{Align, p_value, table};
-use crate::statistics::spearman;
+use crate::statistics::{mean, spearman, standard_deviation};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -173,9 +173,8 @@ impl Found {
 impl Mean {
     /// None of fewer than two values.
     fn of(values: &[f64]) -> Option<Self> {
-        let n = values.len() as f64;
-        let mean = values.iter().sum::<f64>() / n;
-        (values.len() >= 2).then(|| Self { mean, margin: 1.96 * deviation(values) / n.sqrt() })
+        let deviation = standard_deviation(values)?;
+        Some(Self { mean: mean(values), margin: 1.96 * deviation / (values.len() as f64).sqrt() })
     }
 
     /// The difference of two means of independent samples.
@@ -188,13 +187,6 @@ impl Mean {
     }
 }
 
-/// The standard deviation of a sample.
-fn deviation(values: &[f64]) -> f64 {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    (values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt()
-}
-
 impl Prediction {
     /// Of pairs of a predicted and a measured change.
     fn of(pairs: Vec<[f64; 2]>) -> Self {
@@ -202,7 +194,7 @@ impl Prediction {
         let agreement = spearman(&predicted, &measured);
         Self {
             same_sign: pairs.iter().filter(|[predicted, measured]| predicted * measured > 0.0).count(),
-            spread: [deviation(&predicted), deviation(&measured)],
+            spread: [&predicted, &measured].map(|changes| standard_deviation(changes).unwrap_or(f64::NAN)),
             pairs,
             rank_correlation: agreement.map(|a| a.coefficient),
             p: agreement.map(|a| a.p),

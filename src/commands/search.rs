@@ -382,7 +382,7 @@ fn score(job: &Job, network: &SmashNetwork, context: &mut Context, guess: Guess)
         origin,
         id: arch.id(),
         val_err: outcome.percent(),
-        val_loss: Some(outcome.mean_loss()).filter(|loss| loss.is_finite()),
+        val_loss: outcome.finite_loss(),
         predicted,
         params: cost.params,
         macs: cost.macs,

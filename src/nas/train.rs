@@ -83,6 +83,11 @@ impl Outcome {
         self.loss / self.images.max(1) as f64
     }
 
+    /// The same, if it is a number.
+    pub fn finite_loss(&self) -> Option<f64> {
+        Some(self.mean_loss()).filter(|loss| loss.is_finite())
+    }
+
     /// Error in percent.
     pub fn percent(&self) -> f64 {
         100.0 * self.errors as f64 / self.images.max(1) as f64

@@ -60,10 +60,16 @@ pub fn bootstrap(
     Some([at(0.025), at(0.975)])
 }
 
-/// Ranks from 1, equal values sharing the middle of theirs.
-fn ranks(values: &[f64]) -> Vec<f64> {
+/// Places of the values from the smallest to the largest; of equal ones the first comes first.
+pub fn ascending(values: &[f64]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
+    order
+}
+
+/// Ranks from 1, equal values sharing the middle of theirs.
+fn ranks(values: &[f64]) -> Vec<f64> {
+    let order = ascending(values);
     let mut ranks = vec![0.0; values.len()];
     let mut first = 0;
     for tied in order.chunk_by(|&a, &b| values[a] == values[b]) {

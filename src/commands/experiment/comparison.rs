@@ -1,11 +1,8 @@
 //! By how much one measurement differs from another of the same things: mean, interval, and a test.
 
-use crate::rng::{Rng, Stream};
-use crate::statistics::{bootstrap, holm, mean, wilcoxon};
+use crate::commands::experiment::prediction::interval;
+use crate::statistics::{holm, mean, wilcoxon};
 use serde::Serialize;
-
-/// Resamples of a bootstrap interval.
-const RESAMPLES: usize = 10_000;
 
 /// Differences below this p-value count as there.
 pub const LEVEL: f64 = 0.05;
@@ -48,8 +45,7 @@ impl Difference {
         Some(Self {
             pairs: differences.len(),
             mean: mean(&differences),
-            // The same resamples wherever as many pairs are compared.
-            interval: bootstrap(&first, &second, RESAMPLES, &mut Rng::sub(seed, Stream::Search, 2), resampled),
+            interval: interval(&first, &second, seed, resampled),
             larger: differences.iter().filter(|d| **d > 0.0).count(),
             smaller: differences.iter().filter(|d| **d < 0.0).count(),
             rises: ranks.is_some_and(|ranks| ranks.positive > ranks.negative),

@@ -5,8 +5,9 @@
 //! search, the numbers of parameters and of multiply-accumulates (the larger network should be the better one).
 
 use crate::cli::{CorrelationArgs, GlobalArgs};
+use crate::commands::design::Design;
 use crate::commands::experiment::prediction::{Prediction, table};
-use crate::commands::experiment::study::{Outcome, Score, Study, Task};
+use crate::commands::experiment::study::{Outcome, Score, Study};
 use crate::commands::retrain::Trained;
 use crate::error::{Error, Result};
 use crate::figures::Figure;
@@ -83,11 +84,9 @@ fn train(study: &Study, args: &CorrelationArgs, archs: &[Architecture], scores: 
     let loss = |i: usize| scores[i].val_loss.unwrap_or(f64::INFINITY);
     order.sort_by(|&a, &b| scores[a].val_err.total_cmp(&scores[b].val_err).then(loss(a).total_cmp(&loss(b))));
     let chosen: Vec<(usize, usize)> = order.into_iter().enumerate().step_by(args.every).collect();
-    let seeds = (0..args.seeds as u64).map(|s| study.job.config.seed + s);
-    let tasks =
-        chosen.iter().flat_map(|&(_, i)| seeds.clone().map(move |seed| Task { design: archs[i].clone().into(), seed }));
-    let trained = study.trainings(&tasks.collect::<Vec<_>>())?;
-    let rows = chosen.iter().zip(trained.chunks(args.seeds));
+    let designs: Vec<Design> = chosen.iter().map(|&(_, i)| Design::from(&archs[i])).collect();
+    let trained = study.trainings(&designs, args.seeds)?;
+    let rows = chosen.iter().zip(&trained);
     Ok(rows.map(|(&(place, i), trained)| row(study, place + 1, &archs[i], &scores[i], trained)).collect())
 }
 

@@ -116,8 +116,7 @@ fn score(study: &Study, archs: &[Architecture]) -> Result<Vec<Scored>> {
         let mut reach = |encoding: &Encoding| -> Result<Reached> {
             let batches = job.validation_batches();
             let outcome = outcome_with_encoding(job, network, context, arch, encoding, batches)?;
-            let val_loss = Some(outcome.mean_loss()).filter(|loss| loss.is_finite());
-            Ok(Reached { val_err: outcome.percent(), val_loss })
+            Ok(Reached { val_err: outcome.percent(), val_loss: outcome.finite_loss() })
         };
         let c = network.encode(arch);
         let mut scored = Scored { id: ids[i].clone(), truth: reach(&c)?, lies: Vec::new() };

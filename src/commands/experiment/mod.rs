@@ -9,6 +9,7 @@ mod stability;
 mod study;
 mod table1;
 mod trained;
+mod trainings;
 mod transfer;
 
 use crate::cli::{ExperimentArgs, ExperimentCommand, GlobalArgs};

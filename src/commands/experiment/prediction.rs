@@ -8,6 +8,16 @@ use serde::Serialize;
 /// Resamples of a bootstrap interval.
 const RESAMPLES: usize = 10_000;
 
+/// The bootstrap interval of `statistic`; with one `seed` the same resamples wherever as many pairs are compared.
+pub fn interval(
+    x: &[f64],
+    y: &[f64],
+    seed: u64,
+    statistic: impl Fn(&[f64], &[f64]) -> Option<f64>,
+) -> Option<[f64; 2]> {
+    bootstrap(x, y, RESAMPLES, &mut Rng::sub(seed, Stream::Search, 2), statistic)
+}
+
 /// How well a predictor agrees with the truth.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Prediction {
@@ -37,10 +47,8 @@ impl Prediction {
     pub fn of(predictor: &str, values: &[f64], truth: &[f64], seed: u64) -> Self {
         let coefficient = |statistic: fn(&[f64], &[f64]) -> Option<Agreement>| {
             let Agreement { coefficient: value, p } = statistic(values, truth)?;
-            // The same resamples for every predictor.
-            let mut rng = Rng::sub(seed, Stream::Search, 2);
             let resampled = |x: &[f64], y: &[f64]| statistic(x, y).map(|a| a.coefficient);
-            Some(Coefficient { value, p, interval: bootstrap(values, truth, RESAMPLES, &mut rng, resampled) })
+            Some(Coefficient { value, p, interval: interval(values, truth, seed, resampled) })
         };
         Self {
             predictor: predictor.into(),

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::nas::arch::Architecture;
 use crate::nas::hypernet::HyperConfig;
 use crate::nas::space::Space;
-use crate::statistics::{Agreement, kendall, mean, spearman};
+use crate::statistics::{Agreement, ascending, kendall, mean, spearman};
 use serde::Serialize;
 
 /// A SMASH network, or several, as a source of scores.
@@ -175,8 +175,7 @@ fn mean_scores<'a>(scorers: impl Iterator<Item = &'a Scorer> + Clone) -> Vec<f64
 
 /// Places of the lowest tenth, rounded up; of equal ones the first.
 fn best_tenth(scores: &[f64]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..scores.len()).collect();
-    order.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]));
+    let mut order = ascending(scores);
     order.truncate(scores.len().div_ceil(10));
     order
 }

@@ -5,20 +5,18 @@
 //! | `smash/NAME/` | a SMASH network: a run directory of its own, for `eval` and `search` |
 //! | `scores/NAME.jsonl` | scores, one line for each architecture |
 //! | `trained/ID-sSEED/` | a training from scratch with its result: a run directory of its own |
-//! | `results.json`, `*.csv`, `figures/`, `report.md`, `report.html` | the outcome |
+//! | `results.json`, `figures/*.svg`, `figures/*.csv`, `report.md`, `report.html` | the outcome |
 //!
 //! An experiment that was interrupted goes through the same calls again; each finds what is there and does the rest.
 
 use crate::backend::Context;
 use crate::checkpoint::write_atomic;
 use crate::cli::{GlobalArgs, RunArgs, StudyArgs};
-use crate::commands::design::Design;
 use crate::commands::environment;
 use crate::commands::interrupt::interrupted;
 use crate::commands::job::{Directory, Job, refuse_differences};
 use crate::commands::output::print_result;
 use crate::commands::publish::write_report;
-use crate::commands::retrain::{Role, Trained, train_one};
 use crate::commands::search::{self, Candidate, load_smash, smash_outcome};
 use crate::commands::timing::Timing;
 use crate::commands::train;
@@ -29,14 +27,13 @@ use crate::nas::arch::Architecture;
 use crate::nas::sample::{SampleLimits, sample};
 use crate::nas::smash::SmashNetwork;
 use crate::nas::space::Space;
-use crate::report::{JsonLines, Progress, Style, duration, write_json};
+use crate::report::{JsonLines, Progress, duration, write_json};
 use crate::rng::{Rng, Stream};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// Draws for one architecture that is not there yet, before a space counts as exhausted.
@@ -50,7 +47,7 @@ pub struct Study {
     /// Settings, images, directory.
     pub job: Job,
     from: Option<PathBuf>,
-    jobs: Option<usize>,
+    pub(super) jobs: Option<usize>,
 }
 
 /// A trained SMASH network of an experiment.
@@ -70,15 +67,6 @@ pub struct Score {
     pub val_err: f64,
     /// Mean loss per image; none if it is not a number.
     pub val_loss: Option<f64>,
-}
-
-/// A training from scratch.
-#[derive(Clone, Debug)]
-pub struct Task {
-    /// What to train.
-    pub design: Design,
-    /// Master seed of its initial weights, order of images and crops.
-    pub seed: u64,
 }
 
 impl Study {
@@ -156,10 +144,10 @@ impl Study {
             let message = format!("{} holds no SMASH network; `smash-engine train --out DIR` makes one", dir.display());
             return Err(Error::config("--from", message));
         }
-        let mut wanted = RunConfig::load(&dir.join("config.toml"))?;
-        let settled = wanted.clone();
-        wanted.clone_from(&self.job.config);
+        let settled = RunConfig::load(&dir.join("config.toml"))?;
+        let mut wanted = self.job.config.clone();
         wanted.experiment.clear();
+        // What it was searched and retrained with makes no other network.
         (wanted.search, wanted.retrain) = (settled.search, settled.retrain.clone());
         refuse_differences(dir, &wanted.differences(&settled))
     }
@@ -222,8 +210,7 @@ impl Study {
         let ids: Vec<String> = archs.iter().map(Architecture::id).collect();
         self.score_with(&file, smash, &ids, |i, network, context| {
             let outcome = smash_outcome(&smash.job, network, context, &archs[i], smash.job.validation_batches())?;
-            let val_loss = Some(outcome.mean_loss()).filter(|loss| loss.is_finite());
-            Ok(Score { id: ids[i].clone(), val_err: outcome.percent(), val_loss })
+            Ok(Score { id: ids[i].clone(), val_err: outcome.percent(), val_loss: outcome.finite_loss() })
         })
     }
 
@@ -269,42 +256,6 @@ impl Study {
             Ok(())
         })?;
         Ok(records)
-    }
-
-    /// The results of `tasks`, in their order: those that are there, and those trained now, several at a time.
-    ///
-    /// # Errors
-    /// [`Error::Interrupted`] after saving; whatever training and files report.
-    pub fn trainings(&self, tasks: &[Task]) -> Result<Vec<Trained>> {
-        Timing::measure(&self.job, "trainings", || {
-            let shares = self.job.device.shares(self.jobs, tasks.len());
-            let total = tasks.len() as u64;
-            let progress = Progress::new(self.job.style, "trainings from scratch", 0, total);
-            let work = Mutex::new(Work { next: 0, done: 0, failed: None, progress });
-            let results: Vec<Mutex<Option<Trained>>> = tasks.iter().map(|_| Mutex::new(None)).collect();
-            std::thread::scope(|scope| {
-                for device in shares.into_iter().take(tasks.len()) {
-                    let mut job = self.job.clone();
-                    (job.device, job.style) = (device, Style::Quiet);
-                    let (work, results) = (&work, &results);
-                    scope.spawn(move || {
-                        loop {
-                            let next = lock(work).take(tasks.len());
-                            let Some(i) = next else { break };
-                            let outcome = train(&job, &tasks[i]);
-                            *lock(&results[i]) = lock(work).report(outcome);
-                        }
-                    });
-                }
-            });
-            let work = work.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-            work.progress.finish();
-            if let Some(error) = work.failed {
-                return Err(error);
-            }
-            let results = results.into_iter().map(|result| result.into_inner().ok().flatten());
-            results.collect::<Option<_>>().ok_or_else(|| Error::Run("a training ended without a result".into()))
-        })
     }
 
     /// Seconds spent so far: training SMASH networks, scoring, training from scratch.
@@ -430,77 +381,4 @@ fn continued<T: Record>(path: &Path, names: &[String]) -> Result<(Vec<T>, JsonLi
         len += line.len() as u64;
     }
     Ok((records, JsonLines::open(path, Some(len))?))
-}
-
-/// What the threads of [`Study::trainings`] share.
-struct Work {
-    next: usize,
-    done: u64,
-    failed: Option<Error>,
-    progress: Progress,
-}
-
-impl Work {
-    /// The next task; none is begun after one has failed.
-    fn take(&mut self, tasks: usize) -> Option<usize> {
-        let next = Some(self.next).filter(|&next| next < tasks && self.failed.is_none());
-        self.next += usize::from(next.is_some());
-        next
-    }
-
-    fn report(&mut self, outcome: Result<Trained>) -> Option<Trained> {
-        match outcome {
-            Ok(trained) => {
-                self.done += 1;
-                self.progress.update(self.done, &format!("{} test_err {:.2} %", trained.id, trained.test_err));
-                Some(trained)
-            }
-            Err(error) => {
-                self.failed.get_or_insert(error);
-                None
-            }
-        }
-    }
-}
-
-/// A lock whose holders do not panic while they change what it guards.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
-/// One training, or the result that it left.
-fn train(job: &Job, task: &Task) -> Result<Trained> {
-    let run = job.variant(&format!("trained/{}-s{}", task.design.id(), task.seed), |config| {
-        config.experiment.clear();
-        config.seed = task.seed;
-    })?;
-    let path = run.path("results.json");
-    if path.is_file() {
-        let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
-        return serde_json::from_slice(&bytes)
-            .map_err(|e| Error::checkpoint(&path, format!("is damaged ({e}); delete it, and it is made again")));
-    }
-    let trained = match train_one(&run, Role::Chosen, task.design.clone(), None) {
-        Err(Error::Diverged(_)) => diverged(&run, task)?,
-        trained => trained?,
-    };
-    write_json(&path, &trained)?;
-    Ok(trained)
-}
-
-/// The result of a training that ended without a finite loss, which would end so again: what is no number classifies
-/// nothing, and every image counts as an error.
-fn diverged(run: &Job, task: &Task) -> Result<Trained> {
-    let cost = task.design.cost(run)?;
-    Ok(Trained {
-        role: Role::Chosen,
-        id: task.design.id(),
-        params: cost.params,
-        macs: cost.macs,
-        smash_val_err: None,
-        val_err: Some(100.0),
-        test_err: 100.0,
-        test_top5_err: None,
-        test_images: run.dataset.test.len(),
-    })
 }

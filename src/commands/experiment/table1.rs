@@ -8,16 +8,17 @@
 mod report;
 
 use crate::cli::{GlobalArgs, Preset, StudyArgs, Table1Args};
+use crate::commands::design::Design;
 use crate::commands::experiment::prediction::Prediction;
 use crate::commands::experiment::ratio::Weights;
-use crate::commands::experiment::study::{Outcome, Study, Task};
+use crate::commands::experiment::study::{Outcome, Study};
 use crate::commands::retrain::Trained;
 use crate::error::{Error, Result};
 use crate::nas::arch::Architecture;
 use crate::nas::cost::cost;
 use crate::nas::hypernet::HyperConfig;
 use crate::nas::space::Space;
-use crate::statistics::mean;
+use crate::statistics::{ascending, mean};
 use serde::Serialize;
 
 /// What is compared with what, and how thoroughly.
@@ -210,11 +211,9 @@ fn means(scores: &[Vec<f64>]) -> Vec<f64> {
 /// Trains every j-th of the ranking by the mean of `scores`, which are by HyperNet and architecture.
 fn train(study: &Study, options: &Options, archs: &[Architecture], scores: &[Vec<f64>]) -> Result<Vec<Row>> {
     let chosen = every(&means(scores), options.every);
-    let seeds = (0..options.seeds as u64).map(|i| study.job.config.seed + i);
-    let tasks =
-        chosen.iter().flat_map(|&(_, i)| seeds.clone().map(move |seed| Task { design: archs[i].clone().into(), seed }));
-    let trained = study.trainings(&tasks.collect::<Vec<_>>())?;
-    let row = |(&(place, i), trained): (&(usize, usize), &[Trained])| {
+    let designs: Vec<Design> = chosen.iter().map(|&(_, i)| Design::from(&archs[i])).collect();
+    let trained = study.trainings(&designs, options.seeds)?;
+    let row = |(&(place, i), trained): (&(usize, usize), &Vec<Trained>)| {
         let cost = cost(&archs[i], &study.job.shape);
         Row {
             id: archs[i].id(),
@@ -225,14 +224,12 @@ fn train(study: &Study, options: &Options, archs: &[Architecture], scores: &[Vec
             test_err: trained.iter().map(|t| t.test_err).collect(),
         }
     };
-    Ok(chosen.iter().zip(trained.chunks(options.seeds)).map(row).collect())
+    Ok(chosen.iter().zip(&trained).map(row).collect())
 }
 
 /// Every `step`-th of the ranking by `scores`: its place, from 0, and which it is.
 fn every(scores: &[f64], step: usize) -> Vec<(usize, usize)> {
-    let mut order: Vec<usize> = (0..scores.len()).collect();
-    order.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]));
-    order.into_iter().enumerate().step_by(step).collect()
+    ascending(scores).into_iter().enumerate().step_by(step).collect()
 }
 
 impl Column {

@@ -6,7 +6,7 @@
 
 use crate::cli::{GlobalArgs, TransferArgs};
 use crate::commands::design::Design;
-use crate::commands::experiment::study::{Outcome, Study, Task};
+use crate::commands::experiment::study::{Outcome, Study};
 use crate::commands::retrain::{Role, Trained, choose};
 use crate::error::{Error, Result};
 use crate::figures::Figure;
@@ -108,10 +108,9 @@ fn names<'a>(from: &'a Study, to: &'a Study) -> [&'a str; 2] {
 }
 
 fn train(to: &Study, args: &TransferArgs, designs: &[(String, Design)]) -> Result<Vec<Row>> {
-    let seeds = (0..args.seeds as u64).map(|s| to.job.config.seed + s);
-    let tasks = designs.iter().flat_map(|(_, design)| seeds.clone().map(|seed| Task { design: design.clone(), seed }));
-    let trained = to.trainings(&tasks.collect::<Vec<_>>())?;
-    Ok(designs.iter().zip(trained.chunks(args.seeds)).map(|((what, _), trained)| row(what, trained)).collect())
+    let networks: Vec<Design> = designs.iter().map(|(_, design)| design.clone()).collect();
+    let trained = to.trainings(&networks, args.seeds)?;
+    Ok(designs.iter().zip(&trained).map(|((what, _), trained)| row(what, trained)).collect())
 }
 
 /// Trainings of one network with several seeds.

@@ -5,6 +5,7 @@ use crate::commands::experiment::study::Study;
 use crate::commands::experiment::trained::Truth;
 use crate::figures::Figure;
 use crate::figures::chart::{Matrix, Point, Points, Scatter, matrix, scatter};
+use crate::statistics::ascending;
 
 pub fn all(study: &Study, scorers: &[Scorer], rankings: &Rankings, truth: Option<&Truth>) -> Vec<Figure> {
     let data = &study.job.dataset.name;
@@ -28,11 +29,8 @@ pub fn all(study: &Study, scorers: &[Scorer], rankings: &Rankings, truth: Option
 
 /// The scores of every seed over the ranking by their mean.
 fn by_rank(data: &str, scorers: &[Scorer]) -> Figure {
-    let order = scorers.iter().find(|s| s.kind == Kind::Ensemble).map_or(Vec::new(), |mean| {
-        let mut order: Vec<usize> = (0..mean.val_err.len()).collect();
-        order.sort_by(|&a, &b| mean.val_err[a].total_cmp(&mean.val_err[b]));
-        order
-    });
+    let mean = scorers.iter().find(|s| s.kind == Kind::Ensemble);
+    let order = mean.map_or(Vec::new(), |mean| ascending(&mean.val_err));
     let series = |scorer: &Scorer| Points {
         name: scorer.name.clone(),
         points: order.iter().enumerate().map(|(place, &i)| Point::new(place as f64 + 1.0, scorer.val_err[i])).collect(),
