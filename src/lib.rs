@@ -17,6 +17,7 @@ pub mod commands;
 pub mod config;
 pub mod data;
 pub mod error;
+pub mod export;
 pub mod figures;
 pub mod machine;
 pub mod nas;

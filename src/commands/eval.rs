@@ -1,13 +1,14 @@
 //! Error of a trained network, or the SMASH score of an architecture, on a named split.
 
 use crate::cli::{EvalArgs, GlobalArgs, RunArgs, Split};
-use crate::commands::design::Design;
+use crate::commands::design;
 use crate::commands::job::{Directory, Job};
 use crate::commands::output::print_result;
 use crate::commands::retrain::load_network;
 use crate::commands::search::{load_smash, smash_outcome, winner};
 use crate::error::{Error, Result};
 use crate::nas::arch::Architecture;
+use crate::nas::design::Design;
 use crate::nas::score::network_error;
 use crate::nas::train::Batch;
 use crate::report::error_margin;
@@ -40,7 +41,7 @@ pub fn run(args: &EvalArgs, global: &GlobalArgs) -> Result<()> {
         }
         None => {
             let design = match &args.network {
-                Some(name) => Design::named(&job, name)?,
+                Some(name) => design::named(&job, name)?,
                 None => Design::Searched(winner(&job)?.arch),
             };
             let (network, mut context) = load_network(&job, &design)?;

@@ -2,7 +2,7 @@
 
 use crate::backend::Context;
 use crate::cli::{GlobalArgs, RetrainArgs};
-use crate::commands::design::Design;
+use crate::commands::design;
 use crate::commands::job::{Directory, Job, directory_of, remove};
 use crate::commands::output::print_result;
 use crate::commands::publish::remove_outcome;
@@ -11,6 +11,7 @@ use crate::commands::timing::Timing;
 use crate::commands::training::{Inherit, Reached, Subject, Training};
 use crate::error::{Error, Result};
 use crate::nas::arch::Architecture;
+use crate::nas::design::Design;
 use crate::nas::inherit::inherited;
 use crate::nas::resulting::ResultingNetwork;
 use crate::nas::score::network_error;
@@ -95,8 +96,8 @@ pub fn run(args: &RetrainArgs, global: &GlobalArgs) -> Result<()> {
             (Role::Winner, Design::Searched(best.arch), Some(best.val_err))
         }
     };
-    design.check(&job)?;
-    let checkpoint = design.checkpoint(&job);
+    design::check(&job, &design)?;
+    let checkpoint = design::checkpoint(&job, &design);
     if checkpoint.is_file() && !args.run.overwrite && !args.run.resume {
         let message =
             format!("{} was trained here already; --resume continues it, --overwrite repeats it", design.id());
@@ -104,7 +105,7 @@ pub fn run(args: &RetrainArgs, global: &GlobalArgs) -> Result<()> {
     }
     if !args.run.overwrite {
         let inherit = inherits(&job, &design);
-        training(&job, &design, &*design.network(&job)?, inherit.as_deref()).check(&job)?;
+        training(&job, &design, &*design::network(&job, &design)?, inherit.as_deref()).check(&job)?;
     }
     if job.config.retrain.init_from_smash && (args.run.overwrite || !checkpoint.is_file()) {
         heir(&job, &design)?;
@@ -139,12 +140,13 @@ fn contradicts_results(job: &Job, trained: &Trained) -> bool {
 /// # Errors
 /// [`Error::Config`] when it was never trained here; [`Error::Checkpoint`] when it cannot be used.
 pub fn load_network(job: &Job, design: &Design) -> Result<(Box<dyn Network>, Context)> {
-    let path = design.trained(job)?;
-    let network = design.network(job)?;
+    let path = design::trained(job, design)?;
+    let network = design::network(job, design)?;
     let planned = plan_evaluation(job.device.kind(), &*network, job.evaluation_shape())?;
     let mut context = job.context(planned, 1)?;
     network.store().reserve(&mut context)?;
-    let reached: Reached = crate::checkpoint::load(&path, network.store(), &mut context, &design.identity(job))?;
+    let reached: Reached =
+        crate::checkpoint::load(&path, network.store(), &mut context, &design::identity(job, design))?;
     reached.demand_end(job, &format!("network {}", design.id()), "retrain")?;
     Ok((network, context))
 }
@@ -186,8 +188,8 @@ fn training<'a>(
     Training {
         name: design.id(),
         subject: Subject::Fixed(network),
-        identity: design.identity(job),
-        checkpoint: design.checkpoint(job),
+        identity: design::identity(job, design),
+        checkpoint: design::checkpoint(job, design),
         epochs: config.epochs,
         max_steps: 0,
         batch: config.batch,
@@ -206,8 +208,8 @@ fn training<'a>(
 /// As [`Training::run`].
 pub fn train_one(job: &Job, role: Role, design: impl Into<Design>, smash_val_err: Option<f64>) -> Result<Trained> {
     let design = design.into();
-    design.write_down(job)?;
-    let network = design.network(job)?;
+    design::write_down(job, &design)?;
+    let network = design::network(job, &design)?;
     let validate = |context: &mut Context, _epoch: u64| {
         let outcome = network_error(context, &*network, &job.gather, job.validation_batches())?;
         Ok((!job.validation.is_empty()).then(|| (outcome.percent(), 0.0)))
@@ -222,7 +224,7 @@ pub fn train_one(job: &Job, role: Role, design: impl Into<Design>, smash_val_err
         let message = format!("network {} has no finite loss after its training; lower --retrain-lr", design.id());
         return Err(Error::Diverged(message));
     }
-    let cost = design.cost(job)?;
+    let cost = design::cost(job, &design)?;
     Ok(Trained {
         role,
         id: design.id(),

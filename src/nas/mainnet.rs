@@ -55,7 +55,9 @@ pub fn forward(
     for (b, block) in arch.blocks.iter().enumerate() {
         let _range = tape.range_with(Level::Block, c"block", || b as u64);
         let mut banks = fill_banks(tape, block, b, space, x);
-        for (index, placed) in ops.iter().enumerate().filter(|(_, op)| op.block_index == b) {
+        let of_block = ops.iter().enumerate().filter(|(_, op)| op.block_index == b);
+        for (in_block, (index, placed)) in of_block.enumerate() {
+            tape.part(|| format!("block{b}.op{in_block}"));
             pass.op(tape, index, placed, &mut banks)?;
         }
         let written: Vec<Var> = banks.into_iter().flatten().collect();
@@ -74,8 +76,11 @@ pub fn forward(
 fn fill_banks(tape: &mut Tape<'_>, block: &Block, b: usize, space: &Space, x: Var) -> Vec<Option<Var>> {
     let width = block.bank_size * space.unit;
     let mut banks = vec![None; block.n_banks];
+    tape.part(|| format!("block{b}"));
     for (i, bank) in banks.iter_mut().take(block.initial_banks(b, space)).enumerate() {
-        *bank = Some(tape.channels(x, i * width..(i + 1) * width));
+        let view = tape.channels(x, i * width..(i + 1) * width);
+        tape.label(view, || format!("bank{i}"));
+        *bank = Some(view);
     }
     tape.release(x);
     banks
@@ -91,6 +96,7 @@ fn write_banks(
     banks: &mut [Option<Var>],
 ) -> Result<()> {
     let mut viewed: Vec<Range<usize>> = Vec::new();
+    tape.part(|| format!("block{}", placed.block_index));
     for (j, &target) in placed.op.write.iter().enumerate() {
         let channels = placed.op.write_channels(j, placed.block, space);
         let group = tape.channels(y, channels.clone());
@@ -108,6 +114,7 @@ fn write_banks(
             }
         };
         tape.release(group);
+        tape.label(written, || format!("bank{target}"));
         banks[target] = Some(written);
     }
     tape.release(y);
@@ -124,6 +131,7 @@ pub(super) struct Pass<'a> {
 impl Pass<'_> {
     /// The first convolution; releases `images`.
     fn stem(&self, tape: &mut Tape<'_>, images: Var, channels: usize) -> Result<Var> {
+        tape.part(|| "stem".into());
         let (weights, shape) = (self.weights.stem(tape, channels), self.weights.shape());
         let x = self.convolve(tape, images, &weights, shape.stem().dilation, self.behind(), Output::New)?;
         tape.release(images);
@@ -176,6 +184,7 @@ impl Pass<'_> {
 
     /// BN, ReLU, 1x1 convolution, average pooling: [C, H, W, N] -> [outputs, H/2, W/2, N], or D/2 too of volumes.
     fn transition(&self, tape: &mut Tape<'_>, t: usize, banks: &[Var], outputs: usize) -> Result<Var> {
+        tape.part(|| format!("transition{t}"));
         let inputs = banks.iter().map(|&bank| tape.shape(bank).c).sum();
         let (norm, FilterVar { w, filter, scale, .. }) = self.weights.transition(tape, t, inputs, outputs);
         let x = self.norm_relu(tape, norm, banks)?;
@@ -188,6 +197,7 @@ impl Pass<'_> {
 
     /// BN, ReLU, global average pooling, fully connected: logits [classes, 1, 1, N].
     fn head(&self, tape: &mut Tape<'_>, banks: &[Var]) -> Result<Var> {
+        tape.part(|| "head".into());
         let (norm, w, b) = self.weights.head(tape);
         let x = self.norm_relu(tape, norm, banks)?;
         let pooled = global_avg_pool(tape, x)?;

@@ -26,6 +26,7 @@ mod chi_square;
 pub mod corrupt;
 pub mod cost;
 pub mod describe;
+pub mod design;
 mod draw;
 pub mod encode;
 pub mod gradient;

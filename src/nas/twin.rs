@@ -14,12 +14,14 @@
 
 use crate::nas::arch::Conv;
 use crate::tensor::Shape;
+use serde::{Deserialize, Serialize};
 
 /// Taps of a volume's body filters along each axis.
 const TWIN_KERNEL: usize = 3;
 
 /// What surrounds an architecture in a network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NetworkShape {
     /// Channels of an image.
     pub image_channels: usize,

@@ -21,6 +21,7 @@ pub mod sgd;
 pub mod subsample;
 pub mod volume_gather;
 pub mod weightnorm;
+mod written;
 
 use crate::backend::cpu::{Filter, update};
 use crate::backend::{Claims, Span, cuda};

@@ -17,6 +17,7 @@
 //! and no recorded node needs it, in the forward as in the backward pass; a gradient when the
 //! node that produced its value has run. Using a released value is a programming error and panics.
 
+pub mod computation;
 #[cfg(test)]
 mod tests;
 mod touched;
@@ -25,12 +26,13 @@ use crate::backend::{Claims, Context, Cpu, Cuda, Kind, Pending, Recording, Regio
 use crate::error::Result;
 use crate::tensor::{Shape, Tensor};
 use crate::trace::{self, Level};
+use computation::Writing;
 use std::ffi::CStr;
 use std::ops::Range;
 use touched::Touched;
 
 /// A value of the current step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Var(u32);
 
 /// The backward half of an op.
@@ -84,13 +86,14 @@ pub struct Tape<'c> {
     roots: Vec<Root>,
     values: Vec<Value>,
     nodes: Vec<Node>,
+    writing: Option<Writing>,
 }
 
 impl<'c> Tape<'c> {
     /// An empty tape; forgets every arena allocation of the step before.
     pub fn new(context: &'c mut Context) -> Self {
         context.reset_arena();
-        Self { context, roots: Vec::new(), values: Vec::new(), nodes: Vec::new() }
+        Self { context, roots: Vec::new(), values: Vec::new(), nodes: Vec::new(), writing: None }
     }
 
     fn push_root(&mut self, tensor: Tensor, needs_grad: bool) -> Var {
@@ -156,7 +159,11 @@ impl<'c> Tape<'c> {
         assert!(range.start <= range.end && range.end <= value.channels, "channels {range:?} of {}", value.channels);
         assert!(!value.released, "{var:?} was released");
         self.root_mut(var).handles += 1;
-        self.push_value(Value { first: value.first + range.start, channels: range.len(), ..value })
+        let view = self.push_value(Value { first: value.first + range.start, channels: range.len(), ..value });
+        if self.is_writing() {
+            self.write_view(var, range, view);
+        }
+        view
     }
 
     /// Shape and place of a value.

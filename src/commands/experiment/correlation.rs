@@ -5,7 +5,6 @@
 //! search, the numbers of parameters and of multiply-accumulates (the larger network should be the better one).
 
 use crate::cli::{CorrelationArgs, GlobalArgs};
-use crate::commands::design::Design;
 use crate::commands::experiment::prediction::{Prediction, table};
 use crate::commands::experiment::study::{Outcome, Score, Study};
 use crate::commands::retrain::Trained;
@@ -14,6 +13,7 @@ use crate::figures::Figure;
 use crate::figures::chart::{Point, Points, Scatter, scatter};
 use crate::nas::arch::Architecture;
 use crate::nas::cost::cost;
+use crate::nas::design::Design;
 use crate::statistics::{mean, spearman, standard_deviation};
 use serde::Serialize;
 

@@ -8,7 +8,6 @@
 mod report;
 
 use crate::cli::{GlobalArgs, Preset, StudyArgs, Table1Args};
-use crate::commands::design::Design;
 use crate::commands::experiment::prediction::Prediction;
 use crate::commands::experiment::ratio::Weights;
 use crate::commands::experiment::study::{Outcome, Study};
@@ -16,6 +15,7 @@ use crate::commands::retrain::Trained;
 use crate::error::{Error, Result};
 use crate::nas::arch::Architecture;
 use crate::nas::cost::cost;
+use crate::nas::design::Design;
 use crate::nas::hypernet::HyperConfig;
 use crate::nas::space::Space;
 use crate::statistics::{ascending, mean};

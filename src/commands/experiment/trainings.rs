@@ -1,11 +1,12 @@
 //! Trainings from scratch of an experiment, several at a time, each in a run directory of its own where its result is kept.
 
-use crate::commands::design::Design;
+use crate::commands::design;
 use crate::commands::experiment::study::Study;
 use crate::commands::job::Job;
 use crate::commands::retrain::{Role, Trained, train_one};
 use crate::commands::timing::Timing;
 use crate::error::{Error, Result};
+use crate::nas::design::Design;
 use crate::report::{Progress, Style, write_json};
 use std::sync::Mutex;
 
@@ -123,7 +124,7 @@ fn train(job: &Job, task: &Task<'_>) -> Result<Trained> {
 /// The result of a training that ended without a finite loss, which would end so again: what is no number classifies
 /// nothing, and every image counts as an error.
 fn diverged(run: &Job, task: &Task<'_>) -> Result<Trained> {
-    let cost = task.design.cost(run)?;
+    let cost = design::cost(run, &task.design)?;
     Ok(Trained {
         role: Role::Chosen,
         id: task.design.id(),

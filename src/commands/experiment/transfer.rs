@@ -5,7 +5,6 @@
 //! Intervals say what other test images would change and, of several trainings with seeds of their own, other seeds.
 
 use crate::cli::{GlobalArgs, TransferArgs};
-use crate::commands::design::Design;
 use crate::commands::experiment::study::{Outcome, Study};
 use crate::commands::retrain::{Role, Trained, choose};
 use crate::error::{Error, Result};
@@ -13,6 +12,7 @@ use crate::figures::Figure;
 use crate::figures::chart::{Interval, Intervals, intervals};
 use crate::figures::network;
 use crate::nas::builtin::Builtin;
+use crate::nas::design::Design;
 use crate::report::{count, duration, error_margin};
 use crate::statistics::{mean, standard_deviation};
 use serde::Serialize;
@@ -46,7 +46,7 @@ pub fn run(args: &TransferArgs, global: &GlobalArgs) -> Result<()> {
     let builtin: Builtin = args.network.parse()?;
     let from = Study::prepare("transfer", args, &args.study, global)?;
     let to = from.on_images(TO, &args.to)?;
-    Design::Builtin(builtin).check(&to.job)?;
+    design::check(&to.job, &Design::Builtin(builtin))?;
     if args.study.from.is_some() {
         from.found()?;
     }

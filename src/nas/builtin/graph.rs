@@ -65,7 +65,7 @@ pub struct Layer {
 
 impl Layer {
     /// The part of the network that it belongs to.
-    fn part(&self) -> &str {
+    pub fn part(&self) -> &str {
         self.name.rsplit_once('.').map_or("", |(part, _)| part)
     }
 }

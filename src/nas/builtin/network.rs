@@ -170,6 +170,7 @@ impl Network for BuiltinNetwork {
         let mut values = vec![images];
         let mut readers = self.readers.clone();
         for (layer, &weights) in self.graph.layers().iter().zip(&self.weights).skip(1) {
+            tape.part(|| layer.part().to_string());
             let from: Vec<Var> = layer.from.iter().map(|&value: &Value| values[value]).collect();
             values.push(self.apply(tape, layer, weights, &from, mode)?);
             for &value in &layer.from {

@@ -9,6 +9,7 @@ mod cuda;
 mod tests;
 
 use crate::error::{Error, Result};
+use crate::tape::computation::Operation;
 use crate::tape::{Backward, Tape, Var};
 
 const OP: &str = "activation";
@@ -27,6 +28,17 @@ pub enum Activation {
     Tanh,
     /// 1 / (1 + exp(-x)).
     Sigmoid,
+}
+
+impl Activation {
+    fn operation(self) -> Operation {
+        match self {
+            Self::Relu => Operation::Relu,
+            Self::LeakyRelu => Operation::LeakyRelu { slope: LEAKY_SLOPE },
+            Self::Tanh => Operation::Tanh,
+            Self::Sigmoid => Operation::Sigmoid,
+        }
+    }
 }
 
 /// The activation of `x`, any shape; see the module documentation.
@@ -49,6 +61,7 @@ pub fn activation_into(tape: &mut Tape<'_>, x: Var, y: Var, kind: Activation) ->
         |claims, device| cpu::activation_forward(device, claims.read(xt), claims.write(yt), kind),
         |device| cuda::activation_forward(device, xt, yt, kind),
     )?;
+    tape.write_down(kind.operation(), &[x], y)?;
     tape.record(ActivationNode { x, y, kind }, y, &[y]);
     Ok(y)
 }

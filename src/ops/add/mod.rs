@@ -7,6 +7,7 @@ mod tests;
 
 use crate::backend::cpu::map;
 use crate::error::{Error, Result};
+use crate::tape::computation::Operation;
 use crate::tape::{Backward, Tape, Var};
 
 const OP: &str = "add";
@@ -27,6 +28,7 @@ pub fn add(tape: &mut Tape<'_>, a: Var, b: Var) -> Result<Var> {
         |claims, cpu| map(cpu, claims.write(yt), [claims.read(at), claims.read(bt)], false, |[a, b]| a + b),
         |device| cuda::add_forward(device, at, bt, yt),
     )?;
+    tape.write_down(Operation::Add, &[a, b], y)?;
     tape.record(AddNode { a, b, y }, y, &[]);
     Ok(y)
 }

@@ -9,6 +9,7 @@ mod cuda;
 mod tests;
 
 use crate::error::{Error, Result};
+use crate::tape::computation::Operation;
 use crate::tape::{Backward, Tape, Var};
 use crate::tensor::Shape;
 
@@ -38,6 +39,7 @@ pub fn avg_pool(tape: &mut Tape<'_>, x: Var) -> Result<Var> {
         },
         |device| cuda::avg_pool_forward(device, xt, tensor, slices),
     )?;
+    tape.write_down(Operation::AvgPool, &[x], y)?;
     tape.record(AvgPoolNode { x, y }, y, &[]);
     Ok(y)
 }

@@ -20,7 +20,8 @@ mod tests;
 
 use crate::backend::Span;
 use crate::error::{Error, Result};
-use crate::ops::common_channels;
+use crate::ops::{common_channels, written};
+use crate::tape::computation::Operation;
 use crate::tape::{Backward, GradTarget, Tape, Var};
 use crate::tensor::Tensor;
 
@@ -68,9 +69,23 @@ pub fn batchnorm(tape: &mut Tape<'_>, views: &[Var], gamma: Var, beta: Var, conf
         |device| cuda::batchnorm_forward(device, &operands, &config),
     )?;
     let saved: Vec<Var> = views.iter().copied().chain([gamma, beta, statistics, y]).collect();
+    if tape.is_writing() {
+        write_down(tape, views, (gamma, beta), &config, y)?;
+    }
     tape.record(node, y, &saved);
     tape.release(statistics);
     Ok(y)
+}
+
+fn write_down(tape: &mut Tape<'_>, views: &[Var], (gamma, beta): (Var, Var), config: &Batchnorm, y: Var) -> Result<()> {
+    let shape = tape.shape(y);
+    let x = written::concatenation(tape, views)?;
+    let spans = [tape.tensor(gamma).span, tape.tensor(beta).span, config.running[0], config.running[1]];
+    let mut vector = |span| tape.constant(span, vec![shape.c], 0..shape.c, 1.0);
+    let [gamma, beta, mean, var] = [vector(spans[0])?, vector(spans[1])?, vector(spans[2])?, vector(spans[3])?];
+    let normalised =
+        tape.write_value(Operation::BatchNorm { gamma, beta, mean, var, epsilon: EPSILON }, vec![x], shape);
+    written::finished(tape, normalised, config.slope, false, y)
 }
 
 struct BatchnormNode {

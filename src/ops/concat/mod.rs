@@ -8,7 +8,7 @@ pub mod checks;
 mod tests;
 
 use crate::error::Result;
-use crate::ops::common_channels;
+use crate::ops::{common_channels, written};
 use crate::tape::{Backward, Tape, Var};
 
 const OP: &str = "concat";
@@ -27,6 +27,10 @@ pub fn concat(tape: &mut Tape<'_>, views: &[Var]) -> Result<Var> {
     for source in views.iter().map(|&v| tape.tensor(v).span).collect::<Vec<_>>() {
         tape.accumulate(target.sub(start, source.len), source, false)?;
         start += source.len;
+    }
+    if tape.is_writing() {
+        let joined = written::concatenation(tape, views)?;
+        tape.stands_for(y, joined);
     }
     tape.record(ConcatNode { views: views.to_vec(), y }, y, &[]);
     Ok(y)

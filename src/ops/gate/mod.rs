@@ -11,6 +11,7 @@ mod tests;
 
 use crate::backend::cpu::map;
 use crate::error::{Error, Result};
+use crate::tape::computation::Operation;
 use crate::tape::{Backward, Tape, Var};
 
 const OP: &str = "gate";
@@ -40,8 +41,20 @@ pub fn gate(tape: &mut Tape<'_>, a: Var, b: Var) -> Result<Var> {
         },
         |device| cuda::gate_forward(device, at, bt, yt),
     )?;
+    if tape.is_writing() {
+        write_down(tape, a, b, y)?;
+    }
     tape.record(GateNode { a, b, y }, y, &[a, b]);
     Ok(y)
+}
+
+fn write_down(tape: &mut Tape<'_>, a: Var, b: Var, y: Var) -> Result<()> {
+    let ([a, b], shape) = ([tape.written(a)?, tape.written(b)?], tape.shape(y));
+    let tanh = tape.write_value(Operation::Tanh, vec![a], shape);
+    let sigmoid = tape.write_value(Operation::Sigmoid, vec![b], shape);
+    let product = tape.write_value(Operation::Mul, vec![tanh, sigmoid], shape);
+    tape.stands_for(y, product);
+    Ok(())
 }
 
 fn sigmoid(x: f32) -> f32 {

@@ -5,6 +5,7 @@ mod cuda;
 
 use crate::backend::cpu::map_row;
 use crate::error::Result;
+use crate::tape::computation::Operation;
 use crate::tape::{Backward, Tape, Var};
 use crate::tensor::Shape;
 
@@ -32,6 +33,7 @@ pub fn global_avg_pool(tape: &mut Tape<'_>, x: Var) -> Result<Var> {
         },
         |device| cuda::global_avg_pool_forward(device, xt, yt, shape),
     )?;
+    tape.write_down(Operation::GlobalAvgPool, &[x], y)?;
     tape.record(GlobalAvgPoolNode { x, y }, y, &[]);
     Ok(y)
 }

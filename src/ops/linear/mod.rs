@@ -17,6 +17,7 @@ mod tests;
 
 use crate::backend::Span;
 use crate::error::{Error, Result};
+use crate::tape::computation::Operation;
 use crate::tape::{Backward, Tape, Var};
 
 const OP: &str = "linear";
@@ -42,8 +43,20 @@ pub fn linear(tape: &mut Tape<'_>, x: Var, w: Var, b: Var) -> Result<Var> {
         |claims, device| cpu::linear_forward(device, claims, &operands, bt, yt),
         |device| cuda::linear_forward(device, &operands, bt, yt),
     )?;
+    if tape.is_writing() {
+        write_down(tape, &node, stored)?;
+    }
     tape.record(node, y, &[x, w]);
     Ok(y)
+}
+
+fn write_down(tape: &mut Tape<'_>, node: &LinearNode, stored: usize) -> Result<()> {
+    let (k_len, c_len) = (tape.shape(node.y).c, tape.shape(node.x).c);
+    let [w, b] = [node.w, node.b].map(|v| tape.tensor(v).span);
+    let picked = (0..k_len).flat_map(|k| (0..c_len).map(move |c| k * stored + c));
+    let w = tape.constant(w, vec![k_len, c_len], picked, 1.0)?;
+    let b = tape.constant(b, vec![k_len], 0..k_len, 1.0)?;
+    tape.write_down(Operation::Linear { w, b }, &[node.x], node.y)
 }
 
 struct LinearNode {

@@ -9,6 +9,7 @@ mod cuda;
 mod tests;
 
 use crate::error::{Error, Result};
+use crate::tape::computation::Operation;
 use crate::tape::{Backward, Tape, Var};
 use crate::tensor::Shape;
 
@@ -40,6 +41,7 @@ pub fn max_pool(tape: &mut Tape<'_>, x: Var) -> Result<Var> {
         },
         |device| cuda::max_pool_forward(device, xt, tensor),
     )?;
+    tape.write_down(Operation::MaxPool, &[x], y)?;
     tape.record(MaxPoolNode { x, y }, y, &[x]);
     Ok(y)
 }

@@ -8,6 +8,7 @@ mod tests;
 use crate::backend::Span;
 use crate::backend::cpu::map;
 use crate::error::{Error, Result};
+use crate::tape::computation::Operation;
 use crate::tape::{Backward, Tape, Var};
 
 const OP: &str = "mean";
@@ -31,6 +32,7 @@ pub fn mean(tape: &mut Tape<'_>, inputs: &[Var]) -> Result<Var> {
         let xt = tape.tensor(x).span;
         add_share(tape, "forward", xt, yt, share, i > 0)?;
     }
+    tape.write_down(Operation::Mean, inputs, y)?;
     tape.record(MeanNode { inputs: inputs.to_vec(), y }, y, &[]);
     Ok(y)
 }

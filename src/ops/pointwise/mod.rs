@@ -21,7 +21,7 @@ use crate::backend::cpu::{Direction, Filter, PackedFilter, filter_gradient_works
 use crate::backend::cuda::FilterTarget;
 use crate::backend::{Kind, Span};
 use crate::error::{Error, Result};
-use crate::ops::{check_filter, common_channels, output_gradient};
+use crate::ops::{check_filter, common_channels, output_gradient, written};
 use crate::tape::{Backward, GradTarget, Tape, Var};
 use crate::tensor::Tensor;
 
@@ -64,8 +64,27 @@ pub fn pointwise(tape: &mut Tape<'_>, views: &[Var], w: Var, scale: Option<Var>,
     )?;
     tape.free(workspace);
     let saved: Vec<Var> = views.iter().copied().chain([w]).chain(scale).chain(config.slope.map(|_| y)).collect();
+    if tape.is_writing() {
+        write_down(tape, views, (w, scale), &config, y)?;
+    }
     tape.record(node, y, &saved);
     Ok(y)
+}
+
+fn write_down(
+    tape: &mut Tape<'_>,
+    views: &[Var],
+    (w, scale): (Var, Option<Var>),
+    config: &Pointwise,
+    y: Var,
+) -> Result<()> {
+    let shape = tape.shape(y);
+    let volume = tape.writes_volumes();
+    let window = written::Window { w, scale, filter: config.filter, layers: volume.then_some(1) };
+    let x = written::concatenation(tape, views)?;
+    let x = written::rectified(tape, x, config.relu.then_some(0.0), shape.with_channels(config.filter.inputs()));
+    let convolved = written::convolution(tape, x, window, &[1; 3][usize::from(!volume)..], shape)?;
+    written::finished(tape, convolved, config.slope, false, y)
 }
 
 /// Workspace of the forward pass or the data gradient.

@@ -9,6 +9,7 @@ mod cuda;
 mod tests;
 
 use crate::error::{Error, Result};
+use crate::tape::computation::Operation;
 use crate::tape::{Backward, Tape, Var};
 use crate::tensor::Shape;
 
@@ -39,6 +40,7 @@ pub fn subsample(tape: &mut Tape<'_>, x: Var) -> Result<Var> {
         },
         |device| cuda::subsample_forward(device, xt, tensor),
     )?;
+    tape.write_down(Operation::Subsample, &[x], y)?;
     tape.record(SubsampleNode { x, y }, y, &[]);
     Ok(y)
 }

@@ -1,0 +1,123 @@
+//! What an exported network says of itself, as JSON in the metadata of its weights: enough to build it again, to prepare
+//! images for it, and to know where it comes from.
+
+use crate::nas::design::Design;
+use crate::nas::resulting::NormKind;
+use crate::nas::twin::NetworkShape;
+use serde::{Deserialize, Serialize};
+
+/// Version of this form.
+pub const FORMAT: u32 = 1;
+
+/// A network, its images, and its origin.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct About {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Version of the engine that wrote it.
+    pub engine: String,
+    /// What is built from the weights.
+    pub design: Design,
+    /// How the ops of a searched architecture are normalised.
+    pub norm: NormKind,
+    /// What surrounds the architecture.
+    pub shape: NetworkShape,
+    /// How the weights came about.
+    pub weights: Weights,
+    /// The numbers that weights were rounded to.
+    pub dtype: Dtype,
+    /// The images it is for.
+    pub images: ImagesAbout,
+    /// Master seed of the run.
+    pub seed: u64,
+    /// How it was trained.
+    pub recipe: Recipe,
+    /// What it reached.
+    pub errors: Errors,
+}
+
+/// How weights came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Weights {
+    /// Trained from scratch.
+    Trained,
+    /// By a SMASH network: 1x1 convolutions from its HyperNet, the rest shared by all architectures.
+    Generated,
+}
+
+/// What stored weights were rounded to. Vectors (BatchNorm, biases) are f32 always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// Not at all.
+    #[default]
+    F32,
+    /// 11 significant bits, up to 65,504.
+    F16,
+    /// 8 significant bits, the range of f32.
+    Bf16,
+}
+
+/// The images of a network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImagesAbout {
+    /// Name of the data set.
+    pub name: String,
+    /// Names of the classes, in the order of the logits.
+    pub classes: Vec<String>,
+    /// Channels, slices, rows and columns of an image as the data set has it, before padding. One slice: pictures.
+    pub extent: [usize; 4],
+    /// Mean of each channel, in 0..1: an input is `(pixel / 255 - mean) / std`, padded with black pixels before that. Empty for
+    /// volumes, whose voxels are 0 or 1.
+    pub mean: Vec<f32>,
+    /// Standard deviation of each channel, in 0..1.
+    pub std: Vec<f32>,
+    /// Rotations of a volume whose class probabilities are averaged; 1 for pictures.
+    pub views: usize,
+}
+
+/// How a network was trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Epochs.
+    pub epochs: u64,
+    /// Images per step.
+    pub batch: usize,
+    /// Learning rate at the start, annealed to zero by a cosine.
+    pub lr: f32,
+    /// The optimiser with its constants.
+    pub optimizer: String,
+    /// How images were varied.
+    pub augment: String,
+    /// Images it was trained on.
+    pub train_images: usize,
+    /// Images that were held out of them.
+    pub validation_images: usize,
+    /// Source of the data set, as typed.
+    pub source: String,
+    /// Seed of the split into those two.
+    pub split_seed: u64,
+}
+
+/// Errors in percent.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Errors {
+    /// On the images held out, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val_err: Option<f64>,
+    /// On the test images.
+    pub test_err: f64,
+    /// With five guesses, of sets with 100 classes and more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_top5_err: Option<f64>,
+    /// Test images.
+    pub test_images: usize,
+    /// Test error before weights were rounded to less than f32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unrounded_test_err: Option<f64>,
+}
