@@ -5,6 +5,7 @@
 //! Intervals say what other test images would change and, of several trainings with seeds of their own, other seeds.
 
 use crate::cli::{GlobalArgs, TransferArgs};
+use crate::commands::design;
 use crate::commands::experiment::study::{Outcome, Study};
 use crate::commands::retrain::{Role, Trained, choose};
 use crate::error::{Error, Result};
