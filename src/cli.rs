@@ -189,7 +189,7 @@ pub struct RetrainSettings {
 pub struct RetrainArgs {
     #[command(flatten)]
     pub run: RunArgs,
-    /// Architecture file [default: the winner of the run directory's search]
+    /// Architecture file, JSON or TOML [default: the winner of the run directory's search]
     #[arg(long, value_name = "FILE")]
     pub arch: Option<PathBuf>,
     /// A built-in network in its place: wrn-DEPTH-WIDTH, resnet-DEPTH, densenet-DEPTH-GROWTH, densenet-bc-DEPTH-GROWTH
@@ -207,7 +207,7 @@ pub struct EvalArgs {
     /// Id of a trained network, as `arch/ID.json`, or name of a built-in one [default: the winner]
     #[arg(long, value_name = "NAME")]
     pub network: Option<String>,
-    /// Score this architecture with the SMASH network's generated weights instead
+    /// Score this architecture (a file, JSON or TOML) with the SMASH network's generated weights instead
     #[arg(long, value_name = "FILE", conflicts_with = "network")]
     pub arch: Option<PathBuf>,
     /// With --arch: batches to re-estimate BatchNorm statistics on [default: as the run's search]
@@ -240,7 +240,7 @@ impl Split {
 /// Arguments of `show`.
 #[derive(Clone, Debug, Args)]
 pub struct ShowArgs {
-    /// Architecture file (JSON), or the name of a built-in network, such as wrn-16-2
+    /// Architecture file (JSON or TOML), or the name of a built-in network, such as wrn-16-2
     #[arg(value_name = "FILE|NAME")]
     pub arch: PathBuf,
     /// Channels of an image
