@@ -11,3 +11,7 @@
 
 pub mod about;
 pub mod keys;
+pub mod model;
+pub mod weights;
+
+pub use model::Model;
