@@ -71,6 +71,8 @@ pub enum Command {
     Experiment(ExperimentArgs),
     /// A trained network as safetensors, ONNX and PyTorch code, with a model card
     Export(ExportArgs),
+    /// What an exported network takes pictures for
+    Predict(PredictArgs),
     /// An architecture as a table, with its cost
     Show(ShowArgs),
     /// Look at data sets
@@ -229,6 +231,20 @@ pub struct ExportForm {
     /// In the ONNX file, make each BatchNorm that follows a convolution a part of it
     #[arg(long)]
     pub fold_batchnorm: bool,
+}
+
+/// Arguments of `predict`.
+#[derive(Clone, Debug, Args)]
+pub struct PredictArgs {
+    /// Exported network: its folder, or model.safetensors
+    #[arg(value_name = "MODEL")]
+    pub model: PathBuf,
+    /// PNG and JPEG files, and folders of them; of other sizes the middle is resized
+    #[arg(value_name = "IMAGES", required = true)]
+    pub images: Vec<PathBuf>,
+    /// Most probable classes to name
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = bench::at_least_one)]
+    pub top: usize,
 }
 
 /// Arguments of `eval`.

@@ -35,6 +35,7 @@ mod mutants;
 mod numpy;
 mod options;
 mod parsers;
+mod predict;
 #[cfg(unix)] // g++ and shared libraries
 mod profile;
 mod real;
