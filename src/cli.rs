@@ -212,7 +212,8 @@ pub struct ExportArgs {
     /// Id of a trained network, as `arch/ID.json`, or name of a built-in one [default: the winner]
     #[arg(long, value_name = "NAME")]
     pub network: Option<String>,
-    /// An architecture (a file, JSON or TOML) with the weights that the run's SMASH network generates and shares, in place of a trained network
+    /// An architecture (a file, JSON or TOML) with the weights that the run's SMASH network generates and shares, in
+    /// place of a trained network
     #[arg(long, value_name = "FILE", conflicts_with = "network")]
     pub arch: Option<PathBuf>,
     /// Folder for the files [default: export/ID in the run directory]

@@ -10,7 +10,7 @@ use crate::data::{Images, picture};
 use crate::error::{Error, Result};
 use crate::export::{Model, model};
 use crate::report::{Align, table};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// Pictures that are read and computed together.
@@ -22,7 +22,8 @@ type Guess = (usize, f32);
 /// `smash-engine predict`.
 ///
 /// # Errors
-/// [`Error::Config`] when the network is for volumes; [`Error::Data`] names what is damaged, [`Error::Io`] what is not there.
+/// [`Error::Config`] when the network is for volumes; [`Error::Data`] names what is damaged, [`Error::Io`] what is not
+/// there.
 pub fn run(args: &PredictArgs, global: &GlobalArgs) -> Result<()> {
     let about = model::about(&args.model)?;
     if about.shape.is_volume() {
@@ -68,9 +69,15 @@ fn name(classes: &[String], class: usize) -> String {
     classes.get(class).cloned().unwrap_or_else(|| class.to_string())
 }
 
-fn as_json(files: &[PathBuf], guesses: &[Vec<Guess>], classes: &[String]) -> Vec<serde_json::Value> {
-    let guess = |&(class, probability): &Guess| json!({ "class": name(classes, class), "number": class, "probability": probability });
-    let image = |(file, guesses): (&PathBuf, &Vec<Guess>)| json!({ "file": shown(file), "classes": guesses.iter().map(guess).collect::<Vec<_>>() });
+fn as_json(files: &[PathBuf], guesses: &[Vec<Guess>], classes: &[String]) -> Vec<Value> {
+    let guess = |&(class, probability): &Guess| {
+        let name = name(classes, class);
+        json!({ "class": name, "number": class, "probability": probability })
+    };
+    let image = |(file, guesses): (&PathBuf, &Vec<Guess>)| {
+        let guesses: Vec<Value> = guesses.iter().map(guess).collect();
+        json!({ "file": shown(file), "classes": guesses })
+    };
     files.iter().zip(guesses).map(image).collect()
 }
 

@@ -13,8 +13,8 @@ use crate::error::{Error, Result};
 /// The pixels of the picture at `path`, brought to `shape`: its channels, each row by row.
 ///
 /// # Errors
-/// [`Error::Io`] when it cannot be read; [`Error::Data`] when it is damaged, neither PNG nor JPEG, or `shape` is that of
-/// no pictures of one or three channels.
+/// [`Error::Io`] when it cannot be read; [`Error::Data`] when it is damaged, neither PNG nor JPEG, or `shape` is not
+/// that of pictures of one or three channels.
 pub fn read(path: &Path, shape: ImageShape) -> Result<Vec<u8>> {
     let len = std::fs::metadata(path).map_err(Error::io("read", path))?.len();
     if len > codecs::MAX_BYTES {
