@@ -194,9 +194,13 @@ pub struct RetrainSettings {
 pub struct RetrainArgs {
     #[command(flatten)]
     pub run: RunArgs,
-    /// Architecture file, JSON or TOML [default: the winner of the run directory's search]
+    /// Architecture file, JSON or TOML, or an exported network for its architecture [default: the winner of the run
+    /// directory's search]
     #[arg(long, value_name = "FILE")]
     pub arch: Option<PathBuf>,
+    /// Start from the weights of an exported network, its folder or model.safetensors [default: at random]
+    #[arg(long, value_name = "FILE", conflicts_with = "init_from_smash")]
+    pub init_from: Option<PathBuf>,
     /// A built-in network in its place: wrn-DEPTH-WIDTH, resnet-DEPTH, densenet-DEPTH-GROWTH, densenet-bc-DEPTH-GROWTH
     /// or fractalnet-COLUMNS-BLOCKS
     #[arg(long, value_name = "NAME", conflicts_with = "arch")]

@@ -134,14 +134,15 @@ impl Card<'_> {
             }
         };
         format!(
-            "- {what} by smash-engine {engine}, seed {seed}: {} epochs in batches of {}, learning rate {} annealed along a \
-             cosine, {optimizer}; images varied by `{}`.\n\
+            "- {what} by smash-engine {engine}, seed {seed}: {} in batches of {}, learning rate {}, annealed along a \
+             cosine, {optimizer}, from {}; images varied by `{}`.\n\
              - Data: {} (`{}`), {} images to train on, {} held out for validation (seed of the split: {}), {} for test.\n\
              - The settings are in the metadata of `model.safetensors`; `smash-engine` repeats the run from them, bit for \
              bit on the same kind of device:\n\n```toml\n{}```\n",
-            recipe.epochs,
+            if recipe.epochs == 1 { "1 epoch".to_string() } else { format!("{} epochs", recipe.epochs) },
             recipe.batch,
             recipe.lr,
+            recipe.start,
             recipe.augment,
             images.name,
             recipe.source,

@@ -139,6 +139,17 @@ pub fn about(path: impl AsRef<Path>) -> Result<About> {
     Ok(WeightFile::parse(&path, &bytes)?.about)
 }
 
+/// Writes the parameters of the network in the file or folder at `path` into `context`, whose regions are reserved for it.
+///
+/// # Errors
+/// As [`Model::load`].
+pub fn restore(path: impl AsRef<Path>, context: &mut Context) -> Result<()> {
+    let path = weights_file(path.as_ref());
+    let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+    let file = WeightFile::parse(&path, &bytes)?;
+    file.restore(build(&path, &file.about)?.store(), context)
+}
+
 /// Is this the path of an exported network, rather than of an architecture or the name of a network?
 pub fn is_exported(path: &Path) -> bool {
     path.is_dir() || path.extension().is_some_and(|ending| ending == "safetensors")
