@@ -13,6 +13,8 @@ pub mod about;
 pub mod card;
 pub mod keys;
 pub mod model;
+#[cfg(test)]
+mod tests;
 pub mod weights;
 
 pub use model::Model;
