@@ -1,6 +1,7 @@
 //! One file per command, each `run(..) -> Result<()>`.
 
 mod bench;
+mod card;
 mod convert;
 mod data;
 mod design;

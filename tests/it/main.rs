@@ -17,6 +17,7 @@ mod error {
     pub use smash_engine::error::{Error, Result};
 }
 mod experiment_scores;
+mod export;
 mod fetch;
 /// What the readers' own tests write: IDX, CIFAR, STL-10, tar and zip.
 #[allow(dead_code)] // their tests use all of it, these some
