@@ -6,6 +6,7 @@ mod bench_compare;
 #[cfg(unix)] // a shell script stands in for nvcc
 mod build;
 mod builtin;
+mod byhand;
 mod cli;
 #[cfg(target_os = "linux")]
 mod cuda;
@@ -35,6 +36,7 @@ mod mutants;
 mod numpy;
 mod options;
 mod parsers;
+mod predict;
 #[cfg(unix)] // g++ and shared libraries
 mod profile;
 mod real;
