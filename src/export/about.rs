@@ -1,6 +1,7 @@
 //! What an exported network says of itself, as JSON in the metadata of its weights: enough to build it again, to prepare
 //! images for it, and to know where it comes from.
 
+use crate::error::{Error, Result};
 use crate::nas::design::Design;
 use crate::nas::resulting::NormKind;
 use crate::nas::twin::NetworkShape;
@@ -70,10 +71,10 @@ pub struct ImagesAbout {
     pub classes: Vec<String>,
     /// Channels, slices, rows and columns of an image as the data set has it, before padding. One slice: pictures.
     pub extent: [usize; 4],
-    /// Mean of each channel, in 0..1: an input is `(pixel / 255 - mean) / std`, padded with black pixels before that. Empty for
-    /// volumes, whose voxels are 0 or 1.
+    /// Mean of each channel: an input is `(x - mean) / std` of x in 0..1, a pixel over 255 or a voxel that is 0 or 1, padded
+    /// with zeros before that.
     pub mean: Vec<f32>,
-    /// Standard deviation of each channel, in 0..1.
+    /// Standard deviation of each channel.
     pub std: Vec<f32>,
     /// Rotations of a volume whose class probabilities are averaged; 1 for pictures.
     pub views: usize,
@@ -101,6 +102,52 @@ pub struct Recipe {
     pub source: String,
     /// Seed of the split into those two.
     pub split_seed: u64,
+}
+
+impl About {
+    /// Reads and checks the JSON form: everything that building the network relies on.
+    ///
+    /// # Errors
+    /// [`Error::Architecture`] names the element that is missing or wrong.
+    pub fn from_json(json: &str) -> Result<Self> {
+        let about: Self = serde_json::from_str(json).map_err(|e| wrong("description", e.to_string()))?;
+        about.check()?;
+        Ok(about)
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.format != FORMAT {
+            return Err(wrong("format", format!("{} is unknown; this engine reads {FORMAT}", self.format)));
+        }
+        if let Design::Searched(arch) = &self.design {
+            arch.validate()?;
+        }
+        self.shape.check()?;
+        let (shape, images) = (&self.shape, &self.images);
+        let [channels, slices, rows, columns] = images.extent;
+        let fits = channels == shape.image_channels
+            && slices == shape.image_depth
+            && (1..=shape.image_size).contains(&rows)
+            && (1..=shape.image_size).contains(&columns);
+        if !fits {
+            return Err(wrong("images.extent", format!("{:?} do not fit the network's input", images.extent)));
+        }
+        if images.classes.len() != shape.classes {
+            return Err(wrong("images.classes", format!("{} names for {}", images.classes.len(), shape.classes)));
+        }
+        let usable = |numbers: &[f32]| numbers.len() == channels && numbers.iter().all(|x| x.is_finite());
+        if !usable(&images.mean) || !usable(&images.std) || images.std.contains(&0.0) {
+            return Err(wrong("images.mean, images.std", "need a finite number for each channel".into()));
+        }
+        if !(1..=usize::from(u16::MAX)).contains(&images.views) || !shape.is_volume() && images.views != 1 {
+            return Err(wrong("images.views", format!("{} is not possible", images.views)));
+        }
+        Ok(())
+    }
+}
+
+fn wrong(place: &str, message: String) -> Error {
+    Error::architecture(place, message)
 }
 
 /// Errors in percent.

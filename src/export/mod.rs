@@ -11,3 +11,8 @@
 
 pub mod about;
 pub mod keys;
+pub mod model;
+pub mod onnx;
+pub mod weights;
+
+pub use model::Model;

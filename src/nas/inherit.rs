@@ -9,7 +9,7 @@
 //! | `stem.w`, `transition{t}.*`, `head.*` | of the same name the first channels, running statistics included |
 //!
 //! BatchNorm around the 1x1 convolutions has no counterpart and starts as always. With norm `weightnorm` the
-//! two networks compute the same function, unless the space has BatchNorm inside bodies, which that norm has not.
+//! two networks compute the same function.
 
 use crate::backend::{Context, Span};
 use crate::error::Result;
@@ -96,6 +96,7 @@ mod tests {
     use crate::nas::arch::Architecture;
     use crate::nas::hypernet::HyperConfig;
     use crate::nas::mainnet::forward;
+    use crate::nas::options::ActivationOrder;
     use crate::nas::resulting::NormKind;
     use crate::nas::sample::{SampleLimits, sample};
     use crate::nas::smash::EncodingConfig;
@@ -148,8 +149,12 @@ mod tests {
     fn an_heir_with_weight_norm_computes_what_the_smash_network_does() {
         let pictures = NetworkShape::pictures(3, 8, 5, 3);
         let volumes = NetworkShape { image_depth: 8, ..NetworkShape::pictures(1, 8, 5, 3) };
-        for (seed, shape) in [(1, pictures), (2, pictures), (3, volumes)] {
-            let [before, after] = both(&Space::fixture(), shape, NormKind::Weightnorm, seed);
+        let post = Space { activation: ActivationOrder::Post, ..Space::fixture() };
+        let body_norm = |space: &Space| Space { body_norm: true, ..space.clone() };
+        let spaces = [Space::fixture(), post.clone(), body_norm(&Space::fixture()), body_norm(&post)];
+        let pairs = [(1, pictures), (2, pictures), (3, volumes)];
+        for (space, (seed, shape)) in spaces.iter().flat_map(|space| pairs.map(|pair| (space, pair))) {
+            let [before, after] = both(space, shape, NormKind::Weightnorm, seed);
             let after: Vec<f32> = after.iter().map(|&x| x as f32).collect();
             assert_close("logits", &after, &before, 300);
         }

@@ -23,6 +23,7 @@ mod check;
 pub mod checks;
 #[cfg(test)]
 mod chi_square;
+pub mod computation;
 pub mod corrupt;
 pub mod cost;
 pub mod describe;

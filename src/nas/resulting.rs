@@ -13,6 +13,7 @@ use crate::backend::cpu::Filter;
 use crate::error::Result;
 use crate::nas::arch::{Architecture, Op, PlacedOp};
 use crate::nas::options::ActivationOrder;
+use crate::nas::space::Space;
 use crate::nas::twin::NetworkShape;
 use crate::nas::weights::{FilterVar, OpWeights, WeightSource};
 use crate::nn::init::Init;
@@ -32,7 +33,7 @@ pub enum NormKind {
     Sandwich,
     /// BatchNorm before every convolution: also before w1 and w3 (or behind every convolution)
     Full,
-    /// The 1x1 filter divided by its norm, as in the SMASH network.
+    /// As in the SMASH network: the 1x1 filter divided by its norm, BatchNorm in bodies where the space has it.
     Weightnorm,
 }
 
@@ -114,11 +115,12 @@ impl ResultingNetwork {
 impl NormKind {
     /// Does convolution `j` of the body of `op` have a BatchNorm of its own? The one in front of w0 and w2 is that of
     /// the 1x1 convolution.
-    pub fn in_body(self, op: &Op, j: usize, order: ActivationOrder) -> bool {
-        match (order, self) {
-            (_, Self::Weightnorm) | (ActivationOrder::Pre, Self::Sandwich) => false,
-            (ActivationOrder::Pre, Self::Full) => j % 2 == 1,
-            (ActivationOrder::Post, Self::Full) => true,
+    pub fn in_body(self, op: &Op, j: usize, space: &Space) -> bool {
+        match (space.activation, self) {
+            (ActivationOrder::Pre, Self::Sandwich) => false,
+            (_, Self::Weightnorm) if !space.body_norm => false,
+            (ActivationOrder::Pre, Self::Full | Self::Weightnorm) => j % 2 == 1,
+            (ActivationOrder::Post, Self::Full | Self::Weightnorm) => true,
             (ActivationOrder::Post, Self::Sandwich) => op.ends_path(j),
         }
     }
@@ -139,13 +141,14 @@ impl OpParams {
         let norm_in =
             (batch_norm && space.activation.is_pre()).then(|| Norm::add(store, &format!("{name}.bn_in"), n_in));
         let input = store.add(format!("{name}.w_in"), &[n_b, n_in], Init::He);
-        let norm_mid = batch_norm.then(|| Norm::add(store, &format!("{name}.bn_mid"), n_b));
+        let has_mid = batch_norm || space.body_norm && space.activation.is_pre();
+        let norm_mid = has_mid.then(|| Norm::add(store, &format!("{name}.bn_mid"), n_b));
         let mut body = [None; 4];
         let mut norm_body = [None; 4];
         for (j, conv) in op.body.iter().enumerate() {
             let Some(conv) = conv else { continue };
             let inputs = if j % 2 == 0 { n_b } else { gn };
-            if norm.in_body(op, j, space.activation) {
+            if norm.in_body(op, j, space) {
                 norm_body[j] = Some(Norm::add(store, &format!("{name}.bn{j}"), gn));
             }
             let dims = shape.body(conv).dims(gn, inputs / conv.groups);

@@ -104,6 +104,29 @@ pub fn network_error<'a>(
     evaluate(&mut tape, &|tape, images| network.logits(tape, images, Mode::Eval), gather, batches)
 }
 
+/// Logits of a trained network, one row of classes for each image of the batches.
+///
+/// # Errors
+/// [`crate::Error::Run`] when the arena is full, [`crate::Error::Shape`] when the images do not fit.
+pub fn logits<'a>(
+    context: &mut Context,
+    network: &dyn Network,
+    gather: &Gather,
+    batches: impl Iterator<Item = Batch<'a>>,
+) -> Result<Vec<Vec<f32>>> {
+    let mut tape = Tape::new(context);
+    let mut rows = Vec::new();
+    for batch in batches {
+        let images = gather.batch(&mut tape, &batch)?;
+        let logits = network.logits(&mut tape, images, Mode::Eval)?;
+        // They lie class by class: [K, N].
+        let (values, n) = (tape.read(logits)?, batch.labels.len());
+        rows.extend((0..n).map(|image| values.iter().skip(image).step_by(n).copied().collect::<Vec<f32>>()));
+        tape.release(logits);
+    }
+    Ok(rows)
+}
+
 /// Loss and errors of what `network` makes of the images, batch by batch.
 fn evaluate<'a>(
     tape: &mut Tape<'_>,

@@ -12,6 +12,7 @@
 //! Groups, widths, banks, 1x1 convolutions and BatchNorm are the same. A search on volumes has a space of one kernel, so
 //! that the encoding says nothing about kernels.
 
+use crate::error::{Error, Result};
 use crate::nas::arch::Conv;
 use crate::tensor::Shape;
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,41 @@ impl NetworkShape {
     /// For pictures, which the stem leaves in full size.
     pub const fn pictures(image_channels: usize, image_size: usize, classes: usize, stem_kernel: usize) -> Self {
         Self { image_channels, image_depth: 1, image_size, stem_stride: 1, classes, stem_kernel }
+    }
+
+    /// Checks that networks can be built for such images.
+    ///
+    /// # Errors
+    /// [`Error::Architecture`] names the field and what is allowed.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |field: &str, message: String| Err(Error::architecture(format!("shape.{field}"), message));
+        let ranges = [
+            ("image_channels", self.image_channels, 1, 4096),
+            ("image_depth", self.image_depth, 1, 4096),
+            ("image_size", self.image_size, 4, 4096),
+            ("stem_stride", self.stem_stride, 1, 2),
+            ("classes", self.classes, 1, 1 << 16),
+            ("stem_kernel", self.stem_kernel, 1, 11),
+        ];
+        for (field, value, least, most) in ranges {
+            if !(least..=most).contains(&value) {
+                return wrong(field, format!("{value} is not between {least} and {most}"));
+            }
+        }
+        // Two transitions halve the picture, and the stem may; volumes stay at one slice once they have it.
+        if !self.image_size.is_multiple_of(4 * self.stem_stride) {
+            return wrong("image_size", format!("{} is not a multiple of {}", self.image_size, 4 * self.stem_stride));
+        }
+        if self.stem_kernel.is_multiple_of(2) {
+            return wrong("stem_kernel", format!("{} is even; \"same\" padding needs an odd one", self.stem_kernel));
+        }
+        if self.image_depth > 2 && !self.image_depth.is_multiple_of(4) {
+            return wrong("image_depth", format!("{} is neither 1, 2 nor a multiple of 4", self.image_depth));
+        }
+        if self.is_volume() && self.stem_stride != 1 {
+            return wrong("stem_stride", "is for pictures; volumes are not halved".into());
+        }
+        Ok(())
     }
 
     /// Are the images volumes?

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// The modules from top to bottom: an arrow only ever points down this list.
-const LAYERS: [&str; 23] = [
+const LAYERS: [&str; 24] = [
     "main",
     "commands",
     "bench",
     "parsers",
+    "export",
     "figures",
     "report",
     "checkpoint",
@@ -79,6 +80,15 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("config", "data", "settings name a data set"),
     ("cli", "nas::resulting::NormKind", "the choices of --norm are those of the networks"),
     ("cli", "nas::strategy::Strategy", "and those of --strategy the search's"),
+    ("commands", "export", "hands networks to other programs, and takes them back"),
+    ("parsers", "export", "and of exported networks"),
+    ("export", "nas", "builds networks and asks them what they compute"),
+    ("export", "nn", "names parameters"),
+    ("export", "tape", "which a forward pass wrote down"),
+    ("export", "backend", "and whose numbers are on a device"),
+    ("export", "data", "takes images"),
+    ("export", "ops::batch_gather::BatchGather", "and says how they become batches"),
+    ("export", "ops::volume_gather::VolumeGather", "and volumes"),
     ("figures", "nas", "draws architectures"),
     ("nas", "nn", "networks are made of layers and parameters"),
     ("nas", "ops", "and of ops"),

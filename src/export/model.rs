@@ -1,0 +1,185 @@
+//! An exported network, ready to be used: what it is, its layers, and its parameters on a device.
+
+use crate::backend::{Context, Cpu, Kind};
+use crate::data::augment::{centred, views_used};
+use crate::data::{ImageShape, Images, Placement};
+use crate::error::{Error, Result};
+use crate::export::about::About;
+use crate::export::weights::WeightFile;
+use crate::nas::computation::computation;
+use crate::nas::score::logits;
+use crate::nas::train::{Batch, Gather, Network, plan_evaluation};
+use crate::ops::batch_gather::BatchGather;
+use crate::ops::volume_gather::VolumeGather;
+use crate::tape::computation::Computation;
+use std::path::{Path, PathBuf};
+
+/// The weights in a folder that `smash-engine export` wrote.
+pub const WEIGHTS: &str = "model.safetensors";
+/// Images that are computed together unless told otherwise.
+const BATCH: usize = 100;
+
+/// A network that can be asked.
+///
+/// ```no_run
+/// use smash_engine::data::Images;
+/// use smash_engine::export::Model;
+///
+/// # fn main() -> smash_engine::Result<()> {
+/// let mut model = Model::load("runs/embedded-small-s1/export/0123456789ab")?;
+/// let black = Images::from_pixels(vec![0; 28 * 28], vec![0], model.image_shape())?;
+/// println!("{:?}", model.probabilities(&black)?[0]);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Model {
+    /// What it says of itself.
+    pub about: About,
+    network: Box<dyn Network>,
+    context: Context,
+    gather: Gather,
+    batch: usize,
+}
+
+impl Model {
+    /// The network in the file at `path`, or in `model.safetensors` of the folder there, on all cores of the CPU.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be read, [`Error::Data`] when it is damaged or no network of this engine.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self::load_on(path, Kind::Cpu, BATCH, |arena| Context::cpu(Cpu::new(threads), arena))
+    }
+
+    /// The same on a device of this kind, which `open` gives an arena of so many f32, computing `batch` images together.
+    ///
+    /// # Errors
+    /// As [`Model::load`]; what `open` reports.
+    pub fn load_on(
+        path: impl AsRef<Path>,
+        kind: Kind,
+        batch: usize,
+        open: impl FnOnce(usize) -> Result<Context>,
+    ) -> Result<Self> {
+        let path = weights_file(path.as_ref());
+        let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        let file = WeightFile::parse(&path, &bytes)?;
+        let about = file.about.clone();
+        let network = build(&path, &about)?;
+        // Before memory is taken: the file holds as much as it claims.
+        file.check(network.store())?;
+        let gather = gather(&about);
+        let batch = batch.max(views_used(about.images.views).len());
+        let mut context = open(plan_evaluation(kind, &*network, about.shape.batch(batch))?)?;
+        network.store().reserve(&mut context)?;
+        file.restore(network.store(), &mut context)?;
+        Ok(Self { about, network, context, gather, batch })
+    }
+
+    /// The images it takes: what [`Images::from_pixels`] wants to know.
+    pub fn image_shape(&self) -> ImageShape {
+        let [channels, depth, height, width] = self.about.images.extent;
+        ImageShape { channels, depth, height, width }
+    }
+
+    /// The network and its parameters.
+    pub fn parts(&mut self) -> (&dyn Network, &mut Context, &Gather) {
+        (&*self.network, &mut self.context, &self.gather)
+    }
+
+    /// One logit per class for each image; of volumes for each of the rotations in use of each.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the images are not of [`Model::image_shape`].
+    pub fn logits(&mut self, images: &Images) -> Result<Vec<Vec<f32>>> {
+        let views = views_used(self.about.images.views);
+        let indices: Vec<u32> = (0..images.len() as u32).collect();
+        let batches = indices.chunks((self.batch / views.len()).max(1)).map(|chunk| Batch {
+            set: images,
+            indices: chunk.iter().flat_map(|&i| views.iter().map(move |_| i)).collect(),
+            placements: match self.gather {
+                Gather::Images(_) => centred(chunk.len()),
+                Gather::Volumes(_) => {
+                    let rotated = views.iter().map(|&view| Placement { view, ..Placement::CENTRED });
+                    rotated.cycle().take(chunk.len() * views.len()).collect()
+                }
+            },
+            labels: vec![0; chunk.len() * views.len()],
+            views: views.len(),
+        });
+        logits(&mut self.context, &*self.network, &self.gather, batches)
+    }
+
+    /// The probability of each class for each image, of volumes the mean over their rotations; they sum to 1.
+    ///
+    /// # Errors
+    /// As [`Model::logits`].
+    pub fn probabilities(&mut self, images: &Images) -> Result<Vec<Vec<f32>>> {
+        let views = views_used(self.about.images.views).len();
+        let rows = self.logits(images)?;
+        Ok(rows.chunks(views).map(mean_of_softmax).collect())
+    }
+
+    /// What it computes, operation by operation, from images that are padded and normalised already.
+    ///
+    /// # Errors
+    /// As [`computation`].
+    pub fn computation(&mut self) -> Result<Computation> {
+        computation(&mut self.context, &*self.network, &self.about.shape)
+    }
+}
+
+/// What the file or folder at `path` says of its network; the weights are not looked at.
+///
+/// # Errors
+/// As [`Model::load`].
+pub fn about(path: impl AsRef<Path>) -> Result<About> {
+    let path = weights_file(path.as_ref());
+    let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+    Ok(WeightFile::parse(&path, &bytes)?.about)
+}
+
+/// Is this the path of an exported network, rather than of an architecture or the name of a network?
+pub fn is_exported(path: &Path) -> bool {
+    path.is_dir() || path.extension().is_some_and(|ending| ending == "safetensors")
+}
+
+/// Are `bytes` an exported network?
+pub(crate) fn check(bytes: &[u8]) -> Result<()> {
+    let path = Path::new(WEIGHTS);
+    let file = WeightFile::parse(path, bytes)?;
+    file.check(build(path, &file.about)?.store())
+}
+
+fn weights_file(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join(WEIGHTS) } else { path.to_path_buf() }
+}
+
+fn build(path: &Path, about: &About) -> Result<Box<dyn Network>> {
+    about.design.network(&about.shape, about.norm).map_err(|e| Error::data(path, format!("describes no network ({e})")))
+}
+
+fn gather(about: &About) -> Gather {
+    let [channels, depth, height, width] = about.images.extent;
+    if about.shape.is_volume() {
+        return Gather::Volumes(VolumeGather { size: [depth, height, width], views: about.images.views });
+    }
+    Gather::Images(BatchGather {
+        image: [channels, height, width],
+        size: [about.shape.image_size; 2],
+        mean: about.images.mean.clone(),
+        std: about.images.std.clone(),
+    })
+}
+
+/// The mean over `rows` of the probabilities that each row of logits stands for.
+fn mean_of_softmax(rows: &[Vec<f32>]) -> Vec<f32> {
+    let mut mean = vec![0.0f64; rows[0].len()];
+    for row in rows {
+        let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let powers: Vec<f64> = row.iter().map(|&x| f64::from(x - most).exp()).collect();
+        let total = powers.iter().sum::<f64>() * rows.len() as f64;
+        mean.iter_mut().zip(powers).for_each(|(mean, power)| *mean += power / total);
+    }
+    mean.into_iter().map(|p| p as f32).collect()
+}
