@@ -128,8 +128,6 @@ pub struct ValueInfo {
     pub name: String,
     #[prost(message, optional, tag = "2")]
     pub kind: Option<Type>,
-    #[prost(string, tag = "3")]
-    pub doc_string: String,
 }
 
 /// `TypeProto` of a tensor.
@@ -191,12 +189,12 @@ impl Attribute {
 
 impl ValueInfo {
     /// A value of f32 whose outermost extent is the batch, chosen by the user of the model.
-    pub fn of_batch(name: &str, extent_of_one: &[usize], doc_string: &str) -> Self {
+    pub fn of_batch(name: &str, extent_of_one: &[usize]) -> Self {
         let batch = Extent::Named("N".into());
         let extents = std::iter::once(batch).chain(extent_of_one.iter().map(|&len| Extent::Fixed(len as i64)));
         let dim = extents.map(|extent| Dimension { extent: Some(extent) }).collect();
         let tensor = TensorType { elem_type: data_type::FLOAT, shape: Some(TensorShape { dim }) };
         let kind = Some(Type { tensor_type: Some(tensor) });
-        Self { name: name.into(), kind, doc_string: doc_string.into() }
+        Self { name: name.into(), kind }
     }
 }
