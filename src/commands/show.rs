@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::figures::{dot::dot, network::svg};
 use crate::nas::arch::Architecture;
 use crate::nas::builtin::Builtin;
+use crate::nas::builtin::graph::Graph;
 use crate::nas::cost::{Cost, NetworkShape, Part, cost, rows};
 use crate::nas::describe;
 use crate::report::{Align, count, table};
@@ -47,9 +48,10 @@ pub fn run(global: &GlobalArgs, args: &ShowArgs) -> Result<()> {
 /// Writes a drawing to `out`, or to stdout without one.
 fn write(flag: &str, out: Option<&Path>, text: &str) -> Result<()> {
     let Some(out) = out else { return print(text) };
-    if out.extension().is_some_and(|e| e == "json") {
+    if let Some(extension) = out.extension().filter(|&e| e == "json" || e == "toml") {
         // `show a.json --svg b.json` may mean two architectures.
-        let message = format!("would replace {} by a drawing; name a file that does not end in .json", out.display());
+        let (out, extension) = (out.display(), extension.display());
+        let message = format!("would replace {out} by a drawing; name a file that does not end in .{extension}");
         return Err(Error::config(flag, message));
     }
     write_atomic(out, text.as_bytes())
@@ -64,6 +66,11 @@ fn show_builtin(global: &GlobalArgs, builtin: Builtin, shape: &NetworkShape) -> 
         (value["id"], value["layers"]) = (builtin.to_string().into(), graph.weighted_layers().into());
         return print_json(&value);
     }
+    print(&builtin_table(builtin, &graph, shape))
+}
+
+/// A built-in network as a table, one line for each of its parts.
+pub fn builtin_table(builtin: Builtin, graph: &Graph, shape: &NetworkShape) -> String {
     let title = ["part", "size", "in", "out", "layers", "params", "MACs"].map(str::to_string);
     let mut lines = vec![title];
     for (name, layers) in graph.parts() {
@@ -82,7 +89,7 @@ fn show_builtin(global: &GlobalArgs, builtin: Builtin, shape: &NetworkShape) -> 
     let aligns = [Align::Left, Align::Right, Align::Right, Align::Right, Align::Left, Align::Right, Align::Right];
     let total = graph.cost();
     let (channels, size, classes) = (shape.image_channels, shape.image_size, shape.classes);
-    print(&format!(
+    format!(
         "{builtin}: image {channels} x {size} x {size}, {classes} classes\n{}\
          total: {} layers with weights, {} parameters, {} MACs ({} FLOPs)\n",
         table(&aligns, &lines),
@@ -90,7 +97,7 @@ fn show_builtin(global: &GlobalArgs, builtin: Builtin, shape: &NetworkShape) -> 
         count(total.params),
         count(total.macs),
         count(2 * total.macs)
-    ))
+    )
 }
 
 /// What both kinds of network say of themselves: what they are for, and what they and their parts cost.

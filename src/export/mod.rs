@@ -13,6 +13,8 @@ pub mod about;
 pub mod keys;
 pub mod model;
 pub mod onnx;
+#[cfg(test)]
+mod tests;
 pub mod weights;
 
 pub use model::Model;
