@@ -12,6 +12,7 @@
 pub mod about;
 pub mod keys;
 pub mod model;
+pub mod pytorch;
 pub mod weights;
 
 pub use model::Model;
