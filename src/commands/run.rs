@@ -1,6 +1,7 @@
-//! The whole job: train the SMASH network, search, train the winner and its rivals, report.
+//! The whole job: train the SMASH network, search, train the winner and its rivals, report, export the winner.
 
 use crate::cli::{GlobalArgs, RunArgs};
+use crate::commands::export::{export_trained, folder_of};
 use crate::commands::job::{Directory, Job};
 use crate::commands::output::print_result;
 use crate::commands::publish::write_report;
@@ -10,6 +11,7 @@ use crate::commands::summary::Findings;
 use crate::commands::timing::Timing;
 use crate::commands::train::stage as train_stage;
 use crate::error::Result;
+use crate::nas::design::Design;
 use crate::report::write_json;
 
 /// `smash-engine run`.
@@ -42,7 +44,7 @@ pub fn run(args: &RunArgs, global: &GlobalArgs) -> Result<()> {
         "dir": job.dir, "data": job.dataset.name, "seed": job.config.seed, "scored": ranking.len(),
         "seconds": { "smash": timing.seconds("smash"), "search": timing.seconds("search"),
             "retrain": timing.seconds("retrain") },
-        "networks": networks,
+        "networks": networks, "export": folder_of(&job, &ranking[0].id),
     });
     if let Some(comparison) = &comparison {
         record["gradient"] = serde_json::json!(comparison);
@@ -52,5 +54,6 @@ pub fn run(args: &RunArgs, global: &GlobalArgs) -> Result<()> {
         Findings { job: &job, ranking: &ranking, networks: &networks, gradient: comparison.as_ref(), timing: &timing };
     let (report, figures) = findings.report();
     write_report(&job.dir, &report, &figures)?;
+    export_trained(&job, Design::Searched(ranking[0].arch.clone()))?;
     print_result(global, &record, &findings.outcome())
 }

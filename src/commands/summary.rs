@@ -1,5 +1,6 @@
 //! The report of a run: the outcome first, as it is printed, then what it rests on.
 
+use crate::commands::export::folder_of;
 use crate::commands::guided::Comparison;
 use crate::commands::job::Job;
 use crate::commands::output::grouped;
@@ -40,7 +41,8 @@ impl Findings<'_> {
              Training {} networks from scratch for comparison: {}.\n\n\
              Test errors are on {} images the search never saw, +- the 95 % interval of that sample; one training each, \
              so seeds add to it.\nEverything is in {}, curves and pictures in its report.html; \
-             `smash-engine show {}{}` prints the winner.\n",
+             `smash-engine show {}{}` prints the winner.\nThe winner as it was trained is in {}, for ONNX runtimes, PyTorch \
+             and `smash-engine predict`.\n",
             job.dataset.name,
             job.config.seed,
             verdict(networks),
@@ -56,7 +58,8 @@ impl Findings<'_> {
             networks.first().map_or(0, |n| n.test_images),
             job.dir.display(),
             job.path(&format!("arch/{}.json", ranking[0].id)).display(),
-            show_flags(&job.shape)
+            show_flags(&job.shape),
+            folder_of(job, &ranking[0].id).display()
         )
     }
 
