@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::export::about::{About, Dtype, Errors, FORMAT, ImagesAbout, Recipe, Weights};
 use crate::export::card::Card;
 use crate::export::model::WEIGHTS;
-use crate::export::{Model, model, weights};
+use crate::export::{Model, model, pytorch, weights};
 use crate::figures::network::svg;
 use crate::nas::arch::Architecture;
 use crate::nas::describe;
@@ -169,6 +169,9 @@ fn export(job: &Job, mut subject: Subject, dir: &Path, form: ExportForm) -> Resu
 /// All files, the card last.
 fn pieces(job: &Job, model: &mut Model, weights: Vec<u8>, latencies: &[Latency]) -> Result<Vec<Piece>> {
     let mut files = vec![Piece { name: WEIGHTS, what: "weights, with all about them in the metadata", bytes: weights }];
+    let computation = model.computation()?;
+    let code = pytorch::write(&computation, &model.about)?.into_bytes();
+    files.push(Piece { name: pytorch::FILE, what: "the network in PyTorch, which loads the weights", bytes: code });
     if let Design::Searched(arch) = &model.about.design {
         let json = arch.to_json().into_bytes();
         files.push(Piece { name: "architecture.json", what: "the architecture, for `smash-engine`", bytes: json });

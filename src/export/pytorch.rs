@@ -30,7 +30,10 @@ use scope::Scope;
 use steps::steps;
 use text::{filled, prose, strings};
 
-/// `model.py` of the network that computes `computation`.
+/// The name that the file's own docstring gives it.
+pub const FILE: &str = "model.py";
+
+/// The file of the network that computes `computation`.
 ///
 /// # Errors
 /// [`crate::Error::Run`] when parts of the network are not apart from each other.

@@ -12,6 +12,7 @@ use crate::nas::resulting::NormKind;
 use crate::nas::sample::{SampleLimits, sample};
 use crate::nas::space::Space;
 use crate::nas::twin::NetworkShape;
+use crate::nn::optim::Optimizer;
 use crate::rng::{Rng, Stream};
 use crate::tape::computation::Computation;
 
@@ -39,8 +40,10 @@ fn about(design: Design, shape: NetworkShape, norm: NormKind) -> About {
         epochs: 3,
         batch: 50,
         lr: 0.1,
-        optimizer: "sgd".into(),
+        optimizer: Optimizer::Sgd { momentum: 0.9, decay: 1e-4 },
         augment: "none".into(),
+        start: "random numbers".into(),
+        settings: String::new(),
         train_images: 1000,
         validation_images: 100,
         source: "embedded".into(),
