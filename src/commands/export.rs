@@ -6,18 +6,18 @@
 use crate::backend::Context;
 use crate::checkpoint::{self, write_atomic};
 use crate::cli::{ExportArgs, ExportForm, GlobalArgs, RunArgs};
+use crate::commands::card::Card;
 use crate::commands::design;
 use crate::commands::job::{Directory, Job};
 use crate::commands::latency::{Latency, latency};
-use crate::commands::output::{grouped, print_result};
+use crate::commands::output::print_result;
 use crate::commands::retrain::load_network;
 use crate::commands::search::{load_smash, winner};
 use crate::commands::show;
 use crate::commands::training::Reached;
-use crate::config::{RetrainConfig, SmashConfig};
+use crate::config::{RetrainConfig, RunConfig, SmashConfig};
 use crate::error::{Error, Result};
 use crate::export::about::{About, Dtype, Errors, FORMAT, ImagesAbout, Recipe, Weights};
-use crate::export::card::Card;
 use crate::export::model::WEIGHTS;
 use crate::export::{Model, model, pytorch, weights};
 use crate::figures::network::svg;
@@ -30,12 +30,14 @@ use crate::nas::score::network_error;
 use crate::nas::train::{Gather, Network, plan_evaluation};
 use crate::nn::norm::Mode;
 use crate::ops::volume_gather::VolumeGather;
-use crate::report::{Align, error_margin, table};
+use crate::report::{Align, error_margin, grouped, table};
 use crate::tape::Tape;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
+/// Seconds between checkpoints in the settings that an export states, whatever they were: they change no result.
+const SAVING: u64 = 30;
 /// The drawing of a network.
 const PICTURE: &str = "architecture.svg";
 /// Batch sizes that latency is measured at.
@@ -277,7 +279,7 @@ fn about(job: &Job, subject: &Subject, dtype: Dtype, errors: Errors) -> About {
             validation_images: job.validation.len(),
             source: config.data.source.clone(),
             split_seed: config.data.split_seed.unwrap_or(config.seed),
-            settings: config.to_toml(),
+            settings: RunConfig { checkpoint_seconds: SAVING, ..config.clone() }.to_toml(),
         },
         errors,
     }
