@@ -32,4 +32,11 @@ pub mod tensor;
 pub mod testing;
 pub mod trace;
 
+pub use cli::Preset;
+pub use commands::{Candidate, Role, Run, Scorer, Setup, Trained};
+pub use config::RunConfig;
 pub use error::{Error, Result};
+pub use export::Model;
+pub use nas::arch::Architecture;
+pub use nas::design::Design;
+pub use nas::space::Space;
