@@ -11,6 +11,7 @@ pub use experiment::{
     TransferArgs,
 };
 
+use crate::export::about::Dtype;
 use crate::nas::resulting::NormKind;
 use crate::nas::strategy::Strategy;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -68,6 +69,8 @@ pub enum Command {
     Eval(EvalArgs),
     /// Is the ranking worth anything? The paper's experiments on your own data and budget
     Experiment(ExperimentArgs),
+    /// A trained network as safetensors, ONNX and PyTorch code, with a model card
+    Export(ExportArgs),
     /// An architecture as a table, with its cost
     Show(ShowArgs),
     /// Look at data sets
@@ -198,15 +201,52 @@ pub struct RetrainArgs {
     pub network: Option<String>,
 }
 
-/// Arguments of `eval`.
+/// Arguments of `export`.
 #[derive(Clone, Debug, Args)]
-pub struct EvalArgs {
+pub struct ExportArgs {
     /// Directory of the run
     #[arg(long, value_name = "DIR", env = "SMASH_OUT")]
     pub out: PathBuf,
     /// Id of a trained network, as `arch/ID.json`, or name of a built-in one [default: the winner]
     #[arg(long, value_name = "NAME")]
     pub network: Option<String>,
+    /// An architecture with the weights that the run's SMASH network generates and shares, in place of a trained network
+    #[arg(long, value_name = "FILE", conflicts_with = "network")]
+    pub arch: Option<PathBuf>,
+    /// Folder for the files [default: export/ID in the run directory]
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    #[command(flatten)]
+    pub form: ExportForm,
+}
+
+/// What exported files hold.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct ExportForm {
+    /// What filters and matrices are stored in; what rounding costs is measured
+    #[arg(long, value_enum, default_value = "f32")]
+    pub dtype: Dtype,
+    /// In the ONNX file, make each BatchNorm that follows a convolution a part of it
+    #[arg(long)]
+    pub fold_batchnorm: bool,
+}
+
+/// Arguments of `eval`.
+#[derive(Clone, Debug, Args)]
+pub struct EvalArgs {
+    /// Directory of the run; not needed for an exported network
+    #[arg(long, value_name = "DIR", env = "SMASH_OUT")]
+    pub out: Option<PathBuf>,
+    /// Id of a trained network, as `arch/ID.json`, name of a built-in one, or an exported network: its folder or
+    /// model.safetensors [default: the winner]
+    #[arg(long, value_name = "NAME")]
+    pub network: Option<String>,
+    /// With an exported network: the images [default: those it was trained on]
+    #[arg(long, value_name = "DATA", requires = "network")]
+    pub data: Option<String>,
+    /// Also write the logits as a NumPy array of f32, a row for each image, of volumes one for each rotation
+    #[arg(long, value_name = "FILE.npy", conflicts_with = "arch")]
+    pub logits: Option<PathBuf>,
     /// Score this architecture with the SMASH network's generated weights instead
     #[arg(long, value_name = "FILE", conflicts_with = "network")]
     pub arch: Option<PathBuf>,

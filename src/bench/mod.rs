@@ -17,7 +17,7 @@ pub mod saved;
 mod setting;
 pub mod space;
 pub mod spec;
-mod stats;
+pub mod stats;
 pub mod step;
 mod step_rows;
 pub mod table;

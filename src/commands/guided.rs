@@ -7,7 +7,6 @@
 //! nothing was chosen by its prediction among them. Losses and errors are those of the validation images.
 
 use crate::backend::Context;
-use crate::commands::images::gather_batch;
 use crate::commands::job::Job;
 use crate::commands::search::Candidate;
 use crate::data::sequential_batches;
@@ -19,6 +18,7 @@ use crate::nas::gradient::{COST, Gradient, gradient};
 use crate::nas::guided::DRAWS;
 use crate::nas::smash::SmashNetwork;
 use crate::nas::strategy::Origin;
+use crate::nas::train::Batch;
 use crate::report::{Align, p_value, table};
 use crate::statistics::{mean, spearman, standard_deviation};
 use serde::{Deserialize, Serialize};
@@ -117,7 +117,7 @@ pub fn validation_gradient(
     arch: &Architecture,
 ) -> Result<Gradient> {
     let batches = sequential_batches(&job.validation, gradient_batch(job));
-    let batches = batches.map(|indices| gather_batch(&job.dataset.train, indices));
+    let batches = batches.map(|indices| Batch::unvaried(&job.dataset.train, indices, &[0]));
     gradient(context, network, arch, &job.gather, batches)
 }
 

@@ -1,11 +1,10 @@
 //! Which images a run learns from and validates on, and how they become batches.
 
 use crate::config::{Input, RunConfig};
-use crate::data::augment::centred;
-use crate::data::{Dataset, Images, picture_stats, validation_split};
+use crate::data::{Dataset, picture_stats, validation_split};
 use crate::error::{Error, Result};
 use crate::nas::cost::NetworkShape;
-use crate::nas::train::{Batch, Gather};
+use crate::nas::train::Gather;
 use crate::ops::batch_gather::BatchGather;
 use crate::ops::volume_gather::VolumeGather;
 
@@ -59,21 +58,11 @@ pub fn geometry<'a>(input: &Input, dataset: &Dataset, images: impl Iterator<Item
     (gather, shape)
 }
 
-/// Unvaried images with their labels.
-pub fn gather_batch<'a>(images: &'a Images, indices: &[u32]) -> Batch<'a> {
-    Batch {
-        set: images,
-        indices: indices.to_vec(),
-        placements: centred(indices.len()),
-        labels: indices.iter().map(|&i| images.label(i as usize)).collect(),
-        views: 1,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::Preset;
+    use crate::data::Images;
 
     #[test]
     fn a_fold_is_split_within_itself() {

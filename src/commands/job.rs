@@ -6,11 +6,11 @@ use crate::cli::{GlobalArgs, RunArgs};
 use crate::commands::convert;
 use crate::commands::device::{Chosen, choose};
 use crate::commands::environment;
-use crate::commands::images::{gather_batch, geometry, split};
+use crate::commands::images::{geometry, split};
 use crate::commands::interrupt::Interrupt;
 use crate::commands::profiling;
 use crate::config::{DataConfig, RunConfig};
-use crate::data::augment::{Placement, views_used};
+use crate::data::augment::views_used;
 use crate::data::{AugmentKind, BatchOrder, DataSpec, Dataset, Options, sequential_batches, unlike_published};
 use crate::error::{Error, Result};
 use crate::nas::cost::NetworkShape;
@@ -354,7 +354,7 @@ impl Job {
     /// Evaluation batches over the validation images, of volumes in one view: a score is wanted thousands of times.
     pub fn validation_batches(&self) -> impl Iterator<Item = Batch<'_>> {
         sequential_batches(&self.validation, self.config.data.eval_batch)
-            .map(|indices| gather_batch(&self.dataset.train, indices))
+            .map(|indices| Batch::unvaried(&self.dataset.train, indices, &[0]))
     }
 
     /// The batches that BatchNorm statistics are re-estimated on before each score: training images drawn once with
@@ -367,26 +367,13 @@ impl Job {
         let rng = Rng::sub(self.config.seed, Stream::Shuffle, 1 << 16);
         let size = self.config.data.eval_batch.min(self.train.len());
         let mut order = BatchOrder::new(self.train.clone(), size, rng)?;
-        let batch = |_| gather_batch(&self.dataset.train, order.next_batch());
+        let batch = |_| Batch::unvaried(&self.dataset.train, order.next_batch(), &[0]);
         Ok((0..self.config.search.calibrate_bn).map(batch).collect())
     }
 
     /// Evaluation batches over the test set, of volumes in all views in use. Only explicit evaluations may ask for them.
     pub fn test_batches(&self) -> Vec<Batch<'_>> {
-        let views = views_used(self.dataset.views);
-        let all: Vec<u32> = (0..self.dataset.test.len() as u32).collect();
-        sequential_batches(&all, (self.config.data.eval_batch / views.len()).max(1))
-            .map(|indices| {
-                let repeated: Vec<u32> = indices.iter().flat_map(|&i| views.iter().map(move |_| i)).collect();
-                let placements =
-                    indices.iter().flat_map(|_| views.iter().map(|&view| Placement { view, ..Placement::CENTRED }));
-                Batch {
-                    placements: placements.collect(),
-                    views: views.len(),
-                    ..gather_batch(&self.dataset.test, &repeated)
-                }
-            })
-            .collect()
+        Batch::all(&self.dataset.test, self.dataset.views, self.config.data.eval_batch)
     }
 
     /// The signal that asked the run to end, if any.

@@ -8,12 +8,14 @@ mod device;
 mod environment;
 mod eval;
 mod experiment;
+mod export;
 mod fetch;
 mod guided;
 mod images;
 mod info;
 mod interrupt;
 mod job;
+mod latency;
 mod output;
 mod pictures;
 mod planning;
@@ -67,6 +69,7 @@ pub fn dispatch(cli: Cli) -> Result<()> {
         Command::Retrain(args) => retrain::run(&args, global),
         Command::Eval(args) => eval::run(&args, global),
         Command::Experiment(args) => experiment::run(&args, global),
+        Command::Export(args) => export::run(&args, global),
         Command::Show(args) => show::run(global, &args),
         Command::Data(args) => data::run(global, &args),
         Command::Info => info::run(global),

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::figures::{dot::dot, network::svg};
 use crate::nas::arch::Architecture;
 use crate::nas::builtin::Builtin;
+use crate::nas::builtin::graph::Graph;
 use crate::nas::cost::{Cost, NetworkShape, Part, cost, rows};
 use crate::nas::describe;
 use crate::report::{Align, count, table};
@@ -64,6 +65,11 @@ fn show_builtin(global: &GlobalArgs, builtin: Builtin, shape: &NetworkShape) -> 
         (value["id"], value["layers"]) = (builtin.to_string().into(), graph.weighted_layers().into());
         return print_json(&value);
     }
+    print(&builtin_table(builtin, &graph, shape))
+}
+
+/// A built-in network as a table, one line for each of its parts.
+pub fn builtin_table(builtin: Builtin, graph: &Graph, shape: &NetworkShape) -> String {
     let title = ["part", "size", "in", "out", "layers", "params", "MACs"].map(str::to_string);
     let mut lines = vec![title];
     for (name, layers) in graph.parts() {
@@ -82,7 +88,7 @@ fn show_builtin(global: &GlobalArgs, builtin: Builtin, shape: &NetworkShape) -> 
     let aligns = [Align::Left, Align::Right, Align::Right, Align::Right, Align::Left, Align::Right, Align::Right];
     let total = graph.cost();
     let (channels, size, classes) = (shape.image_channels, shape.image_size, shape.classes);
-    print(&format!(
+    format!(
         "{builtin}: image {channels} x {size} x {size}, {classes} classes\n{}\
          total: {} layers with weights, {} parameters, {} MACs ({} FLOPs)\n",
         table(&aligns, &lines),
@@ -90,7 +96,7 @@ fn show_builtin(global: &GlobalArgs, builtin: Builtin, shape: &NetworkShape) -> 
         count(total.params),
         count(total.macs),
         count(2 * total.macs)
-    ))
+    )
 }
 
 /// What both kinds of network say of themselves: what they are for, and what they and their parts cost.

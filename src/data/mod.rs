@@ -31,7 +31,7 @@ mod images;
 pub mod loader;
 mod modelnet;
 mod names;
-mod npy;
+pub mod npy;
 mod npz;
 mod numpy;
 mod off;

@@ -38,6 +38,17 @@ pub(super) fn parse(path: &Path, name: &str, bytes: &Bytes) -> Result<Array> {
     Array::new((path, name), dtype, header.shape, (bytes.slice(start..bytes.len()), start))
 }
 
+/// The file of an array of f32 of `rows` rows, each of `columns` numbers.
+pub fn file_of_rows(rows: &[Vec<f32>], columns: usize) -> Vec<u8> {
+    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {columns}), }}", rows.len());
+    // Magic, version and length of the header are 10 bytes; a newline ends it, at a multiple of 64 bytes.
+    let length = (10 + header.len() + 1).next_multiple_of(64) - 10;
+    let mut bytes = [MAGIC, &[1, 0], &(length as u16).to_le_bytes()].concat();
+    bytes.extend(format!("{header:<0$}\n", length - 1).bytes());
+    bytes.extend(rows.iter().flatten().flat_map(|x| x.to_le_bytes()));
+    bytes
+}
+
 /// Parses `bytes`, as a check of this reader.
 pub(super) fn check(bytes: &[u8]) -> Result<()> {
     parse(Path::new("x.npy"), "x", &Bytes::from(bytes.to_vec())).map(drop)
@@ -215,6 +226,14 @@ mod tests {
         }
         let records = npy_of("{'descr': [('a', '<i2'), ('b', '<i4')], 'fortran_order': False, 'shape': (1,)}", &[0; 6]);
         assert!(refusal(read(&records)).contains("holds elements of type \"|records\""));
+    }
+
+    #[test]
+    fn what_is_written_is_what_numpy_writes() {
+        let rows = vec![vec![1.5f32, -2.0, 0.25], vec![3.0, 4.0, f32::MIN_POSITIVE]];
+        let elements: Vec<u8> = rows.iter().flatten().flat_map(|x| x.to_le_bytes()).collect();
+        assert_eq!(file_of_rows(&rows, 3), npy("<f4", false, &[2, 3], &elements));
+        assert_eq!(file_of_rows(&[], 10), npy("<f4", false, &[0, 10], &[]));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::nas::design::Design;
 use crate::nas::resulting::NormKind;
 use crate::nas::twin::NetworkShape;
+use crate::nn::optim::Optimizer;
 use serde::{Deserialize, Serialize};
 
 /// Version of this form.
@@ -61,6 +62,17 @@ pub enum Dtype {
     Bf16,
 }
 
+impl Dtype {
+    /// Name as typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+        }
+    }
+}
+
 /// The images of a network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -91,7 +103,7 @@ pub struct Recipe {
     /// Learning rate at the start, annealed to zero by a cosine.
     pub lr: f32,
     /// The optimiser with its constants.
-    pub optimizer: String,
+    pub optimizer: Optimizer,
     /// How images were varied.
     pub augment: String,
     /// Images it was trained on.
@@ -102,6 +114,8 @@ pub struct Recipe {
     pub source: String,
     /// Seed of the split into those two.
     pub split_seed: u64,
+    /// The settings of the run, as TOML: they repeat it.
+    pub settings: String,
 }
 
 impl About {

@@ -10,6 +10,7 @@
 //! Files are in N, C, H, W and O, I, H, W as everywhere else; `keys.rs` says what tensors are called.
 
 pub mod about;
+pub mod card;
 pub mod keys;
 pub mod model;
 pub mod weights;

@@ -1,8 +1,8 @@
 //! An exported network, ready to be used: what it is, its layers, and its parameters on a device.
 
 use crate::backend::{Context, Cpu, Kind};
-use crate::data::augment::{centred, views_used};
-use crate::data::{ImageShape, Images, Placement};
+use crate::data::augment::views_used;
+use crate::data::{ImageShape, Images};
 use crate::error::{Error, Result};
 use crate::export::about::About;
 use crate::export::weights::WeightFile;
@@ -63,9 +63,23 @@ impl Model {
     ) -> Result<Self> {
         let path = weights_file(path.as_ref());
         let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
-        let file = WeightFile::parse(&path, &bytes)?;
+        Self::from_bytes(&path, &bytes, kind, batch, open)
+    }
+
+    /// The same from the `bytes` of the file at `path`.
+    ///
+    /// # Errors
+    /// As [`Model::load_on`], but for reading.
+    pub fn from_bytes(
+        path: &Path,
+        bytes: &[u8],
+        kind: Kind,
+        batch: usize,
+        open: impl FnOnce(usize) -> Result<Context>,
+    ) -> Result<Self> {
+        let file = WeightFile::parse(path, bytes)?;
         let about = file.about.clone();
-        let network = build(&path, &about)?;
+        let network = build(path, &about)?;
         // Before memory is taken: the file holds as much as it claims.
         file.check(network.store())?;
         let gather = gather(&about);
@@ -92,21 +106,7 @@ impl Model {
     /// # Errors
     /// [`Error::Shape`] when the images are not of [`Model::image_shape`].
     pub fn logits(&mut self, images: &Images) -> Result<Vec<Vec<f32>>> {
-        let views = views_used(self.about.images.views);
-        let indices: Vec<u32> = (0..images.len() as u32).collect();
-        let batches = indices.chunks((self.batch / views.len()).max(1)).map(|chunk| Batch {
-            set: images,
-            indices: chunk.iter().flat_map(|&i| views.iter().map(move |_| i)).collect(),
-            placements: match self.gather {
-                Gather::Images(_) => centred(chunk.len()),
-                Gather::Volumes(_) => {
-                    let rotated = views.iter().map(|&view| Placement { view, ..Placement::CENTRED });
-                    rotated.cycle().take(chunk.len() * views.len()).collect()
-                }
-            },
-            labels: vec![0; chunk.len() * views.len()],
-            views: views.len(),
-        });
+        let batches = Batch::all(images, self.about.images.views, self.batch).into_iter();
         logits(&mut self.context, &*self.network, &self.gather, batches)
     }
 

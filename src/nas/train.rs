@@ -1,6 +1,7 @@
 //! One training step of any network, and what it will need in memory.
 
 use crate::backend::{Context, Kind, Pending, Recording, Span};
+use crate::data::augment::views_used;
 use crate::data::{Images, Placement};
 use crate::error::{Error, Result};
 use crate::nas::arch::Architecture;
@@ -32,6 +33,29 @@ pub struct Batch<'a> {
     pub labels: Vec<u16>,
     /// How many consecutive images are views of one object, to be classified together in an evaluation.
     pub views: usize,
+}
+
+impl<'a> Batch<'a> {
+    /// Unvaried images `indices` of `set` with their labels, each in all of these views; pictures have one, 0.
+    pub fn unvaried(set: &'a Images, indices: &[u32], views: &[u16]) -> Self {
+        let repeated: Vec<u32> = indices.iter().flat_map(|&i| views.iter().map(move |_| i)).collect();
+        let placements =
+            indices.iter().flat_map(|_| views.iter().map(|&view| Placement { view, ..Placement::CENTRED }));
+        Self {
+            set,
+            placements: placements.collect(),
+            labels: repeated.iter().map(|&i| set.label(i as usize)).collect(),
+            indices: repeated,
+            views: views.len(),
+        }
+    }
+
+    /// All images of a set in order, each in the views in use of `views` stored ones, up to `size` of them at a time.
+    pub fn all(set: &'a Images, views: usize, size: usize) -> Vec<Self> {
+        let (views, all) = (views_used(views), (0..set.len() as u32).collect::<Vec<_>>());
+        let chunks = all.chunks((size / views.len()).max(1));
+        chunks.map(|indices| Self::unvaried(set, indices, &views)).collect()
+    }
 }
 
 /// How the images of a data set become batches.

@@ -78,6 +78,7 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("config", "nas", "settings hold a search space and its HyperNet"),
     ("config", "nn", "settings hold an optimiser"),
     ("config", "data", "settings name a data set"),
+    ("cli", "export::about::Dtype", "and those of --dtype those of exported weights"),
     ("cli", "nas::resulting::NormKind", "the choices of --norm are those of the networks"),
     ("cli", "nas::strategy::Strategy", "and those of --strategy the search's"),
     ("commands", "export", "hands networks to other programs, and takes them back"),

@@ -37,6 +37,12 @@ pub struct VolumeGather {
 }
 
 impl VolumeGather {
+    /// Mean and standard deviation with which `(voxel - mean) / std` of voxels 0 and 1 is what they become here.
+    pub fn normalisation() -> (Vec<f32>, Vec<f32>) {
+        let [unset, set] = VALUES;
+        (vec![-unset / (set - unset)], vec![1.0 / (set - unset)])
+    }
+
     /// Bytes of one view.
     fn view_bytes(&self) -> usize {
         self.size.iter().product::<usize>() / 8

@@ -1,0 +1,57 @@
+//! How long a network takes for a batch: from normalised images on the device to logits in memory.
+
+use crate::bench::stats::{median, quantile};
+use crate::error::Result;
+use crate::export::Model;
+use crate::nn::norm::Mode;
+use crate::tape::Tape;
+use std::time::{Duration, Instant};
+
+/// Passes before the first one that counts: threads wake, memory is touched.
+const WARM_UP: usize = 2;
+/// Enough for a middle and quartiles.
+const LEAST: usize = 5;
+const MOST: usize = 200;
+/// So long unless [`LEAST`] passes take longer.
+const ENOUGH: Duration = Duration::from_millis(500);
+
+/// Times of one batch size, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Latency {
+    /// Images in the batch.
+    pub batch: usize,
+    /// The middle.
+    pub median_ms: f64,
+    /// The first and the third quartile.
+    pub quartiles_ms: [f64; 2],
+    /// Passes that were timed.
+    pub passes: usize,
+}
+
+/// Times passes over `batch` images.
+///
+/// # Errors
+/// [`crate::Error::Run`] when the arena of the model has no room for so many.
+pub fn latency(model: &mut Model, batch: usize) -> Result<Latency> {
+    let shape = model.about.shape.batch(batch);
+    let (network, context, _) = model.parts();
+    // Numbers like normalised pixels; what they are does not matter to the time.
+    let pixels: Vec<f32> = (0..shape.len()).map(|i| (i % 97) as f32 / 48.0 - 1.0).collect();
+    let mut times = Vec::new();
+    let begin = Instant::now();
+    for pass in 0.. {
+        let mut tape = Tape::new(context);
+        let images = tape.input(shape, &pixels, false)?;
+        let start = Instant::now();
+        let logits = network.logits(&mut tape, images, Mode::Eval)?;
+        tape.read(logits)?;
+        if pass >= WARM_UP {
+            times.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+        if times.len() >= MOST || times.len() >= LEAST && begin.elapsed() > ENOUGH {
+            break;
+        }
+    }
+    let quartiles_ms = [0.25, 0.75].map(|part| quantile(&times, part));
+    Ok(Latency { batch, median_ms: median(&times), quartiles_ms, passes: times.len() })
+}
