@@ -35,27 +35,28 @@ fn main() -> Result<()> {
     print!("\n{}", describe::table(&found, shape));
 
     // 4. The architecture as a network of its own, trained from scratch, and on the test images for the first time.
-    let trained = run.retrain(found)?;
+    let trained = run.retrain(&found)?;
     println!("\ntrained from scratch: test_err {:.2} % of {} images", trained.test_err, trained.test_images);
-    println!("everything is in {}", run.dir().display());
+
+    // 5. As files that other programs run, and the example `predict`.
+    println!("exported to {}", run.export(&found)?.display());
     Ok(())
 }
 
 /// A space of one's own, and what differs from the preset.
 fn settings() -> RunConfig {
     let space = Space {
-        unit: 4,             // channels are counted in fours
-        n_max: 8,            // at most 8 channels an op
-        kernels: vec![3, 5], // filters of the ops
-        groups: vec![1, 2],  // their groups
-        max_bank_size: 2,    // banks of 4 or 8 channels
-        depth: 4,            // about so many layers in each of the three blocks
+        unit: 4,            // channels are counted in fours
+        n_max: 8,           // at most 8 channels an op
+        kernels: vec![3],   // filters of the ops
+        groups: vec![1, 2], // their groups
+        max_bank_size: 2,   // banks of 4 or 8 channels
+        depth: 3,           // about so many layers in each of the three blocks
         ..Space::small()
     };
     let mut config = RunConfig { space, ..RunConfig::preset(Preset::Small) };
-    config.data.image_size = Some(14);
-    config.data.validation = 0.5;
-    config.smash.max_steps = 60;
+    (config.data.image_size, config.data.size) = (Some(12), Some(12));
+    (config.smash.epochs, config.smash.lr) = (1, 3e-3);
     (config.search.random, config.search.perturb, config.search.markov) = (10, 5, 5);
     config.retrain.epochs = 1;
     config

@@ -12,6 +12,7 @@
 use crate::backend::Context;
 use crate::cli::GlobalArgs;
 use crate::commands::design;
+use crate::commands::export::export_trained;
 use crate::commands::job::Job;
 use crate::commands::retrain::{Role, Trained, train_one};
 use crate::commands::run::whole;
@@ -161,6 +162,15 @@ impl Run {
         design::check(&self.job, &network)?;
         self.job.begin_quietly()?;
         train_one(&self.job, Role::Chosen, network, None)
+    }
+
+    /// A trained network as files that other programs run, and [`Model::load`](crate::Model::load) reads; what
+    /// `smash-engine export` does. Their folder.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when it was never trained here, otherwise as [`Run::train`].
+    pub fn export(&self, network: impl Into<Design>) -> Result<PathBuf> {
+        export_trained(&self.job, network.into())
     }
 
     /// All stages: trains, searches, trains the winner and its rivals from scratch, and writes `results.json` and
