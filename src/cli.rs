@@ -22,8 +22,10 @@ use std::path::PathBuf;
 #[derive(Debug, Parser)]
 #[command(version, about, propagate_version = true)]
 pub struct Cli {
+    /// Flags of every command.
     #[command(flatten)]
     pub global: GlobalArgs,
+    /// What was asked for.
     #[command(subcommand)]
     pub command: Option<Command>,
 }
@@ -150,6 +152,7 @@ pub struct RunArgs {
     /// Before each score re-estimate BatchNorm statistics on K batches of training images [default: 0]
     #[arg(long, value_name = "K", env = "SMASH_CALIBRATE_BN")]
     pub calibrate_bn: Option<usize>,
+    /// Training from scratch.
     #[command(flatten)]
     pub retrain: RetrainSettings,
     /// Random architectures of the winner's cost to train beside it [default: 3]
@@ -190,6 +193,7 @@ pub struct RetrainSettings {
 /// Arguments of `retrain`.
 #[derive(Clone, Debug, Args)]
 pub struct RetrainArgs {
+    /// The run.
     #[command(flatten)]
     pub run: RunArgs,
     /// Architecture file [default: the winner of the run directory's search]
@@ -312,6 +316,7 @@ pub struct ShowArgs {
 /// Arguments of `data`.
 #[derive(Clone, Debug, Args)]
 pub struct DataArgs {
+    /// What was asked for.
     #[command(subcommand)]
     pub command: DataCommand,
 }
