@@ -73,6 +73,8 @@ pub enum Command {
     Experiment(ExperimentArgs),
     /// A trained network as safetensors, ONNX and PyTorch code, with a model card
     Export(ExportArgs),
+    /// What an exported network takes pictures for
+    Predict(PredictArgs),
     /// An architecture as a table, with its cost
     Show(ShowArgs),
     /// Look at data sets
@@ -196,9 +198,13 @@ pub struct RetrainArgs {
     /// The run.
     #[command(flatten)]
     pub run: RunArgs,
-    /// Architecture file [default: the winner of the run directory's search]
+    /// Architecture file, JSON or TOML, or an exported network for its architecture [default: the winner of the run
+    /// directory's search]
     #[arg(long, value_name = "FILE")]
     pub arch: Option<PathBuf>,
+    /// Start from the weights of an exported network, its folder or model.safetensors [default: at random]
+    #[arg(long, value_name = "FILE", conflicts_with = "init_from_smash")]
+    pub init_from: Option<PathBuf>,
     /// A built-in network in its place: wrn-DEPTH-WIDTH, resnet-DEPTH, densenet-DEPTH-GROWTH, densenet-bc-DEPTH-GROWTH
     /// or fractalnet-COLUMNS-BLOCKS
     #[arg(long, value_name = "NAME", conflicts_with = "arch")]
@@ -214,12 +220,14 @@ pub struct ExportArgs {
     /// Id of a trained network, as `arch/ID.json`, or name of a built-in one [default: the winner]
     #[arg(long, value_name = "NAME")]
     pub network: Option<String>,
-    /// An architecture with the weights that the run's SMASH network generates and shares, in place of a trained network
+    /// An architecture (a file, JSON or TOML) with the weights that the run's SMASH network generates and shares, in
+    /// place of a trained network
     #[arg(long, value_name = "FILE", conflicts_with = "network")]
     pub arch: Option<PathBuf>,
     /// Folder for the files [default: export/ID in the run directory]
     #[arg(long, value_name = "DIR")]
     pub to: Option<PathBuf>,
+    /// In what form.
     #[command(flatten)]
     pub form: ExportForm,
 }
@@ -233,6 +241,20 @@ pub struct ExportForm {
     /// In the ONNX file, make each BatchNorm that follows a convolution a part of it
     #[arg(long)]
     pub fold_batchnorm: bool,
+}
+
+/// Arguments of `predict`.
+#[derive(Clone, Debug, Args)]
+pub struct PredictArgs {
+    /// Exported network: its folder, or model.safetensors
+    #[arg(value_name = "MODEL")]
+    pub model: PathBuf,
+    /// PNG and JPEG files, and folders of them; of other sizes the middle is resized
+    #[arg(value_name = "IMAGES", required = true)]
+    pub images: Vec<PathBuf>,
+    /// Most probable classes to name
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = bench::at_least_one)]
+    pub top: usize,
 }
 
 /// Arguments of `eval`.
@@ -251,7 +273,7 @@ pub struct EvalArgs {
     /// Also write the logits as a NumPy array of f32, a row for each image, of volumes one for each rotation
     #[arg(long, value_name = "FILE.npy", conflicts_with = "arch")]
     pub logits: Option<PathBuf>,
-    /// Score this architecture with the SMASH network's generated weights instead
+    /// Score this architecture (a file, JSON or TOML) with the SMASH network's generated weights instead
     #[arg(long, value_name = "FILE", conflicts_with = "network")]
     pub arch: Option<PathBuf>,
     /// With --arch: batches to re-estimate BatchNorm statistics on [default: as the run's search]
@@ -284,7 +306,7 @@ impl Split {
 /// Arguments of `show`.
 #[derive(Clone, Debug, Args)]
 pub struct ShowArgs {
-    /// Architecture file (JSON), or the name of a built-in network, such as wrn-16-2
+    /// Architecture file (JSON or TOML), or the name of a built-in network, such as wrn-16-2
     #[arg(value_name = "FILE|NAME")]
     pub arch: PathBuf,
     /// Channels of an image

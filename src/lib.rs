@@ -15,6 +15,7 @@
 //! | search in a way of one's own | [`Scorer::score`], [`nas::sample`](nas::sample::sample), [`nas::perturb`](nas::perturb::perturb) | `examples/search.rs` |
 //! | train a network of one's own | [`Network`](nas::train::Network) and [`train_step`](nas::train::train_step) | `examples/custom_op.rs` |
 //! | write an op | [`Backward`](tape::Backward), checked by a [`Case`](testing::Case) | `examples/custom_op.rs` |
+//! | write an architecture down by hand | [`Architecture::load`], [`Run::retrain`] | `examples/architectures` |
 //! | read data sets, or make one | [`data::open`], [`Images::from_pixels`](data::Images::from_pixels) | `examples/predict.rs` |
 //!
 //! `cargo run --release --example search` runs one; they take seconds, on images that are part of the crate.

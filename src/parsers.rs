@@ -8,12 +8,15 @@ pub use crate::data::parsers::Parser;
 use crate::checkpoint;
 use crate::config::RunConfig;
 use crate::data;
+use crate::export;
 use crate::nas::arch::Architecture;
 
 /// The readers that `data` does not have.
-const OTHERS: [Parser; 3] = [
-    Parser { name: "architecture", check: Architecture::check, expansion: 1 },
+const OTHERS: [Parser; 4] = [
+    // A table of a few characters, `{a=0}`, becomes two trees with the places of its parts.
+    Parser { name: "architecture", check: Architecture::check, expansion: 32 },
     Parser { name: "checkpoint", check: checkpoint::check, expansion: 1 },
+    Parser { name: "network", check: export::model::check, expansion: 1 },
     Parser { name: "settings", check: RunConfig::check, expansion: 1 },
 ];
 

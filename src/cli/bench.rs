@@ -206,7 +206,7 @@ impl Trained {
     }
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
+pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("must not be 0".into()),
         Ok(number) if number > 1 << 20 => Err("is far too much".into()),

@@ -4,19 +4,20 @@
 //! rounding costs) is about the very numbers in the file.
 
 use crate::backend::Context;
-use crate::checkpoint::write_atomic;
+use crate::checkpoint::{self, write_atomic};
 use crate::cli::{ExportArgs, ExportForm, GlobalArgs, RunArgs};
+use crate::commands::card::Card;
 use crate::commands::design;
 use crate::commands::job::{Directory, Job};
 use crate::commands::latency::{Latency, latency};
-use crate::commands::output::{grouped, print_result};
+use crate::commands::output::print_result;
 use crate::commands::retrain::load_network;
 use crate::commands::search::{load_smash, winner};
 use crate::commands::show;
-use crate::config::{RetrainConfig, SmashConfig};
+use crate::commands::training::Reached;
+use crate::config::{RetrainConfig, RunConfig, SmashConfig};
 use crate::error::{Error, Result};
 use crate::export::about::{About, Dtype, Errors, FORMAT, ImagesAbout, Recipe, Weights};
-use crate::export::card::Card;
 use crate::export::model::WEIGHTS;
 use crate::export::{Model, model, weights};
 use crate::figures::network::svg;
@@ -29,12 +30,14 @@ use crate::nas::score::network_error;
 use crate::nas::train::{Gather, Network, plan_evaluation};
 use crate::nn::norm::Mode;
 use crate::ops::volume_gather::VolumeGather;
-use crate::report::{Align, error_margin, table};
+use crate::report::{Align, error_margin, grouped, table};
 use crate::tape::Tape;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
+/// Seconds between checkpoints in the settings that an export states, whatever they were: they change no result.
+const SAVING: u64 = 30;
 /// The drawing of a network.
 const PICTURE: &str = "architecture.svg";
 /// Batch sizes that latency is measured at.
@@ -47,6 +50,8 @@ struct Subject {
     weights: Weights,
     network: Box<dyn Network>,
     context: Context,
+    /// What its training started from.
+    start: String,
 }
 
 /// `smash-engine export`.
@@ -60,7 +65,7 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<()> {
         Some(path) => generated(&job, path)?,
         None => trained(&job, args.network.as_deref())?,
     };
-    let to = args.to.clone().unwrap_or_else(|| job.path(&format!("export/{}", folder_name(&subject, args.form))));
+    let to = args.to.clone().unwrap_or_else(|| folder_of(&job, &folder_name(&subject, args.form)));
     let exported = export(&job, subject, &to, args.form)?;
     print_result(global, &exported.json(), &exported.text())
 }
@@ -69,11 +74,14 @@ pub fn run(args: &ExportArgs, global: &GlobalArgs) -> Result<()> {
 ///
 /// # Errors
 /// As [`run`].
-pub fn export_trained(job: &Job, design: Design) -> Result<PathBuf> {
-    let subject = loaded(job, design)?;
-    let to = job.path(&format!("export/{}", folder_name(&subject, ExportForm::default())));
-    export(job, subject, &to, ExportForm::default())?;
-    Ok(to)
+pub fn export_trained(job: &Job, design: Design) -> Result<()> {
+    let to = folder_of(job, &design.id());
+    export(job, loaded(job, design)?, &to, ExportForm::default()).map(drop)
+}
+
+/// Where exports of the network `name` go unless the user says otherwise.
+pub fn folder_of(job: &Job, name: &str) -> PathBuf {
+    job.path(&format!("export/{name}"))
 }
 
 fn folder_name(subject: &Subject, form: ExportForm) -> String {
@@ -92,7 +100,8 @@ fn trained(job: &Job, name: Option<&str>) -> Result<Subject> {
 
 fn loaded(job: &Job, design: Design) -> Result<Subject> {
     let (network, context) = load_network(job, &design)?;
-    Ok(Subject { design, norm: job.config.retrain.norm, weights: Weights::Trained, network, context })
+    let start = checkpoint::peek::<Reached>(&design::trained(job, &design)?)?.start();
+    Ok(Subject { design, norm: job.config.retrain.norm, weights: Weights::Trained, network, context, start })
 }
 
 /// The resulting network that computes what the SMASH network of the run does for an architecture.
@@ -112,8 +121,8 @@ fn generated(job: &Job, path: &Path) -> Result<Subject> {
         context.write(span, &values)?;
     }
     calibrate(job, &network, &mut context)?;
-    let design = Design::Searched(arch);
-    Ok(Subject { design, norm, weights: Weights::Generated, network: Box::new(network), context })
+    let (design, start) = (Design::Searched(arch), "random numbers".to_string());
+    Ok(Subject { design, norm, weights: Weights::Generated, network: Box::new(network), context, start })
 }
 
 /// Re-estimates BatchNorm statistics as the run's search does before a score, if it does.
@@ -261,12 +270,13 @@ fn about(job: &Job, subject: &Subject, dtype: Dtype, errors: Errors) -> About {
             batch,
             lr,
             optimizer,
+            start: subject.start.clone(),
             augment: augment.map_or("none".into(), |name| name.get_name().to_string()),
             train_images: job.train.len(),
             validation_images: job.validation.len(),
             source: config.data.source.clone(),
             split_seed: config.data.split_seed.unwrap_or(config.seed),
-            settings: config.to_toml(),
+            settings: RunConfig { checkpoint_seconds: SAVING, ..config.clone() }.to_toml(),
         },
         errors,
     }

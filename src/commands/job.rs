@@ -434,7 +434,7 @@ pub fn refuse_differences(path: &Path, differences: &[String]) -> Result<()> {
 /// Settings of a run that --overwrite is deleting.
 const OLD_SETTINGS: &str = "config.toml.old";
 /// Files and folders that a run writes besides its settings: what --overwrite deletes, and nothing else.
-const RUN_FILES: [&str; 16] = [
+const RUN_FILES: [&str; 17] = [
     "env.json",
     "metrics.jsonl",
     "archs.jsonl",
@@ -446,6 +446,7 @@ const RUN_FILES: [&str; 16] = [
     "results.json",
     "report.md",
     "report.html",
+    "export",
     "figures",
     "smash",
     "scores",

@@ -1,6 +1,7 @@
 //! One file per command, each `run(..) -> Result<()>`.
 
 mod bench;
+mod card;
 mod convert;
 mod data;
 mod design;
@@ -19,6 +20,7 @@ mod latency;
 mod output;
 mod pictures;
 mod planning;
+mod predict;
 mod profiling;
 mod publish;
 mod retrain;
@@ -70,6 +72,7 @@ pub fn dispatch(cli: Cli) -> Result<()> {
         Command::Eval(args) => eval::run(&args, global),
         Command::Experiment(args) => experiment::run(&args, global),
         Command::Export(args) => export::run(&args, global),
+        Command::Predict(args) => predict::run(&args, global),
         Command::Show(args) => show::run(global, &args),
         Command::Data(args) => data::run(global, &args),
         Command::Info => info::run(global),

@@ -3,22 +3,26 @@
 use crate::backend::Context;
 use crate::cli::{GlobalArgs, RetrainArgs};
 use crate::commands::design;
-use crate::commands::job::{Directory, Job, directory_of, remove};
+use crate::commands::job::{Directory, Job, directory_of, remove, surroundings};
 use crate::commands::output::print_result;
 use crate::commands::publish::remove_outcome;
 use crate::commands::search::{Candidate, load_smash, trained_smash, winner};
 use crate::commands::timing::Timing;
 use crate::commands::training::{Inherit, Reached, Subject, Training};
 use crate::error::{Error, Result};
+use crate::export::about::About;
+use crate::export::model::{self, Model, is_exported};
 use crate::nas::arch::Architecture;
 use crate::nas::design::Design;
 use crate::nas::inherit::inherited;
-use crate::nas::resulting::ResultingNetwork;
+use crate::nas::resulting::{NormKind, ResultingNetwork};
 use crate::nas::score::network_error;
 use crate::nas::strategy::Origin;
 use crate::nas::train::{Network, plan_evaluation};
 use crate::report::count;
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// Why an architecture is trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,10 +80,13 @@ pub struct Trained {
 /// # Errors
 /// As [`train_one`]; usage errors.
 pub fn run(args: &RetrainArgs, global: &GlobalArgs) -> Result<()> {
-    let chosen = match (&args.arch, &args.network) {
-        (Some(path), _) => Some(Design::Searched(Architecture::load(path)?)),
-        (None, Some(name)) => Some(Design::Builtin(name.parse()?)),
-        (None, None) => None,
+    let init = args.init_from.as_deref();
+    let chosen = match (&args.arch, &args.network, init) {
+        (Some(path), ..) if is_exported(path) => Some(model::about(path)?.design),
+        (Some(path), ..) => Some(Design::Searched(Architecture::load(path)?)),
+        (None, Some(name), _) => Some(Design::Builtin(name.parse()?)),
+        (None, None, Some(path)) => Some(model::about(path)?.design),
+        (None, None, None) => None,
     };
     let has_run = directory_of(&args.run)?.join("config.toml").is_file();
     let directory = if chosen.is_some() && !has_run { Directory::New } else { Directory::Existing };
@@ -104,10 +111,11 @@ pub fn run(args: &RetrainArgs, global: &GlobalArgs) -> Result<()> {
         return Err(Error::config("--out", message));
     }
     if !args.run.overwrite {
-        let inherit = inherits(&job, &design);
-        training(&job, &design, &*design::network(&job, &design)?, inherit.as_deref()).check(&job)?;
+        training(&job, &design, &*design::network(&job, &design)?, &Start::of(&job, &design, init)?).check(&job)?;
     }
-    if job.config.retrain.init_from_smash && (args.run.overwrite || !checkpoint.is_file()) {
+    if init.is_some() {
+        Start::of(&job, &design, init)?;
+    } else if job.config.retrain.init_from_smash && (args.run.overwrite || !checkpoint.is_file()) {
         heir(&job, &design)?;
         trained_smash(&job)?;
     }
@@ -115,7 +123,7 @@ pub fn run(args: &RetrainArgs, global: &GlobalArgs) -> Result<()> {
     if args.run.overwrite {
         remove(&checkpoint)?;
     }
-    let trained = train_one(&job, role, design, score)?;
+    let trained = train_from(&job, role, design, score, init)?;
     if contradicts_results(&job, &trained) {
         remove_outcome(&job.dir)?;
     }
@@ -163,27 +171,59 @@ fn heir<'a>(job: &Job, design: &'a Design) -> Result<&'a Architecture> {
     Err(Error::config("--init-from-smash", message))
 }
 
-/// What makes the network of `design` start from the run's SMASH network, where the settings ask for it.
-fn inherits<'a>(job: &'a Job, design: &'a Design) -> Option<Box<Inherit<'a>>> {
-    job.config.retrain.init_from_smash.then(|| -> Box<Inherit<'a>> {
-        Box::new(|context| {
+/// The weights that a training starts from, where those are not random.
+#[derive(Default)]
+struct Start<'a> {
+    inherit: Option<Box<Inherit<'a>>>,
+    from: Option<String>,
+}
+
+impl<'a> Start<'a> {
+    /// From the exported network at `init`; or from the run's SMASH network, where the settings ask for it.
+    fn of(job: &'a Job, design: &'a Design, init: Option<&'a Path>) -> Result<Self> {
+        if let Some(path) = init {
+            let model = Model::load(path)?;
+            Self::check(job, design, path, &model.about)?;
+            let from = Some(model.about.design.id());
+            return Ok(Self { inherit: Some(Box::new(move |context| model::restore(path, context))), from });
+        }
+        if !job.config.retrain.init_from_smash {
+            return Ok(Self::default());
+        }
+        let inherit: Box<Inherit<'a>> = Box::new(|context| {
             let network = ResultingNetwork::new(heir(job, design)?, job.shape, job.config.retrain.norm);
             let (smash, mut trained) = load_smash(job)?;
             for (span, values) in inherited(&mut trained, &smash, &network)? {
                 context.write(span, &values)?;
             }
             Ok(())
-        })
-    })
+        });
+        Ok(Self { inherit: Some(inherit), from: None })
+    }
+
+    /// Is the exported network `about` the one that is to be trained?
+    fn check(job: &Job, design: &Design, path: &Path, about: &About) -> Result<()> {
+        let differs = |what: String| Err(Error::config("--init-from", format!("{} {what}", path.display())));
+        if about.design != *design {
+            return differs(format!(
+                "is of {}, not of {}; leave --arch and --network out",
+                about.design.id(),
+                design.id()
+            ));
+        }
+        if about.norm != job.config.retrain.norm && matches!(design, Design::Searched(_)) {
+            let norm = |norm: NormKind| norm.to_possible_value().map_or(String::new(), |v| v.get_name().to_string());
+            return differs(format!("has ops normalised by {0}; give --norm {0}", norm(about.norm)));
+        }
+        if surroundings(&about.shape) != surroundings(&job.shape) {
+            return differs(format!("is for other images: {:?}, and here they are {:?}", about.shape, job.shape));
+        }
+        Ok(())
+    }
 }
 
 /// The training of a network with the settings of the run.
-fn training<'a>(
-    job: &Job,
-    design: &Design,
-    network: &'a dyn Network,
-    inherit: Option<&'a Inherit<'a>>,
-) -> Training<'a> {
+fn training<'a>(job: &Job, design: &Design, network: &'a dyn Network, start: &'a Start<'a>) -> Training<'a> {
     let config = &job.config.retrain;
     Training {
         name: design.id(),
@@ -198,7 +238,8 @@ fn training<'a>(
         // One stream for all: the same initial draws, images and crops, so that networks differ
         // in their architecture only.
         stream: 1,
-        inherit,
+        inherit: start.inherit.as_deref(),
+        inherit_from: start.from.clone(),
     }
 }
 
@@ -207,15 +248,25 @@ fn training<'a>(
 /// # Errors
 /// As [`Training::run`].
 pub fn train_one(job: &Job, role: Role, design: impl Into<Design>, smash_val_err: Option<f64>) -> Result<Trained> {
-    let design = design.into();
+    train_from(job, role, design.into(), smash_val_err, None)
+}
+
+/// The same from the weights of the exported network at `init`, if there is one.
+fn train_from(
+    job: &Job,
+    role: Role,
+    design: Design,
+    smash_val_err: Option<f64>,
+    init: Option<&Path>,
+) -> Result<Trained> {
     design::write_down(job, &design)?;
     let network = design::network(job, &design)?;
     let validate = |context: &mut Context, _epoch: u64| {
         let outcome = network_error(context, &*network, &job.gather, job.validation_batches())?;
         Ok((!job.validation.is_empty()).then(|| (outcome.percent(), 0.0)))
     };
-    let inherit = inherits(job, &design);
-    let training = training(job, &design, &*network, inherit.as_deref());
+    let start = Start::of(job, &design, init)?;
+    let training = training(job, &design, &*network, &start);
     let mut trained = Timing::measure(job, "retrain", || training.run(job, &validate))?;
     let validation = network_error(&mut trained.context, &*network, &job.gather, job.validation_batches())?;
     let test = network_error(&mut trained.context, &*network, &job.gather, job.test_batches().into_iter())?;

@@ -1,6 +1,7 @@
-//! The whole job: train the SMASH network, search, train the winner and its rivals, report.
+//! The whole job: train the SMASH network, search, train the winner and its rivals, report, export the winner.
 
 use crate::cli::{GlobalArgs, RunArgs};
+use crate::commands::export::{export_trained, folder_of};
 use crate::commands::job::{Directory, Job};
 use crate::commands::output::print_result;
 use crate::commands::publish::write_report;
@@ -10,6 +11,7 @@ use crate::commands::summary::Findings;
 use crate::commands::timing::Timing;
 use crate::commands::train::stage as train_stage;
 use crate::error::Result;
+use crate::nas::design::Design;
 use crate::report::write_json;
 use serde_json::{Value, json};
 
@@ -62,7 +64,7 @@ pub fn whole(job: &Job) -> Result<Whole> {
         "dir": job.dir, "data": job.dataset.name, "seed": job.config.seed, "scored": ranking.len(),
         "seconds": { "smash": timing.seconds("smash"), "search": timing.seconds("search"),
             "retrain": timing.seconds("retrain") },
-        "networks": networks,
+        "networks": networks, "export": folder_of(job, &ranking[0].id),
     });
     if let Some(comparison) = &comparison {
         record["gradient"] = json!(comparison);
@@ -72,6 +74,7 @@ pub fn whole(job: &Job) -> Result<Whole> {
         Findings { job, ranking: &ranking, networks: &networks, gradient: comparison.as_ref(), timing: &timing };
     let (report, figures) = findings.report();
     write_report(&job.dir, &report, &figures)?;
+    export_trained(job, Design::Searched(ranking[0].arch.clone()))?;
     let text = findings.outcome();
     Ok(Whole { networks, record, text })
 }

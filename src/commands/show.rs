@@ -48,9 +48,10 @@ pub fn run(global: &GlobalArgs, args: &ShowArgs) -> Result<()> {
 /// Writes a drawing to `out`, or to stdout without one.
 fn write(flag: &str, out: Option<&Path>, text: &str) -> Result<()> {
     let Some(out) = out else { return print(text) };
-    if out.extension().is_some_and(|e| e == "json") {
+    if let Some(extension) = out.extension().filter(|&e| e == "json" || e == "toml") {
         // `show a.json --svg b.json` may mean two architectures.
-        let message = format!("would replace {} by a drawing; name a file that does not end in .json", out.display());
+        let (out, extension) = (out.display(), extension.display());
+        let message = format!("would replace {out} by a drawing; name a file that does not end in .{extension}");
         return Err(Error::config(flag, message));
     }
     write_atomic(out, text.as_bytes())

@@ -12,7 +12,7 @@
 use crate::backend::Context;
 use crate::cli::GlobalArgs;
 use crate::commands::design;
-use crate::commands::export::export_trained;
+use crate::commands::export::{export_trained, folder_of};
 use crate::commands::job::Job;
 use crate::commands::retrain::{Role, Trained, train_one};
 use crate::commands::run::whole;
@@ -170,11 +170,14 @@ impl Run {
     /// # Errors
     /// [`Error::Config`] when it was never trained here, otherwise as [`Run::train`].
     pub fn export(&self, network: impl Into<Design>) -> Result<PathBuf> {
-        export_trained(&self.job, network.into())
+        let network = network.into();
+        let folder = folder_of(&self.job, &network.id());
+        export_trained(&self.job, network)?;
+        Ok(folder)
     }
 
-    /// All stages: trains, searches, trains the winner and its rivals from scratch, and writes `results.json` and
-    /// `report.md`. What `smash-engine run` does.
+    /// All stages: trains, searches, trains the winner and its rivals from scratch, writes `results.json` and `report.md`,
+    /// and exports the winner. What `smash-engine run` does.
     ///
     /// # Errors
     /// Those of the stages.

@@ -1,8 +1,8 @@
 //! The report of a run: the outcome first, as it is printed, then what it rests on.
 
+use crate::commands::export::folder_of;
 use crate::commands::guided::Comparison;
 use crate::commands::job::Job;
-use crate::commands::output::grouped;
 use crate::commands::retrain::{Role, Trained, table as results_table};
 use crate::commands::search::{Candidate, table as ranking_table};
 use crate::commands::timing::Timing;
@@ -10,7 +10,7 @@ use crate::commands::{environment, guided, pictures};
 use crate::figures::{Figure, network};
 use crate::nas::cost::NetworkShape;
 use crate::nas::describe;
-use crate::report::{Align, count, duration, table};
+use crate::report::{Align, count, duration, grouped, table};
 
 /// What a run found.
 pub struct Findings<'a> {
@@ -40,7 +40,8 @@ impl Findings<'_> {
              Training {} networks from scratch for comparison: {}.\n\n\
              Test errors are on {} images the search never saw, +- the 95 % interval of that sample; one training each, \
              so seeds add to it.\nEverything is in {}, curves and pictures in its report.html; \
-             `smash-engine show {}{}` prints the winner.\n",
+             `smash-engine show {}{}` prints the winner.\nThe winner as it was trained is in {}, for ONNX runtimes, PyTorch \
+             and `smash-engine predict`.\n",
             job.dataset.name,
             job.config.seed,
             verdict(networks),
@@ -56,7 +57,8 @@ impl Findings<'_> {
             networks.first().map_or(0, |n| n.test_images),
             job.dir.display(),
             job.path(&format!("arch/{}.json", ranking[0].id)).display(),
-            show_flags(&job.shape)
+            show_flags(&job.shape),
+            folder_of(job, &ranking[0].id).display()
         )
     }
 

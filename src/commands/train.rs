@@ -62,6 +62,7 @@ pub fn stage(job: &Job) -> Result<(SmashNetwork, Trained)> {
         optimizer: config.optimizer,
         stream: 0,
         inherit: None,
+        inherit_from: None,
     };
     let trained = Timing::measure(job, "smash", || {
         training.run(job, &|context, epoch| validate(job, &network, context, epoch).map(Some))

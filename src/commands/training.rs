@@ -44,6 +44,9 @@ struct State {
     /// It started from inherited weights.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     inherited: bool,
+    /// Of which exported network they were, if of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    inherited_from: Option<String>,
 }
 
 /// How far a checkpoint's training came.
@@ -51,9 +54,22 @@ struct State {
 pub struct Reached {
     step: u64,
     total: u64,
+    #[serde(default)]
+    inherited: bool,
+    #[serde(default)]
+    inherited_from: Option<String>,
 }
 
 impl Reached {
+    /// The weights that the training started from, in words.
+    pub fn start(&self) -> String {
+        match (&self.inherited_from, self.inherited) {
+            (Some(name), _) => format!("exported network {name}"),
+            (None, true) => "the SMASH network of the run".into(),
+            (None, false) => "random numbers".into(),
+        }
+    }
+
     /// Refuses a network that is still in training: its errors would mean nothing.
     ///
     /// # Errors
@@ -126,6 +142,8 @@ pub struct Training<'a> {
     pub stream: u32,
     /// Writes initial weights over the random ones.
     pub inherit: Option<&'a Inherit<'a>>,
+    /// The exported network that these are of, if of one.
+    pub inherit_from: Option<String>,
 }
 
 /// Writes the weights that a training starts from into its context.
@@ -261,6 +279,7 @@ impl Training<'_> {
             metrics_len,
             epoch_sums: sums,
             inherited: self.inherit.is_some(),
+            inherited_from: self.inherit_from.clone(),
         }
     }
 
@@ -277,8 +296,17 @@ impl Training<'_> {
         if state.inherited != self.inherit.is_some() {
             let (before, now) = if state.inherited { ("inherited", "random") } else { ("random", "inherited") };
             let message = format!(
-                "was started from {before} weights, not {now} ones; repeat its --init-from-smash, or start again with \
-                 --overwrite"
+                "was started from {before} weights, not {now} ones; repeat its --init-from-smash or --init-from, or start \
+                 again with --overwrite"
+            );
+            return Err(Error::checkpoint(&self.checkpoint, message));
+        }
+        if state.inherited_from != self.inherit_from {
+            let network = |name: &Option<String>| name.clone().unwrap_or("the SMASH network".into());
+            let message = format!(
+                "was started from the weights of {}, not of {}; repeat its --init-from, or start again with --overwrite",
+                network(&state.inherited_from),
+                network(&self.inherit_from)
             );
             return Err(Error::checkpoint(&self.checkpoint, message));
         }

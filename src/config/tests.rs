@@ -120,3 +120,14 @@ fn settings_that_do_not_fit_the_images_are_named() {
     assert!(refused(&cube, |c| c.data.size = Some(64)).contains("not the size of the volumes (32 x 32 x 32)"));
     assert!(refused(&cube, |c| c.stem_stride = Some(2)).contains("volumes are not halved"));
 }
+
+/// An architecture file may name them too.
+#[test]
+fn the_spaces_of_the_presets_have_their_names() {
+    use clap::ValueEnum;
+    let named: Vec<&str> = Preset::value_variants().iter().map(|preset| preset.name()).collect();
+    assert_eq!(named, Space::PRESETS);
+    for preset in Preset::value_variants() {
+        assert_eq!(Space::preset(preset.name()), Some(RunConfig::preset(*preset).space));
+    }
+}

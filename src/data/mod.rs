@@ -38,6 +38,7 @@ mod off;
 pub mod official;
 pub mod parsers;
 mod pickle;
+pub mod picture;
 mod pictures;
 mod resize;
 pub mod split;

@@ -1,4 +1,4 @@
-//! Pictures of another size: the middle square, brought to n x n pixels.
+//! Pictures of another size: the middle square, brought to n x n pixels, or the middle part of other proportions.
 //!
 //! Each new pixel is a weighted mean of old ones, the weights falling linearly to zero at a distance of one new pixel
 //! (one old pixel if that is more): when pictures shrink every old pixel counts, when they grow this is bilinear
@@ -18,24 +18,32 @@ struct Taps {
 
 /// The middle square of a plane of `height` rows, as `n` rows of `n` pixels.
 pub(super) fn square(plane: &[u8], height: usize, width: usize, n: usize) -> Vec<u8> {
-    let side = height.min(width);
-    let (top, left) = ((height - side) / 2, (width - side) / 2);
-    let taps = taps(side, n);
-    let rows = plane.chunks_exact(width).skip(top).take(side);
-    // `narrow` has `side` rows of n pixels.
-    let narrow: Vec<f32> = rows
+    fit(plane, [height, width], [n, n])
+}
+
+/// The largest middle part of a plane of `old` rows and columns that has the proportions of `new`, as `new` rows and columns.
+pub(super) fn fit(plane: &[u8], [height, width]: [usize; 2], [rows, columns]: [usize; 2]) -> Vec<u8> {
+    // Whichever side is too long for the other.
+    let part = |of: usize, other: usize, long: usize, short: usize| (other * long / short).clamp(1, of);
+    let (used_height, used_width) = (part(height, width, rows, columns), part(width, height, columns, rows));
+    let (top, left) = ((height - used_height) / 2, (width - used_width) / 2);
+    let (down, across) = (taps(used_height, rows), taps(used_width, columns));
+    let used = plane.chunks_exact(width).skip(top).take(used_height);
+    // `narrow` has `used_height` rows of the new width.
+    let narrow: Vec<f32> = used
         .flat_map(|row| {
             let mean = |taps: &Taps| {
                 let old = &row[left + taps.first..][..taps.weights.len()];
                 old.iter().zip(&taps.weights).map(|(&old, weight)| f32::from(old) * weight).sum::<f32>()
             };
-            taps.iter().map(mean).collect::<Vec<f32>>()
+            across.iter().map(mean).collect::<Vec<f32>>()
         })
         .collect();
-    let mut new = Vec::with_capacity(n * n);
-    for Taps { first, weights } in &taps {
-        for x in 0..n {
-            let mean: f32 = weights.iter().enumerate().map(|(i, weight)| narrow[(first + i) * n + x] * weight).sum();
+    let mut new = Vec::with_capacity(rows * columns);
+    for Taps { first, weights } in &down {
+        for x in 0..columns {
+            let mean: f32 =
+                weights.iter().enumerate().map(|(i, weight)| narrow[(first + i) * columns + x] * weight).sum();
             new.push(mean.round() as u8);
         }
     }

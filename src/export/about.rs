@@ -106,6 +106,8 @@ pub struct Recipe {
     pub optimizer: Optimizer,
     /// How images were varied.
     pub augment: String,
+    /// The weights that the training started from, in words.
+    pub start: String,
     /// Images it was trained on.
     pub train_images: usize,
     /// Images that were held out of them.

@@ -1,4 +1,4 @@
-//! An architecture as plain data, and its JSON form.
+//! An architecture as plain data, and its JSON form; `text` reads that, and shorter ones written by hand.
 //!
 //! ```text
 //! Architecture { schema, space, blocks: 3 x Block { bank_size, n_banks, ops: Vec<Op> } }
@@ -207,34 +207,25 @@ impl Architecture {
         1 + ops + (BLOCKS - 1) + 1
     }
 
-    /// Parses and validates the JSON form.
+    /// Parses and validates the JSON form, which may leave out or shorten what people write by hand
+    /// (README, "Architectures by hand").
     ///
     /// # Errors
-    /// [`Error::Architecture`] with the line and column of a syntax error, or the element that
-    /// breaks a rule.
+    /// [`Error::Architecture`] with the line and column of a syntax error, or the element that is missing, unknown,
+    /// of the wrong type, or breaks a rule.
     pub fn from_json(text: &str) -> Result<Self> {
-        // The version is looked at first: another schema would only be an obscure syntax error.
-        #[derive(Deserialize)]
-        struct Head {
-            schema: Option<u32>,
-        }
-        let syntax = |e: serde_json::Error| {
-            let place = format!("line {} column {}", e.line(), e.column());
-            let message = e.to_string();
-            // serde_json repeats the position at the end of its message.
-            let message = message.split(" at line ").next().unwrap_or(&message).to_string();
-            Error::Architecture { place, message }
-        };
-        match serde_json::from_str::<Head>(text).map_err(syntax)?.schema {
-            Some(schema) => super::check::schema(schema)?,
-            None => return Err(Error::architecture("schema", format!("missing; this engine reads {SCHEMA}"))),
-        }
-        let arch: Self = serde_json::from_str(text).map_err(syntax)?;
-        arch.validate()?;
-        Ok(arch)
+        text::from_json(text)
     }
 
-    /// Reads and validates an architecture file.
+    /// The same form in TOML.
+    ///
+    /// # Errors
+    /// As [`Architecture::from_json`], elements with their line.
+    pub fn from_toml(text: &str) -> Result<Self> {
+        text::from_toml(text)
+    }
+
+    /// Reads and validates an architecture file: JSON, or else TOML.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be read, [`Error::Data`] when it is not an architecture.
@@ -244,13 +235,19 @@ impl Architecture {
     }
 
     fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self> {
-        let text = String::from_utf8(bytes).map_err(|_| Error::data(path, "is not text; an architecture is JSON"))?;
-        Self::from_json(&text).map_err(|e| Error::data(path, e.to_string()))
+        let not_text = |_| Error::data(path, "is not text; an architecture is JSON or TOML");
+        let text = String::from_utf8(bytes).map_err(not_text)?;
+        // Some editors put a mark of the encoding first.
+        let text = text.trim_start_matches('\u{feff}');
+        // No TOML begins with a brace.
+        let is_json = path.extension().is_some_and(|e| e == "json") || text.trim_start().starts_with('{');
+        let arch = if is_json { Self::from_json(text) } else { Self::from_toml(text) };
+        arch.map_err(|e| Error::data(path, e.to_string()))
     }
 
     /// Are `bytes` an architecture?
     pub(crate) fn check(bytes: &[u8]) -> Result<()> {
-        Self::parse(Path::new("arch.json"), bytes.to_vec()).map(drop)
+        Self::parse(Path::new("architecture"), bytes.to_vec()).map(drop)
     }
 
     /// The JSON form, one op per line so that two architectures can be compared line by line.
@@ -292,5 +289,7 @@ fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("plain data serialises")
 }
 
+mod short;
 #[cfg(test)]
 mod tests;
+mod text;

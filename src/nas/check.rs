@@ -13,10 +13,7 @@ use crate::{Error, Result};
 /// Every rule; see [`Architecture::validate`].
 pub(super) fn architecture(arch: &Architecture) -> Result<()> {
     schema(arch.schema)?;
-    arch.space.check_fields().map_err(|e| match e {
-        Error::Config { name, message } => Error::architecture(name, message),
-        other => other,
-    })?;
+    space(&arch.space)?;
     if arch.blocks.len() != BLOCKS {
         return wrong("blocks", format!("{} given, a network has {BLOCKS}", arch.blocks.len()));
     }
@@ -25,6 +22,14 @@ pub(super) fn architecture(arch: &Architecture) -> Result<()> {
         replay.and_then(Replay::run).map_err(|e| within(&format!("blocks[{index}]."), e))?;
     }
     Ok(())
+}
+
+/// Only the space, on which the rest depends.
+pub(super) fn space(space: &Space) -> Result<()> {
+    space.check_fields().map_err(|e| match e {
+        Error::Config { name, message } => Error::architecture(name, message),
+        other => other,
+    })
 }
 
 /// Only the version, which is checked before anything else of a file is understood.
@@ -211,7 +216,7 @@ fn wrong(place: impl Into<String>, message: impl Into<String>) -> Result<()> {
 
 /// Prefixes the place of an error: places are put together on failure only, since the planner of
 /// a run validates by the hundred thousand.
-fn within(prefix: &str, e: Error) -> Error {
+pub(super) fn within(prefix: &str, e: Error) -> Error {
     match e {
         Error::Architecture { place, message } => Error::Architecture { place: format!("{prefix}{place}"), message },
         other => other,

@@ -19,6 +19,9 @@ pub enum Nonlinearity {
 }
 
 impl Nonlinearity {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Relu, Self::Tanh, Self::Sigmoid];
+
     /// The usual one.
     pub fn is_relu(&self) -> bool {
         *self == Self::Relu

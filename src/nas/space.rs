@@ -161,6 +161,20 @@ impl Space {
         Self { unit: 3, n_max: 12, depth: 8, widening: 2, ..Self::v1() }
     }
 
+    /// Names of the ready-made spaces.
+    pub const PRESETS: [&str; 4] = ["v1", "v2", "small", "small-v1"];
+
+    /// The ready-made space called `name`, one of [`Space::PRESETS`].
+    pub fn preset(name: &str) -> Option<Self> {
+        match name {
+            "v1" => Some(Self::v1()),
+            "v2" => Some(Self::v2()),
+            "small" => Some(Self::small()),
+            "small-v1" => Some(Self::small_v1()),
+            _ => None,
+        }
+    }
+
     /// The space of the hand-written architectures in tests: wider than [`Space::small`], and
     /// independent of how that is tuned.
     #[cfg(test)]

@@ -181,10 +181,10 @@ fn the_cost_follows_the_picture_and_the_classes() {
 fn a_file_that_is_no_architecture_is_refused_where_it_goes_wrong() {
     let text = architecture().to_json();
     let cases = [
-        (text.replacen("\"ops\"", "\"oops\"", 1), "line 5 column 41: unknown field `oops`"),
+        (text.replacen("\"ops\"", "\"oops\"", 1), "blocks[0].oops: unknown field; known here: bank_size, n_banks, ops"),
         (text[..text.len() / 2].to_string(), "line "),
         (text.replacen("\"schema\": 1", "\"schema\": 99", 1), "schema: 99 is unknown; this engine reads 1"),
-        ("{}".to_string(), "schema: missing"),
+        ("{}".to_string(), "space: missing"),
     ];
     for (text, place) in cases {
         let (_dir, path) = file(&text);

@@ -105,7 +105,32 @@ fn files_are_read_and_their_errors_name_them() {
     assert_eq!(Architecture::load(&path).unwrap(), example());
     std::fs::write(&path, "{}").unwrap();
     let message = Architecture::load(&path).unwrap_err().to_string();
-    assert!(message.contains("arch.json: architecture, schema: missing"), "{message}");
+    assert!(message.contains("arch.json: architecture, space: missing"), "{message}");
+}
+
+#[test]
+fn the_format_is_told_from_name_and_content() {
+    let folder = tempfile::tempdir().unwrap();
+    let toml = "space = \"v2\"\n".to_string();
+    let cases = [
+        ("a.json", example().to_json(), None),
+        ("a", format!("\u{feff}\n  {}", example().to_json()), None),
+        ("a.toml", format!("\u{feff}{toml}"), Some("architecture, blocks: missing")),
+        ("a.txt", toml.clone(), Some("architecture, blocks: missing")),
+        ("b.json", toml, Some("architecture, line 1 column 1: expected value")),
+    ];
+    for (name, text, error) in cases {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        let found = Architecture::load(&path).map_err(|e| e.to_string());
+        match error {
+            None => assert_eq!(found, Ok(example())),
+            Some(error) => assert_eq!(found, Err(format!("{}: {error}", path.display()))),
+        }
+    }
+    std::fs::write(folder.path().join("c"), [0xff, 0xfe]).unwrap();
+    let message = Architecture::load(folder.path().join("c")).unwrap_err().to_string();
+    assert!(message.ends_with("c: is not text; an architecture is JSON or TOML"), "{message}");
 }
 
 #[test]
@@ -113,11 +138,12 @@ fn malformed_json_is_refused_with_its_place() {
     let good = example().to_json();
     let cases = [
         (good.replace("\"schema\": 1", "\"schema\": 2"), "schema", "2 is unknown; this engine reads 1"),
-        (good.replacen("\"width\":4", "\"width\":4,\"depth\":1", 1), "line 6 column 51", "unknown field `depth`"),
-        (good.replacen("\"width\":4", "\"width\":-4", 1), "line 6", "invalid value"),
-        (good.replacen("\"unit\":8", "\"unit\":8,\"uint\":8", 1), "line 3", "unknown field `uint`"),
-        (good.replacen(",null,null,null]", "]", 1), "line 6", "invalid length"),
-        ("nonsense".into(), "line 1 column 2", "expected ident"),
+        (good.replacen("\"width\":4", "\"width\":4,\"depth\":1", 1), "blocks[0].ops[0].depth", "unknown field"),
+        (good.replacen("\"width\":4", "\"width\":-4", 1), "blocks[0].ops[0].width", "invalid value"),
+        (good.replacen("\"unit\":8", "\"unit\":8,\"uint\":8", 1), "space.uint", "unknown field"),
+        (good.replacen("\"unit\":8,", "", 1), "space.unit", "missing"),
+        (good.replacen(",null,null,null]", "]", 1), "blocks[0].ops[0].body", "invalid length"),
+        (good.replacen("},null,null,null]", ",}]", 1), "line 6 column", "trailing comma"),
     ];
     for (text, place, message) in cases {
         match Architecture::from_json(&text) {

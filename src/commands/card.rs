@@ -4,6 +4,7 @@
 
 use crate::export::about::{About, Dtype, Weights};
 use crate::nn::optim::Optimizer;
+use crate::report::grouped;
 use std::fmt::Write;
 
 /// What a card says besides what the weights say of themselves.
@@ -72,9 +73,9 @@ impl Card<'_> {
         let mut text = format!(
             "{} parameters, {} multiply-accumulates ({} FLOPs) per image.\n\n\
              | batch | milliseconds per batch, quartiles | images per second |\n|---|---|---|\n",
-            self.params,
-            self.macs,
-            2 * self.macs
+            grouped(self.params),
+            grouped(self.macs),
+            grouped(2 * self.macs)
         );
         for &(batch, median, [low, high]) in self.latencies {
             let rate = 1e3 * batch as f64 / median;
@@ -134,14 +135,15 @@ impl Card<'_> {
             }
         };
         format!(
-            "- {what} by smash-engine {engine}, seed {seed}: {} epochs in batches of {}, learning rate {} annealed along a \
-             cosine, {optimizer}; images varied by `{}`.\n\
+            "- {what} by smash-engine {engine}, seed {seed}: {} in batches of {}, learning rate {}, annealed along a \
+             cosine, {optimizer}, from {}; images varied by `{}`.\n\
              - Data: {} (`{}`), {} images to train on, {} held out for validation (seed of the split: {}), {} for test.\n\
              - The settings are in the metadata of `model.safetensors`; `smash-engine` repeats the run from them, bit for \
              bit on the same kind of device:\n\n```toml\n{}```\n",
-            recipe.epochs,
+            if recipe.epochs == 1 { "1 epoch".to_string() } else { format!("{} epochs", recipe.epochs) },
             recipe.batch,
             recipe.lr,
+            recipe.start,
             recipe.augment,
             images.name,
             recipe.source,
