@@ -1,10 +1,10 @@
 //! `data convert PATH`: meshes to a file of voxels, ahead of a run; and what a run says when it has to do that itself.
 
-use super::output::{grouped, print_result};
+use super::output::print_result;
 use crate::cli::{ConvertArgs, GlobalArgs};
 use crate::data::{self, Conversion};
 use crate::error::Result;
-use crate::report::{Progress, Style, say};
+use crate::report::{Progress, Style, grouped, say};
 use serde_json::json;
 use std::sync::Mutex;
 

@@ -1,12 +1,12 @@
 //! `data list`, `data verify PATH` and `data stats DATA`: what a data set is before anything is trained on it.
 
 use super::convert;
-use super::output::{grouped, print, print_json};
+use super::output::{print, print_json};
 use crate::cli::{DataArgs, DataCommand, GlobalArgs};
 use crate::data::official::{Download, File, Release, SETS, Set};
 use crate::data::{self, ChannelStats, DataSpec, Dataset, FileReport, Images, Options, Verdict};
 use crate::error::{Error, Result};
-use crate::report::{Align, say, table};
+use crate::report::{Align, grouped, say, table};
 use serde_json::{Value, json};
 use std::path::Path;
 

@@ -6,21 +6,22 @@
 use crate::backend::Context;
 use crate::checkpoint::{self, write_atomic};
 use crate::cli::{ExportArgs, ExportForm, GlobalArgs, RunArgs};
+use crate::commands::card::Card;
 use crate::commands::design;
 use crate::commands::job::{Directory, Job};
 use crate::commands::latency::{Latency, latency};
-use crate::commands::output::{grouped, print_result};
+use crate::commands::output::print_result;
 use crate::commands::retrain::load_network;
 use crate::commands::search::{load_smash, winner};
 use crate::commands::show;
 use crate::commands::training::Reached;
-use crate::config::{RetrainConfig, SmashConfig};
+use crate::config::{RetrainConfig, RunConfig, SmashConfig};
 use crate::error::{Error, Result};
 use crate::export::about::{About, Dtype, Errors, FORMAT, ImagesAbout, Recipe, Weights};
-use crate::export::card::Card;
 use crate::export::model::WEIGHTS;
-use crate::export::{Model, model, weights};
-use crate::figures::network::svg;
+use crate::export::onnx::{self, Onnx, OnnxOptions};
+use crate::export::{Model, model, pytorch, weights};
+use crate::figures::{layers, network};
 use crate::nas::arch::Architecture;
 use crate::nas::describe;
 use crate::nas::design::Design;
@@ -30,12 +31,14 @@ use crate::nas::score::network_error;
 use crate::nas::train::{Gather, Network, plan_evaluation};
 use crate::nn::norm::Mode;
 use crate::ops::volume_gather::VolumeGather;
-use crate::report::{Align, error_margin, table};
+use crate::report::{Align, error_margin, grouped, table};
 use crate::tape::Tape;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
+/// Seconds between checkpoints in the settings that an export states, whatever they were: they change no result.
+const SAVING: u64 = 30;
 /// The drawing of a network.
 const PICTURE: &str = "architecture.svg";
 /// Batch sizes that latency is measured at.
@@ -147,6 +150,8 @@ struct Exported {
     about: About,
     files: Vec<Piece>,
     latencies: Vec<Latency>,
+    /// BatchNorms of the ONNX file that are part of a convolution, and others.
+    norms: [usize; 2],
 }
 
 /// Writes the files of a network into `dir`.
@@ -158,26 +163,44 @@ fn export(job: &Job, mut subject: Subject, dir: &Path, form: ExportForm) -> Resu
     let about = about(job, &subject, form.dtype, before);
     let (mut model, bytes) = written(job, subject, about)?;
     let latencies = BATCHES.iter().map(|&batch| latency(&mut model, batch)).collect::<Result<Vec<_>>>()?;
-    let files = pieces(job, &mut model, bytes, &latencies)?;
+    let (files, norms) = pieces(job, &mut model, bytes, &latencies, form)?;
     std::fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
     for file in &files {
         write_atomic(&dir.join(file.name), &file.bytes)?;
     }
-    Ok(Exported { dir: dir.to_path_buf(), about: model.about, files, latencies })
+    Ok(Exported { dir: dir.to_path_buf(), about: model.about, files, latencies, norms })
 }
 
-/// All files, the card last.
-fn pieces(job: &Job, model: &mut Model, weights: Vec<u8>, latencies: &[Latency]) -> Result<Vec<Piece>> {
-    let mut files = vec![Piece { name: WEIGHTS, what: "weights, with all about them in the metadata", bytes: weights }];
-    if let Design::Searched(arch) = &model.about.design {
-        let json = arch.to_json().into_bytes();
-        files.push(Piece { name: "architecture.json", what: "the architecture, for `smash-engine`", bytes: json });
-        let drawn = svg(arch, &model.about.shape).into_bytes();
-        files.push(Piece { name: PICTURE, what: "its picture", bytes: drawn });
-    }
+/// All files, the card last; and how many BatchNorms of the ONNX file are part of a convolution, and how many are not.
+fn pieces(
+    job: &Job,
+    model: &mut Model,
+    weights: Vec<u8>,
+    latencies: &[Latency],
+    form: ExportForm,
+) -> Result<(Vec<Piece>, [usize; 2])> {
+    let computation = model.computation()?;
+    let (about, shape) = (&model.about, &model.about.shape);
+    let options = OnnxOptions { fold_batchnorm: form.fold_batchnorm };
+    let Onnx { bytes: onnx, folded, kept } = onnx::write(&computation, about, &options)?;
+    let code = pytorch::write(&computation, about)?.into_bytes();
+    let mut files = vec![
+        Piece { name: WEIGHTS, what: "weights, with all about them in the metadata", bytes: weights },
+        Piece { name: "model.onnx", what: "the whole network, for ONNX runtimes", bytes: onnx },
+        Piece { name: pytorch::FILE, what: "the network in PyTorch, which loads the weights", bytes: code },
+    ];
+    let picture = match &about.design {
+        Design::Searched(arch) => {
+            let json = arch.to_json().into_bytes();
+            files.push(Piece { name: "architecture.json", what: "the architecture, for `smash-engine`", bytes: json });
+            network::svg(arch, shape)
+        }
+        Design::Builtin(builtin) => layers::svg(&builtin.to_string(), &builtin.graph(shape)?),
+    };
+    files.push(Piece { name: PICTURE, what: "its picture", bytes: picture.into_bytes() });
     let card = card(job, model, latencies, &files)?.into_bytes();
     files.push(Piece { name: "README.md", what: "the model card", bytes: card });
-    Ok(files)
+    Ok((files, [folded, kept]))
 }
 
 /// The weights as the bytes of their file, and the network that comes out of these, with its own errors.
@@ -274,7 +297,7 @@ fn about(job: &Job, subject: &Subject, dtype: Dtype, errors: Errors) -> About {
             validation_images: job.validation.len(),
             source: config.data.source.clone(),
             split_seed: config.data.split_seed.unwrap_or(config.seed),
-            settings: config.to_toml(),
+            settings: RunConfig { checkpoint_seconds: SAVING, ..config.clone() }.to_toml(),
         },
         errors,
     }
@@ -311,7 +334,8 @@ impl Exported {
             self.latencies.iter().map(|l| json!({ "batch": l.batch, "median_ms": l.median_ms, "passes": l.passes }));
         json!({ "dir": self.dir, "network": self.about.design.id(), "weights": self.about.weights,
             "dtype": self.about.dtype, "errors": self.about.errors, "files": files,
-            "latency": latencies.collect::<Vec<_>>() })
+            "latency": latencies.collect::<Vec<_>>(),
+            "onnx_batchnorms": { "folded": self.norms[0], "kept": self.norms[1] } })
     }
 
     fn text(&self) -> String {
@@ -329,6 +353,11 @@ impl Exported {
                 self.about.dtype.name()
             );
         }
-        text + "\n"
+        text += "\n";
+        let [folded, kept] = self.norms;
+        if folded > 0 {
+            text += &format!("model.onnx: {folded} BatchNorms are part of the convolution in front, {kept} are not\n");
+        }
+        text
     }
 }

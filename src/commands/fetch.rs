@@ -2,12 +2,12 @@
 //!
 //! What a download may and may not do is in `data/fetch.rs`; here are names, folders and progress.
 
-use super::output::{grouped, print_result};
+use super::output::print_result;
 use crate::cli::{FetchArgs, GlobalArgs};
 use crate::data::fetch::{Event, Outcome, Patience, RemoteFile, fetch};
 use crate::data::official::{Download, SETS, Set};
 use crate::error::{Error, Result};
-use crate::report::{Align, Progress, Style, say, table};
+use crate::report::{Align, Progress, Style, grouped, say, table};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 

@@ -4,7 +4,7 @@
 //! on all, and copy bandwidth. A kernel's speed means something only beside them.
 
 use super::device::{Chosen, choose};
-use super::output::{grouped, print, print_json};
+use super::output::{print, print_json};
 use crate::backend::Cpu;
 use crate::backend::cpu::Isa;
 use crate::backend::cpu::ceiling::{copy_gbytes, fma_gflops};
@@ -13,7 +13,7 @@ use crate::cli::GlobalArgs;
 use crate::data::{self, DataSpec};
 use crate::error::Result;
 use crate::machine;
-use crate::report::{Align, table};
+use crate::report::{Align, grouped, table};
 use serde_json::{Value, json};
 
 /// Measures and prints.

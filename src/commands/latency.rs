@@ -8,12 +8,12 @@ use crate::tape::Tape;
 use std::time::{Duration, Instant};
 
 /// Passes before the first one that counts: threads wake, memory is touched.
-const WARM_UP: usize = 2;
-/// Enough for a middle and quartiles.
+const WARM_UP: usize = 1;
+/// Enough for a middle and quartiles, if that takes no longer than [`PATIENCE`]; otherwise one.
 const LEAST: usize = 5;
 const MOST: usize = 200;
-/// So long unless [`LEAST`] passes take longer.
-const ENOUGH: Duration = Duration::from_millis(500);
+const ENOUGH: Duration = Duration::from_millis(200);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Times of one batch size, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,7 +48,8 @@ pub fn latency(model: &mut Model, batch: usize) -> Result<Latency> {
         if pass >= WARM_UP {
             times.push(start.elapsed().as_secs_f64() * 1e3);
         }
-        if times.len() >= MOST || times.len() >= LEAST && begin.elapsed() > ENOUGH {
+        let least = if begin.elapsed() > PATIENCE { 1 } else { LEAST };
+        if times.len() >= MOST || times.len() >= least && begin.elapsed() > ENOUGH {
             break;
         }
     }

@@ -1,6 +1,7 @@
 //! One file per command, each `run(..) -> Result<()>`.
 
 mod bench;
+mod card;
 mod convert;
 mod data;
 mod design;
@@ -27,10 +28,15 @@ mod run;
 mod search;
 mod selftest;
 mod show;
+mod stages;
 mod summary;
 mod timing;
 mod train;
 mod training;
+
+pub use retrain::{Role, Trained};
+pub use search::Candidate;
+pub use stages::{Run, Scorer, Setup};
 
 use crate::cli::{Cli, Command};
 use crate::error::Result;

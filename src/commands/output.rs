@@ -35,27 +35,3 @@ pub fn print_json(value: &serde_json::Value) -> Result<()> {
 pub fn print_result(global: &GlobalArgs, json: &serde_json::Value, text: &str) -> Result<()> {
     if global.json { print_json(json) } else { print(text) }
 }
-
-/// A count with its thousands apart: `47,040,016`.
-pub fn grouped(count: u64) -> String {
-    let digits = count.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thousands_are_apart() {
-        let counts = [0, 999, 1000, 12_345, 999_999, 47_040_016].map(grouped);
-        assert_eq!(counts, ["0", "999", "1,000", "12,345", "999,999", "47,040,016"]);
-    }
-}

@@ -3,7 +3,6 @@
 use crate::commands::export::folder_of;
 use crate::commands::guided::Comparison;
 use crate::commands::job::Job;
-use crate::commands::output::grouped;
 use crate::commands::retrain::{Role, Trained, table as results_table};
 use crate::commands::search::{Candidate, table as ranking_table};
 use crate::commands::timing::Timing;
@@ -11,7 +10,7 @@ use crate::commands::{environment, guided, pictures};
 use crate::figures::{Figure, network};
 use crate::nas::cost::NetworkShape;
 use crate::nas::describe;
-use crate::report::{Align, count, duration, table};
+use crate::report::{Align, count, duration, grouped, table};
 
 /// What a run found.
 pub struct Findings<'a> {

@@ -10,9 +10,12 @@
 //! Files are in N, C, H, W and O, I, H, W as everywhere else; `keys.rs` says what tensors are called.
 
 pub mod about;
-pub mod card;
 pub mod keys;
 pub mod model;
+pub mod onnx;
+pub mod pytorch;
+#[cfg(test)]
+mod tests;
 pub mod weights;
 
 pub use model::Model;

@@ -61,8 +61,7 @@ impl Model {
         batch: usize,
         open: impl FnOnce(usize) -> Result<Context>,
     ) -> Result<Self> {
-        let path = weights_file(path.as_ref());
-        let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        let (path, bytes) = read(path.as_ref())?;
         Self::from_bytes(&path, &bytes, kind, batch, open)
     }
 
@@ -134,8 +133,7 @@ impl Model {
 /// # Errors
 /// As [`Model::load`].
 pub fn about(path: impl AsRef<Path>) -> Result<About> {
-    let path = weights_file(path.as_ref());
-    let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+    let (path, bytes) = read(path.as_ref())?;
     Ok(WeightFile::parse(&path, &bytes)?.about)
 }
 
@@ -144,8 +142,7 @@ pub fn about(path: impl AsRef<Path>) -> Result<About> {
 /// # Errors
 /// As [`Model::load`].
 pub fn restore(path: impl AsRef<Path>, context: &mut Context) -> Result<()> {
-    let path = weights_file(path.as_ref());
-    let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+    let (path, bytes) = read(path.as_ref())?;
     let file = WeightFile::parse(&path, &bytes)?;
     file.restore(build(&path, &file.about)?.store(), context)
 }
@@ -162,15 +159,22 @@ pub(crate) fn check(bytes: &[u8]) -> Result<()> {
     file.check(build(path, &file.about)?.store())
 }
 
-fn weights_file(path: &Path) -> PathBuf {
-    if path.is_dir() { path.join(WEIGHTS) } else { path.to_path_buf() }
+/// The bytes of the weights at `path`, and where they are.
+fn read(path: &Path) -> Result<(PathBuf, Vec<u8>)> {
+    let file = if path.is_dir() { path.join(WEIGHTS) } else { path.to_path_buf() };
+    if path.is_dir() && !file.is_file() {
+        return Err(Error::data(path, format!("holds no {WEIGHTS}; name a folder that `smash-engine export` wrote")));
+    }
+    let bytes = std::fs::read(&file).map_err(Error::io("read", &file))?;
+    Ok((file, bytes))
 }
 
 fn build(path: &Path, about: &About) -> Result<Box<dyn Network>> {
     about.design.network(&about.shape, about.norm).map_err(|e| Error::data(path, format!("describes no network ({e})")))
 }
 
-fn gather(about: &About) -> Gather {
+/// How images become batches of its input.
+pub(super) fn gather(about: &About) -> Gather {
     let [channels, depth, height, width] = about.images.extent;
     if about.shape.is_volume() {
         return Gather::Volumes(VolumeGather { size: [depth, height, width], views: about.images.views });

@@ -135,6 +135,9 @@ impl<'a> WeightFile<'a> {
         let tensors = SafeTensors::deserialize(bytes).map_err(|e| foreign(format!("no safetensors file: {e}")))?;
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| foreign(e.to_string()))?;
         let metadata = header.metadata().clone().unwrap_or_default();
+        if metadata.get("format").is_some_and(|format| format.starts_with("smash-engine checkpoint")) {
+            return Err(Error::data(path, "is a checkpoint of a run; `smash-engine export` makes a network of it"));
+        }
         let Some(json) = metadata.get(ABOUT) else {
             return Err(foreign(format!(
                 "its metadata have no {ABOUT:?}; architecture and images are described there"

@@ -18,6 +18,7 @@ mod error {
     pub use smash_engine::error::{Error, Result};
 }
 mod experiment_scores;
+mod export;
 mod fetch;
 /// What the readers' own tests write: IDX, CIFAR, STL-10, tar and zip.
 #[allow(dead_code)] // their tests use all of it, these some
@@ -27,6 +28,7 @@ mod golden;
 mod gradient;
 #[cfg(unix)] // signals, kill and bash
 mod interrupt;
+mod library;
 #[cfg(target_os = "linux")]
 mod mutants;
 /// The same for .npy files and pickles.

@@ -4,6 +4,7 @@
 
 use crate::export::about::{About, Dtype, Weights};
 use crate::nn::optim::Optimizer;
+use crate::report::grouped;
 use std::fmt::Write;
 
 /// What a card says besides what the weights say of themselves.
@@ -72,9 +73,9 @@ impl Card<'_> {
         let mut text = format!(
             "{} parameters, {} multiply-accumulates ({} FLOPs) per image.\n\n\
              | batch | milliseconds per batch, quartiles | images per second |\n|---|---|---|\n",
-            self.params,
-            self.macs,
-            2 * self.macs
+            grouped(self.params),
+            grouped(self.macs),
+            grouped(2 * self.macs)
         );
         for &(batch, median, [low, high]) in self.latencies {
             let rate = 1e3 * batch as f64 / median;
