@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::export::about::{About, Dtype, Errors, FORMAT, ImagesAbout, Recipe, Weights};
 use crate::export::model::WEIGHTS;
 use crate::export::{Model, model, weights};
-use crate::figures::network::svg;
+use crate::figures::{layers, network};
 use crate::nas::arch::Architecture;
 use crate::nas::describe;
 use crate::nas::design::Design;
@@ -171,12 +171,16 @@ fn export(job: &Job, mut subject: Subject, dir: &Path, form: ExportForm) -> Resu
 /// All files, the card last.
 fn pieces(job: &Job, model: &mut Model, weights: Vec<u8>, latencies: &[Latency]) -> Result<Vec<Piece>> {
     let mut files = vec![Piece { name: WEIGHTS, what: "weights, with all about them in the metadata", bytes: weights }];
-    if let Design::Searched(arch) = &model.about.design {
-        let json = arch.to_json().into_bytes();
-        files.push(Piece { name: "architecture.json", what: "the architecture, for `smash-engine`", bytes: json });
-        let drawn = svg(arch, &model.about.shape).into_bytes();
-        files.push(Piece { name: PICTURE, what: "its picture", bytes: drawn });
-    }
+    let shape = &model.about.shape;
+    let picture = match &model.about.design {
+        Design::Searched(arch) => {
+            let json = arch.to_json().into_bytes();
+            files.push(Piece { name: "architecture.json", what: "the architecture, for `smash-engine`", bytes: json });
+            network::svg(arch, shape)
+        }
+        Design::Builtin(builtin) => layers::svg(&builtin.to_string(), &builtin.graph(shape)?),
+    };
+    files.push(Piece { name: PICTURE, what: "its picture", bytes: picture.into_bytes() });
     let card = card(job, model, latencies, &files)?.into_bytes();
     files.push(Piece { name: "README.md", what: "the model card", bytes: card });
     Ok(files)

@@ -12,6 +12,7 @@
 pub mod about;
 pub mod keys;
 pub mod model;
+pub mod onnx;
 #[cfg(test)]
 mod tests;
 pub mod weights;
