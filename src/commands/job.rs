@@ -5,6 +5,7 @@ use crate::backend::cuda::MAX_VIEWS;
 use crate::cli::{GlobalArgs, RunArgs};
 use crate::commands::convert;
 use crate::commands::device::{Chosen, choose};
+use crate::commands::directory::{OLD_SETTINGS, RUN_FILES, check_new, refuse_other_stages, settings_of};
 use crate::commands::environment;
 use crate::commands::images::{geometry, split};
 use crate::commands::interrupt::Interrupt;
@@ -21,6 +22,8 @@ use crate::rng::{Rng, Stream};
 use crate::tensor::Shape;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+pub use crate::commands::directory::{refuse_differences, remove};
 
 /// A run being worked on.
 #[derive(Clone)]
@@ -396,96 +399,5 @@ pub fn directory_of(args: &RunArgs) -> Result<PathBuf> {
     match &args.out {
         Some(dir) => Ok(dir.clone()),
         None => Ok(RunConfig::resolve(args)?.default_out()),
-    }
-}
-
-/// The settings of the run in `dir`.
-fn settings_of(dir: &Path) -> Result<RunConfig> {
-    let path = dir.join("config.toml");
-    if !path.is_file() {
-        let message = format!("{} holds no run; `smash-engine train --out DIR` makes one", dir.display());
-        return Err(Error::config("--out", message));
-    }
-    RunConfig::load(&path)
-}
-
-/// A later stage may have its own settings, but not change those of what was done before.
-fn refuse_other_stages(dir: &Path, differences: Vec<String>) -> Result<()> {
-    let settled: Vec<String> = differences
-        .into_iter()
-        // Another norm would leave the networks trained here before without their settings.
-        .filter(|line| {
-            line.starts_with("retrain.norm") || !line.starts_with("search.") && !line.starts_with("retrain.")
-        })
-        .collect();
-    refuse_differences(dir, &settled)
-}
-
-/// An error that names the settings in which a checkpoint or run at `path` differs, if any do.
-pub fn refuse_differences(path: &Path, differences: &[String]) -> Result<()> {
-    if differences.is_empty() {
-        return Ok(());
-    }
-    let message =
-        format!("was started with other settings ({}); repeat them, or use another --out", differences.join("; "));
-    Err(Error::checkpoint(path, message))
-}
-
-/// Settings of a run that --overwrite is deleting.
-const OLD_SETTINGS: &str = "config.toml.old";
-/// Files and folders that a run writes besides its settings: what --overwrite deletes, and nothing else.
-const RUN_FILES: [&str; 17] = [
-    "env.json",
-    "metrics.jsonl",
-    "archs.jsonl",
-    "ranking.jsonl",
-    "gradient.json",
-    "timing.json",
-    "ckpt",
-    "arch",
-    "results.json",
-    "report.md",
-    "report.html",
-    "export",
-    "figures",
-    "smash",
-    "scores",
-    "to",
-    "trained",
-];
-
-/// May a new run be in `dir`, or this one continue there? True when a run is to be deleted first.
-fn check_new(dir: &Path, config: &RunConfig, resume: bool, overwrite: bool) -> Result<bool> {
-    let path = dir.join("config.toml");
-    if path.is_file() {
-        if !overwrite && !resume {
-            let message =
-                format!("{} already holds a run; --resume continues it, --overwrite deletes it", dir.display());
-            return Err(Error::config("--out", message));
-        }
-        if resume {
-            refuse_differences(dir, &config.differences(&RunConfig::load(&path)?))?;
-        }
-        return Ok(overwrite);
-    }
-    let half_deleted = dir.join(OLD_SETTINGS).is_file();
-    if dir.is_dir() && !half_deleted {
-        for entry in std::fs::read_dir(dir).map_err(Error::io("read", dir))? {
-            // A run that was killed before it had settings leaves no more than this.
-            if entry.map_err(Error::io("read", dir))?.file_name() != "config.toml.tmp" {
-                let message = format!("{} is not empty and holds no run; name a new directory", dir.display());
-                return Err(Error::config("--out", message));
-            }
-        }
-    }
-    Ok(half_deleted)
-}
-
-/// Removes a file or folder that may not exist.
-pub fn remove(path: &Path) -> Result<()> {
-    let removed = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
-    match removed {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
-        _ => Ok(()),
     }
 }

@@ -6,6 +6,7 @@ mod convert;
 mod data;
 mod design;
 mod device;
+mod directory;
 mod environment;
 mod eval;
 mod experiment;
