@@ -7,7 +7,7 @@
 use super::scope::{Item, Scope};
 use super::steps::Step;
 use super::text::is_name;
-use crate::tape::computation::{Operation, ValueId};
+use crate::tape::computation::{Instruction, Operation, ValueId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Modules, functions and arguments in one expression, at most.
@@ -162,8 +162,9 @@ impl<'s, 'a> Writer<'s, 'a> {
 
     /// The name that the network gives a value, where ops and banks are.
     fn label(&self, value: ValueId) -> Option<&'a str> {
-        let label = self.steps[value].instruction.label.as_str();
-        (self.scope.parts().next().is_some() && !self.scope.path.is_empty() && is_name(label)).then_some(label)
+        let Instruction { label, operation, .. } = self.steps[value].instruction;
+        let is_block = !self.scope.path.is_empty() && self.scope.parts().next().is_some();
+        (is_block && *operation != Operation::Images && is_name(label)).then_some(label)
     }
 
     fn name(&self, value: ValueId) -> &str {

@@ -13,6 +13,7 @@ use crate::nas::space::Space;
 use crate::nas::twin::NetworkShape;
 use crate::tape::computation::Computation;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
 const STRIDED: NetworkShape = NetworkShape { stem_stride: 2, ..NetworkShape::pictures(1, 16, 5, 7) };
 const VOLUMES: NetworkShape = NetworkShape { image_depth: 8, ..PICTURES };
@@ -52,11 +53,15 @@ fn computed(about: &About) -> Computation {
 }
 
 /// All networks, as files.
-fn files() -> impl Iterator<Item = (&'static str, Computation, String)> {
-    networks().into_iter().map(|(name, about)| {
-        let computation = computed(&about);
-        let file = write(&computation, &about).unwrap();
-        (name, computation, file)
+fn files() -> &'static [(&'static str, Computation, String)] {
+    static FILES: OnceLock<Vec<(&'static str, Computation, String)>> = OnceLock::new();
+    FILES.get_or_init(|| {
+        let written = |(name, about)| {
+            let computation = computed(&about);
+            let file = write(&computation, &about).unwrap();
+            (name, computation, file)
+        };
+        networks().into_iter().map(written).collect()
     })
 }
 
@@ -189,7 +194,7 @@ fn every_weight_has_its_module_of_its_extent_and_no_other() {
             .flat_map(|instruction| instruction.operation.constants())
             .map(|constant| (key(&constant.name), constant.dims.clone()))
             .collect();
-        let mut found = state(&classes(&file), "Network()", "");
+        let mut found = state(&classes(file), "Network()", "");
         expected.sort();
         found.sort();
         assert_eq!(found, expected, "{name}");
@@ -199,7 +204,7 @@ fn every_weight_has_its_module_of_its_extent_and_no_other() {
 #[test]
 fn every_variable_is_assigned_before_it_is_read_and_read_before_it_is_assigned_again() {
     for (name, _, file) in files() {
-        for (class, Class { arguments, forward, .. }) in classes(&file) {
+        for (class, Class { arguments, forward, .. }) in classes(file) {
             let mut unread: BTreeSet<String> = BTreeSet::new();
             let mut known: BTreeSet<String> = arguments.iter().map(|name| name.trim_matches('*').to_string()).collect();
             for line in &forward {
@@ -224,26 +229,5 @@ fn lines_are_as_long_as_people_have_them() {
     for (name, _, file) in files() {
         let longest = file.lines().max_by_key(|line| line.chars().count()).unwrap();
         assert!(longest.chars().count() <= 100, "{name}: {longest}");
-    }
-}
-
-#[test]
-fn dump() {
-    use crate::export::tests::images;
-    for (i, (name, about)) in networks().into_iter().enumerate() {
-        let (network, mut context) = network(&about);
-        let computation = computation(&mut context, &*network, &about.shape).unwrap();
-        let dir = format!("/tmp/pt-probe/dump/{i:02}-{name}");
-        std::fs::create_dir_all(&dir).unwrap();
-        std::fs::write(format!("{dir}/model.py"), write(&computation, &about).unwrap()).unwrap();
-        let bytes = crate::export::weights::to_bytes(&about, network.store(), &mut context).unwrap();
-        std::fs::write(format!("{dir}/model.safetensors"), bytes).unwrap();
-        let mut model = crate::export::Model::load(&dir).unwrap();
-        let images = images(&about);
-        let pixels: Vec<u8> = (0..images.len()).flat_map(|i| images.image(i).to_vec()).collect();
-        std::fs::write(format!("{dir}/pixels"), &pixels).unwrap();
-        let logits: Vec<f32> = model.logits(&images).unwrap().concat();
-        std::fs::write(format!("{dir}/logits"), logits.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>())
-            .unwrap();
     }
 }
