@@ -12,6 +12,7 @@
 pub mod about;
 pub mod keys;
 pub mod model;
+pub mod onnx;
 pub mod pytorch;
 #[cfg(test)]
 mod tests;
