@@ -231,3 +231,91 @@ fn lines_are_as_long_as_people_have_them() {
         assert!(longest.chars().count() <= 100, "{name}: {longest}");
     }
 }
+
+/// The text of class `name` in the file of the first network called `network`.
+fn class_text(network: &str, name: &str) -> &'static str {
+    let (_, _, file) = files().iter().find(|(other, ..)| *other == network).unwrap();
+    let start = file.find(&format!("class {name}(")).unwrap_or_else(|| panic!("no class {name} in\n{file}"));
+    file[start..].split("\n\n\n").next().unwrap()
+}
+
+#[test]
+fn units_that_differ_in_channels_share_a_class_and_their_halving_is_a_stride() {
+    let expected = r#"class Unit2(nn.Module):
+    """block1.unit0 to block2.unit0: 2 alike."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.bn0 = nn.BatchNorm2d(inputs)
+        self.shortcut = nn.Conv2d(inputs, outputs, 1, stride=2, bias=False)
+        self.conv0 = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv1 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+
+    def forward(self, x):
+        x = F.relu(self.bn0(x))
+        y = F.relu(self.bn1(self.conv0(x)))
+        return self.conv1(y) + self.shortcut(x)"#;
+    assert_eq!(class_text("wrn-16-2", "Unit2"), expected);
+    let shortcut = "return F.relu(torch.cat([y[:, :16] + x[..., ::2, ::2], y[:, 16:]], 1))";
+    assert!(class_text("resnet-14", "Block1Unit0").ends_with(shortcut));
+}
+
+#[test]
+fn ops_of_a_search_are_written_as_people_would() {
+    let expected = r#"class Block0Op2(nn.Module):
+    """[N, 16, 8, 8] -> [N, 16, 8, 8]"""
+
+    def __init__(self):
+        super().__init__()
+        self.bn_in = nn.BatchNorm2d(16)
+        self.w_in = nn.Conv2d(16, 16, 1, bias=False)
+        self.bn_mid = nn.BatchNorm2d(16)
+        self.w0 = nn.Conv2d(16, 16, (3, 5), padding=(3, 4), dilation=(3, 2), groups=4, bias=False)
+        self.w1 = nn.Conv2d(16, 16, (5, 7), padding=(4, 3), dilation=(2, 1), groups=2, bias=False)
+        self.w2 = nn.Conv2d(16, 16, (7, 5), padding=(3, 4), dilation=(1, 2), groups=2, bias=False)
+        self.w3 = nn.Conv2d(16, 16, 5, padding=(2, 4), dilation=(1, 2), groups=4, bias=False)
+
+    def forward(self, x):
+        x = F.relu(self.bn_in(x))
+        x = F.relu(self.bn_mid(self.w_in(x)))
+        y = F.relu(self.w0(x))
+        x = F.relu(self.w2(x))
+        return self.w1(y) + self.w3(x)"#;
+    assert_eq!(class_text("sandwich", "Block0Op2"), expected);
+    let banks = "x = F.relu(self.bn_in(torch.cat(banks, 1)))";
+    assert!(class_text("sandwich", "Block1Op0").contains(banks));
+    let gate = "x = torch.tanh(self.w0(x)) * torch.sigmoid(self.w2(x))";
+    assert!(class_text("pre", "Block0Op1").contains(gate));
+}
+
+#[test]
+fn blocks_keep_memory_banks_and_the_network_calls_its_parts() {
+    let block = "\
+        bank0 = x[:, :12]
+        bank1 = x[:, 12:]
+        y = self.op0(bank0, bank1)
+        bank1 = bank1 + y[:, :12]
+        bank2 = y[:, 12:]
+        y = self.op1(bank0, bank2)
+        bank0 = bank0 + y[:, :12]
+        bank2 = bank2 + y[:, 12:]
+        return bank0, bank1, bank2";
+    assert!(class_text("sandwich", "Block1").ends_with(block));
+    let network = "\
+        x = F.pad(images, (0, 1, 1, 1))
+        x = (x - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
+        x = self.stem(x)
+        x = self.block0(x)
+        x = self.transition0(x)
+        banks = self.block1(x)
+        x = self.transition1(*banks)
+        banks = self.block2(x)
+        return self.head(*banks)";
+    assert!(class_text("sandwich", "Network").ends_with(network));
+    let columns = "\
+        column2 = self.column2[\"layer0\"](x)
+        join4 = (column0 + column1 + column2) / 3
+        return F.max_pool2d(join4, 2)";
+    assert!(class_text("fractalnet-3-2", "Block1").ends_with(columns));
+}
