@@ -26,7 +26,7 @@ use std::path::Path;
 /// Small grey pictures of 6 x 7 pixels, padded to 8 x 8.
 const PICTURES: NetworkShape = NetworkShape::pictures(1, 8, 5, 3);
 
-fn about(design: Design, norm: NormKind, shape: NetworkShape, dtype: Dtype) -> About {
+pub(super) fn about(design: Design, norm: NormKind, shape: NetworkShape, dtype: Dtype) -> About {
     let volume = shape.is_volume();
     let (mean, std) = if volume { VolumeGather::normalisation() } else { (vec![0.3], vec![0.25]) };
     About {

@@ -1,4 +1,4 @@
-//! The messages of an ONNX file that a network needs, with the field numbers of `onnx.proto` (ONNX 1.8, IR version 7).
+//! The messages of an ONNX file that a network needs, with the field numbers of `onnx.proto` (IR version 7).
 //!
 //! ```text
 //! Model: versions, texts, metadata, one Graph
