@@ -22,8 +22,10 @@ use std::path::PathBuf;
 #[derive(Debug, Parser)]
 #[command(version, about, propagate_version = true)]
 pub struct Cli {
+    /// Flags of every command.
     #[command(flatten)]
     pub global: GlobalArgs,
+    /// What was asked for.
     #[command(subcommand)]
     pub command: Option<Command>,
 }
@@ -152,6 +154,7 @@ pub struct RunArgs {
     /// Before each score re-estimate BatchNorm statistics on K batches of training images [default: 0]
     #[arg(long, value_name = "K", env = "SMASH_CALIBRATE_BN")]
     pub calibrate_bn: Option<usize>,
+    /// Training from scratch.
     #[command(flatten)]
     pub retrain: RetrainSettings,
     /// Random architectures of the winner's cost to train beside it [default: 3]
@@ -192,6 +195,7 @@ pub struct RetrainSettings {
 /// Arguments of `retrain`.
 #[derive(Clone, Debug, Args)]
 pub struct RetrainArgs {
+    /// The run.
     #[command(flatten)]
     pub run: RunArgs,
     /// Architecture file, JSON or TOML, or an exported network for its architecture [default: the winner of the run
@@ -223,6 +227,7 @@ pub struct ExportArgs {
     /// Folder for the files [default: export/ID in the run directory]
     #[arg(long, value_name = "DIR")]
     pub to: Option<PathBuf>,
+    /// In what form.
     #[command(flatten)]
     pub form: ExportForm,
 }
@@ -333,6 +338,7 @@ pub struct ShowArgs {
 /// Arguments of `data`.
 #[derive(Clone, Debug, Args)]
 pub struct DataArgs {
+    /// What was asked for.
     #[command(subcommand)]
     pub command: DataCommand,
 }

@@ -14,31 +14,70 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// Operands of an op do not fit together: a caller's mistake, never a user's.
     #[error("{op}: expected {expected}, got {got}")]
-    Shape { op: &'static str, expected: String, got: String },
+    Shape {
+        /// Name of the op.
+        op: &'static str,
+        /// What would fit.
+        expected: String,
+        /// What there is.
+        got: String,
+    },
 
     /// A flag, environment variable or configuration key has an unusable value.
     #[error("{name}: {message}")]
-    Config { name: String, message: String },
+    Config {
+        /// The flag, variable or key.
+        name: String,
+        /// What is wrong with its value.
+        message: String,
+    },
 
     /// An architecture breaks a rule of its space. `place` reads like `blocks[1].ops[3].kernel`.
     #[error("architecture, {place}: {message}")]
-    Architecture { place: String, message: String },
+    Architecture {
+        /// The element.
+        place: String,
+        /// The rule it breaks.
+        message: String,
+    },
 
     /// A data, architecture or configuration file is not what it claims to be.
     #[error("{}: {message}", path.display())]
-    Data { path: PathBuf, message: String },
+    Data {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        message: String,
+    },
 
     /// A checkpoint cannot continue this run.
     #[error("checkpoint {}: {message}", path.display())]
-    Checkpoint { path: PathBuf, message: String },
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// Why not, and what to do.
+        message: String,
+    },
 
     /// The requested device is not there.
     #[error("device {name}: {message}")]
-    Device { name: String, message: String },
+    Device {
+        /// `cuda:0`, for example.
+        name: String,
+        /// What is missing.
+        message: String,
+    },
 
     /// The operating system refused something.
     #[error("cannot {action} {}: {source}", path.display())]
-    Io { action: &'static str, path: PathBuf, source: std::io::Error },
+    Io {
+        /// `read`, for example.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What it said.
+        source: std::io::Error,
+    },
 
     /// The computation itself failed (a loss that is not finite, a network too large).
     #[error("{0}")]
@@ -54,7 +93,12 @@ pub enum Error {
 
     /// A signal asked the run to end; its state has been saved.
     #[error("interrupted by {name} after saving; continue with --resume")]
-    Interrupted { name: &'static str, signal: i32 },
+    Interrupted {
+        /// SIGINT or SIGTERM.
+        name: &'static str,
+        /// Its number.
+        signal: i32,
+    },
 }
 
 impl Error {

@@ -10,6 +10,7 @@ pub const MOST_SCORED: usize = 100_000;
 /// Arguments of `bench`.
 #[derive(Clone, Debug, Args)]
 pub struct BenchArgs {
+    /// What was asked for.
     #[command(subcommand)]
     pub command: BenchCommand,
 }
@@ -61,6 +62,7 @@ pub struct KernelsArgs {
     /// Seed of the architectures whose shapes are drawn
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
+    /// Where results go.
     #[command(flatten)]
     pub output: BenchOutput,
 }
@@ -101,6 +103,7 @@ pub struct StepArgs {
     /// On a GPU also time each step as a replayed graph: what it takes without gaps between kernels
     #[arg(long)]
     pub gaps: bool,
+    /// Where results go.
     #[command(flatten)]
     pub output: BenchOutput,
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 /// Arguments of `experiment`.
 #[derive(Clone, Debug, Args)]
 pub struct ExperimentArgs {
+    /// What was asked for.
     #[command(subcommand)]
     pub command: ExperimentCommand,
 }
@@ -45,6 +46,7 @@ pub enum ExperimentCommand {
 /// Flags of every experiment. All are recorded but those that results do not depend on.
 #[derive(Clone, Debug, Default, Args, Serialize)]
 pub struct StudyArgs {
+    /// The run.
     #[command(flatten)]
     #[serde(skip)]
     pub run: RunArgs,
@@ -61,6 +63,7 @@ pub struct StudyArgs {
 /// Arguments of `experiment correlation`.
 #[derive(Clone, Debug, Args, Serialize)]
 pub struct CorrelationArgs {
+    /// What all experiments have in common.
     #[command(flatten)]
     #[serde(flatten)]
     pub study: StudyArgs,
@@ -78,6 +81,7 @@ pub struct CorrelationArgs {
 /// Arguments of `experiment encoding`.
 #[derive(Clone, Debug, Args, Serialize)]
 pub struct EncodingArgs {
+    /// What all experiments have in common.
     #[command(flatten)]
     #[serde(flatten)]
     pub study: StudyArgs,
@@ -89,6 +93,7 @@ pub struct EncodingArgs {
 /// Arguments of `experiment stability`.
 #[derive(Clone, Debug, Args, Serialize)]
 pub struct StabilityArgs {
+    /// What all experiments have in common.
     #[command(flatten)]
     #[serde(flatten)]
     pub study: StudyArgs,
@@ -111,6 +116,7 @@ pub struct StabilityArgs {
 /// Arguments of `experiment table1`.
 #[derive(Clone, Debug, Args)]
 pub struct Table1Args {
+    /// What all experiments have in common.
     #[command(flatten)]
     pub study: StudyArgs,
     /// The paper's table: preset v1, five HyperNets, g = 4, 8, 16, 500 architectures, every 10th trained for 100 epochs with
@@ -140,6 +146,7 @@ pub struct Table1Args {
 /// Arguments of `experiment transfer`.
 #[derive(Clone, Debug, Args, Serialize)]
 pub struct TransferArgs {
+    /// What all experiments have in common.
     #[command(flatten)]
     #[serde(flatten)]
     pub study: StudyArgs,

@@ -32,10 +32,14 @@ fn missing(job: &Job, name: &str) -> Error {
 /// Checks what its training with the settings of the run needs, before anything is written.
 ///
 /// # Errors
-/// [`Error::Config`] names the setting, or the network that does not take such images.
+/// [`Error::Config`] names the setting, or the network that does not take such images; [`Error::Architecture`] the
+/// rule that it breaks.
 pub fn check(job: &Job, design: &Design) -> Result<()> {
     match design {
-        Design::Searched(arch) => job.check_resulting(&arch.space),
+        Design::Searched(arch) => {
+            arch.validate()?;
+            job.check_resulting(&arch.space)
+        }
         Design::Builtin(builtin) => {
             job.check_retrain_batch()?;
             builtin.graph(&job.shape).map(drop)

@@ -15,13 +15,12 @@ use std::ffi::OsString;
 /// [`crate::Error::Io`].
 pub fn write(job: &Job) -> Result<()> {
     let before = read(job);
-    let command: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
-    let began = before.as_ref().map_or_else(|| json!(typed(&command)), began_with);
+    let began = before.as_ref().map_or_else(|| json!(job.command), began_with);
     let mut record = json!({
         "engine": env!("CARGO_PKG_VERSION"),
         "os": std::env::consts::OS,
         "arch": std::env::consts::ARCH,
-        "command": command,
+        "command": words(),
         "began_with": began,
     });
     if let (Some(record), Value::Object(device)) = (record.as_object_mut(), job.device.json()) {
@@ -49,9 +48,18 @@ fn began_with(env: &Value) -> Value {
     env["began_with"].clone()
 }
 
+/// The command that this program was started with.
+pub fn typed() -> String {
+    typed_again(&words())
+}
+
+fn words() -> Vec<String> {
+    std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect()
+}
+
 /// A command with the variables that add to it, quoted for a shell. It begins a run wherever it is typed: without
 /// `--resume` and `--overwrite`.
-fn typed(command: &[String]) -> String {
+fn typed_again(command: &[String]) -> String {
     let known = variables(&Cli::command());
     let set = known.iter().filter_map(|name| Some((name.to_string_lossy(), std::env::var_os(name)?)));
     let variables = set.map(|(name, value)| format!("{name}={}", quoted(&value.to_string_lossy())));
@@ -91,7 +99,7 @@ mod tests {
     #[test]
     fn the_command_that_began_a_run_begins_another() {
         let words = ["/somewhere/smash-engine", "run", "--out", "a b", "--resume", "--overwrite", "--seed", "3"];
-        let text = typed(&words.map(str::to_string));
+        let text = typed_again(&words.map(str::to_string));
         assert!(text.ends_with("smash-engine run --out 'a b' --seed 3"), "{text}");
     }
 }

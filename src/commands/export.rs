@@ -19,8 +19,9 @@ use crate::config::{RetrainConfig, RunConfig, SmashConfig};
 use crate::error::{Error, Result};
 use crate::export::about::{About, Dtype, Errors, FORMAT, ImagesAbout, Recipe, Weights};
 use crate::export::model::WEIGHTS;
-use crate::export::{Model, model, weights};
-use crate::figures::network::svg;
+use crate::export::onnx::{self, Onnx, OnnxOptions};
+use crate::export::{Model, model, pytorch, weights};
+use crate::figures::{layers, network};
 use crate::nas::arch::Architecture;
 use crate::nas::describe;
 use crate::nas::design::Design;
@@ -149,6 +150,8 @@ struct Exported {
     about: About,
     files: Vec<Piece>,
     latencies: Vec<Latency>,
+    /// BatchNorms of the ONNX file that are part of a convolution, and others.
+    norms: [usize; 2],
 }
 
 /// Writes the files of a network into `dir`.
@@ -160,26 +163,44 @@ fn export(job: &Job, mut subject: Subject, dir: &Path, form: ExportForm) -> Resu
     let about = about(job, &subject, form.dtype, before);
     let (mut model, bytes) = written(job, subject, about)?;
     let latencies = BATCHES.iter().map(|&batch| latency(&mut model, batch)).collect::<Result<Vec<_>>>()?;
-    let files = pieces(job, &mut model, bytes, &latencies)?;
+    let (files, norms) = pieces(job, &mut model, bytes, &latencies, form)?;
     std::fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
     for file in &files {
         write_atomic(&dir.join(file.name), &file.bytes)?;
     }
-    Ok(Exported { dir: dir.to_path_buf(), about: model.about, files, latencies })
+    Ok(Exported { dir: dir.to_path_buf(), about: model.about, files, latencies, norms })
 }
 
-/// All files, the card last.
-fn pieces(job: &Job, model: &mut Model, weights: Vec<u8>, latencies: &[Latency]) -> Result<Vec<Piece>> {
-    let mut files = vec![Piece { name: WEIGHTS, what: "weights, with all about them in the metadata", bytes: weights }];
-    if let Design::Searched(arch) = &model.about.design {
-        let json = arch.to_json().into_bytes();
-        files.push(Piece { name: "architecture.json", what: "the architecture, for `smash-engine`", bytes: json });
-        let drawn = svg(arch, &model.about.shape).into_bytes();
-        files.push(Piece { name: PICTURE, what: "its picture", bytes: drawn });
-    }
+/// All files, the card last; and how many BatchNorms of the ONNX file are part of a convolution, and how many are not.
+fn pieces(
+    job: &Job,
+    model: &mut Model,
+    weights: Vec<u8>,
+    latencies: &[Latency],
+    form: ExportForm,
+) -> Result<(Vec<Piece>, [usize; 2])> {
+    let computation = model.computation()?;
+    let (about, shape) = (&model.about, &model.about.shape);
+    let options = OnnxOptions { fold_batchnorm: form.fold_batchnorm };
+    let Onnx { bytes: onnx, folded, kept } = onnx::write(&computation, about, &options)?;
+    let code = pytorch::write(&computation, about)?.into_bytes();
+    let mut files = vec![
+        Piece { name: WEIGHTS, what: "weights, with all about them in the metadata", bytes: weights },
+        Piece { name: "model.onnx", what: "the whole network, for ONNX runtimes", bytes: onnx },
+        Piece { name: pytorch::FILE, what: "the network in PyTorch, which loads the weights", bytes: code },
+    ];
+    let picture = match &about.design {
+        Design::Searched(arch) => {
+            let json = arch.to_json().into_bytes();
+            files.push(Piece { name: "architecture.json", what: "the architecture, for `smash-engine`", bytes: json });
+            network::svg(arch, shape)
+        }
+        Design::Builtin(builtin) => layers::svg(&builtin.to_string(), &builtin.graph(shape)?),
+    };
+    files.push(Piece { name: PICTURE, what: "its picture", bytes: picture.into_bytes() });
     let card = card(job, model, latencies, &files)?.into_bytes();
     files.push(Piece { name: "README.md", what: "the model card", bytes: card });
-    Ok(files)
+    Ok((files, [folded, kept]))
 }
 
 /// The weights as the bytes of their file, and the network that comes out of these, with its own errors.
@@ -313,7 +334,8 @@ impl Exported {
             self.latencies.iter().map(|l| json!({ "batch": l.batch, "median_ms": l.median_ms, "passes": l.passes }));
         json!({ "dir": self.dir, "network": self.about.design.id(), "weights": self.about.weights,
             "dtype": self.about.dtype, "errors": self.about.errors, "files": files,
-            "latency": latencies.collect::<Vec<_>>() })
+            "latency": latencies.collect::<Vec<_>>(),
+            "onnx_batchnorms": { "folded": self.norms[0], "kept": self.norms[1] } })
     }
 
     fn text(&self) -> String {
@@ -331,6 +353,11 @@ impl Exported {
                 self.about.dtype.name()
             );
         }
-        text + "\n"
+        text += "\n";
+        let [folded, kept] = self.norms;
+        if folded > 0 {
+            text += &format!("model.onnx: {folded} BatchNorms are part of the convolution in front, {kept} are not\n");
+        }
+        text
     }
 }

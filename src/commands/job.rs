@@ -5,6 +5,7 @@ use crate::backend::cuda::MAX_VIEWS;
 use crate::cli::{GlobalArgs, RunArgs};
 use crate::commands::convert;
 use crate::commands::device::{Chosen, choose};
+use crate::commands::directory::{OLD_SETTINGS, RUN_FILES, check_new, refuse_other_stages, settings_of};
 use crate::commands::environment;
 use crate::commands::images::{geometry, split};
 use crate::commands::interrupt::Interrupt;
@@ -21,6 +22,8 @@ use crate::rng::{Rng, Stream};
 use crate::tensor::Shape;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+pub use crate::commands::directory::{refuse_differences, remove};
 
 /// A run being worked on.
 #[derive(Clone)]
@@ -49,6 +52,8 @@ pub struct Job {
     pub profiled: std::ops::Range<u64>,
     /// How progress is shown.
     pub style: Style,
+    /// The command that was typed; none in programs that use this crate.
+    pub command: Option<String>,
     /// Delete the run that is there.
     anew: bool,
     interrupt: Interrupt,
@@ -61,6 +66,15 @@ pub enum Directory {
     New,
     /// A run that an earlier stage left.
     Existing,
+}
+
+/// What a job finds in its directory.
+#[derive(Clone, Copy)]
+enum Start<'a> {
+    /// Nothing, or a run to continue or delete where that was asked for.
+    New { resume: bool, overwrite: bool },
+    /// A run with these settings.
+    Existing(&'a RunConfig),
 }
 
 impl Job {
@@ -77,21 +91,59 @@ impl Job {
         }
         let dir = directory_of(args)?;
         let before = if directory == Directory::Existing { Some(settings_of(&dir)?) } else { None };
-        let mut config = before.as_ref().map_or_else(|| RunConfig::resolve(args), |before| before.with_flags(args))?;
+        let config = before.as_ref().map_or_else(|| RunConfig::resolve(args), |before| before.with_flags(args))?;
         if let Some(before) = &before {
             // First of all what was typed: what follows from other images would hide it.
             refuse_other_stages(&dir, config.differences_where_set(before))?;
         }
+        let start = match &before {
+            Some(before) => Start::Existing(before),
+            None => Start::New { resume: args.resume, overwrite: args.overwrite },
+        };
+        let job = Self::assemble(config, dir, start, device, global)?;
+        Ok(Self { profiled, command: Some(environment::typed()), ..job })
+    }
+
+    /// Opens data and directory for a run with these settings, or the one that is there if it has the same; writes
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for settings that are unusable, [`Error::Checkpoint`] for a run of others; data and device errors.
+    pub fn of(config: RunConfig, dir: PathBuf, global: &GlobalArgs) -> Result<Self> {
+        config.validate()?;
+        let resume = dir.join("config.toml").is_file();
+        Self::assemble(config, dir, Start::New { resume, overwrite: false }, choose(global)?, global)
+    }
+
+    /// Opens data and directory for another stage of the run in `dir`, with its own settings; writes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when there is none; data and device errors.
+    pub fn found(dir: PathBuf, global: &GlobalArgs) -> Result<Self> {
+        let config = settings_of(&dir)?;
+        Self::assemble(config.clone(), dir, Start::Existing(&config), choose(global)?, global)
+    }
+
+    fn assemble(
+        mut config: RunConfig,
+        dir: PathBuf,
+        start: Start<'_>,
+        device: Chosen,
+        global: &GlobalArgs,
+    ) -> Result<Self> {
         let kernels = config.space.kernels.clone();
         let options = Options { image_size: config.data.image_size, progress: convert::on_stderr(global) };
         let dataset = crate::data::open_with(&DataSpec::parse(&config.data.source), options)?;
         let input = config.settle(&dataset)?;
-        if let Some(before) = &before {
+        if let Start::Existing(before) = start {
             refuse_other_stages(&dir, config.differences(before))?;
         }
         let (train, validation) = split(&config, &dataset)?;
         let (gather, shape) = geometry(&input, &dataset, train.iter().chain(&validation));
-        let anew = directory == Directory::New && check_new(&dir, &config, args)?;
+        let anew = match start {
+            Start::New { resume, overwrite } => check_new(&dir, &config, resume, overwrite)?,
+            Start::Existing(_) => false,
+        };
         let style = Style::detect(global.quiet);
         if let Some(difference) = unlike_published(&dataset).filter(|_| style != Style::Quiet) {
             say(&difference);
@@ -99,7 +151,8 @@ impl Job {
         if config.space.kernels != kernels && style != Style::Quiet {
             say(&format!("filters of voxels are 3x3x3: the space's kernels {kernels:?} become [3]"));
         }
-        if args.resume && directory == Directory::New && !dir.join("config.toml").is_file() && style != Style::Quiet {
+        let nothing_there = matches!(start, Start::New { resume: true, .. }) && !dir.join("config.toml").is_file();
+        if nothing_there && style != Style::Quiet {
             say(&format!("{} holds no run to resume: starting one", dir.display()));
         }
         Ok(Self {
@@ -113,8 +166,9 @@ impl Job {
             augment: input.augment,
             global: global.clone(),
             device,
-            profiled,
+            profiled: 0..0,
             style,
+            command: None,
             anew,
             interrupt: Interrupt::default(),
         })
@@ -178,12 +232,16 @@ impl Job {
     /// [`Error::Io`].
     pub fn begin(&self) -> Result<()> {
         self.interrupt.install()?;
-        self.make_directory()?;
+        self.begin_quietly()?;
         self.say(&self.device.describe());
         Ok(())
     }
 
-    fn make_directory(&self) -> Result<()> {
+    /// The same for programs that use this crate: a signal does what it does there, and nothing is said.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn begin_quietly(&self) -> Result<()> {
         let (settings, old) = (self.path("config.toml"), self.path(OLD_SETTINGS));
         if self.anew {
             // From here on the directory is known as one to be emptied, whatever interrupts that.
@@ -229,7 +287,7 @@ impl Job {
         if settings.is_file() {
             refuse_differences(&self.dir, &self.config.differences(&RunConfig::load(&settings)?))?;
         }
-        self.make_directory()
+        self.begin_quietly()
     }
 
     /// A run within this one, in its sub-folder `folder`, on other images: those of `source`, presented as is usual for
@@ -341,96 +399,5 @@ pub fn directory_of(args: &RunArgs) -> Result<PathBuf> {
     match &args.out {
         Some(dir) => Ok(dir.clone()),
         None => Ok(RunConfig::resolve(args)?.default_out()),
-    }
-}
-
-/// The settings of the run in `dir`.
-fn settings_of(dir: &Path) -> Result<RunConfig> {
-    let path = dir.join("config.toml");
-    if !path.is_file() {
-        let message = format!("{} holds no run; `smash-engine train --out DIR` makes one", dir.display());
-        return Err(Error::config("--out", message));
-    }
-    RunConfig::load(&path)
-}
-
-/// A later stage may have its own settings, but not change those of what was done before.
-fn refuse_other_stages(dir: &Path, differences: Vec<String>) -> Result<()> {
-    let settled: Vec<String> = differences
-        .into_iter()
-        // Another norm would leave the networks trained here before without their settings.
-        .filter(|line| {
-            line.starts_with("retrain.norm") || !line.starts_with("search.") && !line.starts_with("retrain.")
-        })
-        .collect();
-    refuse_differences(dir, &settled)
-}
-
-/// An error that names the settings in which a checkpoint or run at `path` differs, if any do.
-pub fn refuse_differences(path: &Path, differences: &[String]) -> Result<()> {
-    if differences.is_empty() {
-        return Ok(());
-    }
-    let message =
-        format!("was started with other settings ({}); repeat them, or use another --out", differences.join("; "));
-    Err(Error::checkpoint(path, message))
-}
-
-/// Settings of a run that --overwrite is deleting.
-const OLD_SETTINGS: &str = "config.toml.old";
-/// Files and folders that a run writes besides its settings: what --overwrite deletes, and nothing else.
-const RUN_FILES: [&str; 17] = [
-    "env.json",
-    "metrics.jsonl",
-    "archs.jsonl",
-    "ranking.jsonl",
-    "gradient.json",
-    "timing.json",
-    "ckpt",
-    "arch",
-    "results.json",
-    "report.md",
-    "report.html",
-    "export",
-    "figures",
-    "smash",
-    "scores",
-    "to",
-    "trained",
-];
-
-/// May a new run be in `dir`, or this one continue there? True when a run is to be deleted first.
-fn check_new(dir: &Path, config: &RunConfig, args: &RunArgs) -> Result<bool> {
-    let path = dir.join("config.toml");
-    if path.is_file() {
-        if !args.overwrite && !args.resume {
-            let message =
-                format!("{} already holds a run; --resume continues it, --overwrite deletes it", dir.display());
-            return Err(Error::config("--out", message));
-        }
-        if args.resume {
-            refuse_differences(dir, &config.differences(&RunConfig::load(&path)?))?;
-        }
-        return Ok(args.overwrite);
-    }
-    let half_deleted = dir.join(OLD_SETTINGS).is_file();
-    if dir.is_dir() && !half_deleted {
-        for entry in std::fs::read_dir(dir).map_err(Error::io("read", dir))? {
-            // A run that was killed before it had settings leaves no more than this.
-            if entry.map_err(Error::io("read", dir))?.file_name() != "config.toml.tmp" {
-                let message = format!("{} is not empty and holds no run; name a new directory", dir.display());
-                return Err(Error::config("--out", message));
-            }
-        }
-    }
-    Ok(half_deleted)
-}
-
-/// Removes a file or folder that may not exist.
-pub fn remove(path: &Path) -> Result<()> {
-    let removed = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
-    match removed {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
-        _ => Ok(()),
     }
 }

@@ -6,6 +6,7 @@ mod convert;
 mod data;
 mod design;
 mod device;
+mod directory;
 mod environment;
 mod eval;
 mod experiment;
@@ -28,10 +29,15 @@ mod run;
 mod search;
 mod selftest;
 mod show;
+mod stages;
 mod summary;
 mod timing;
 mod train;
 mod training;
+
+pub use retrain::{Role, Trained};
+pub use search::Candidate;
+pub use stages::{Run, Scorer, Setup};
 
 use crate::cli::{Cli, Command};
 use crate::error::Result;

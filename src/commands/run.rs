@@ -5,7 +5,7 @@ use crate::commands::export::{export_trained, folder_of};
 use crate::commands::job::{Directory, Job};
 use crate::commands::output::print_result;
 use crate::commands::publish::write_report;
-use crate::commands::retrain::{choose, train_one};
+use crate::commands::retrain::{Trained, choose, train_one};
 use crate::commands::search::{comparison, stage as search_stage};
 use crate::commands::summary::Findings;
 use crate::commands::timing::Timing;
@@ -13,6 +13,7 @@ use crate::commands::train::stage as train_stage;
 use crate::error::Result;
 use crate::nas::design::Design;
 use crate::report::write_json;
+use serde_json::{Value, json};
 
 /// `smash-engine run`.
 ///
@@ -32,28 +33,48 @@ pub fn run(args: &RunArgs, global: &GlobalArgs) -> Result<()> {
         job.shape.classes,
         job.dir.display()
     ));
-    drop(train_stage(&job)?);
-    let ranking = search_stage(&job)?;
+    let Whole { record, text, .. } = whole(&job)?;
+    print_result(global, &record, &text)
+}
+
+/// What all stages found.
+pub struct Whole {
+    /// The networks that were trained from scratch.
+    pub networks: Vec<Trained>,
+    /// The results for programs: `results.json`.
+    pub record: Value,
+    /// The results for people: how the report begins.
+    pub text: String,
+}
+
+/// All stages of a job that has begun, and its report.
+///
+/// # Errors
+/// Those of the stages.
+pub fn whole(job: &Job) -> Result<Whole> {
+    drop(train_stage(job)?);
+    let ranking = search_stage(job)?;
     let mut networks = Vec::new();
     for (role, candidate) in choose(&ranking, job.config.retrain.rivals) {
-        networks.push(train_one(&job, role, &candidate.arch, Some(candidate.val_err))?);
+        networks.push(train_one(job, role, &candidate.arch, Some(candidate.val_err))?);
     }
-    let timing = Timing::load(&job);
-    let comparison = comparison(&job)?;
-    let mut record = serde_json::json!({
+    let timing = Timing::load(job);
+    let comparison = comparison(job)?;
+    let mut record = json!({
         "dir": job.dir, "data": job.dataset.name, "seed": job.config.seed, "scored": ranking.len(),
         "seconds": { "smash": timing.seconds("smash"), "search": timing.seconds("search"),
             "retrain": timing.seconds("retrain") },
-        "networks": networks, "export": folder_of(&job, &ranking[0].id),
+        "networks": networks, "export": folder_of(job, &ranking[0].id),
     });
     if let Some(comparison) = &comparison {
-        record["gradient"] = serde_json::json!(comparison);
+        record["gradient"] = json!(comparison);
     }
     write_json(&job.path("results.json"), &record)?;
     let findings =
-        Findings { job: &job, ranking: &ranking, networks: &networks, gradient: comparison.as_ref(), timing: &timing };
+        Findings { job, ranking: &ranking, networks: &networks, gradient: comparison.as_ref(), timing: &timing };
     let (report, figures) = findings.report();
     write_report(&job.dir, &report, &figures)?;
-    export_trained(&job, Design::Searched(ranking[0].arch.clone()))?;
-    print_result(global, &record, &findings.outcome())
+    export_trained(job, Design::Searched(ranking[0].arch.clone()))?;
+    let text = findings.outcome();
+    Ok(Whole { networks, record, text })
 }

@@ -8,7 +8,7 @@ use super::output::{print, print_json};
 use crate::checkpoint::write_atomic;
 use crate::cli::{GlobalArgs, ShowArgs};
 use crate::error::{Error, Result};
-use crate::figures::{dot::dot, network::svg};
+use crate::figures::{dot::dot, layers, network::svg};
 use crate::nas::arch::Architecture;
 use crate::nas::builtin::Builtin;
 use crate::nas::builtin::graph::Graph;
@@ -28,11 +28,13 @@ pub fn run(global: &GlobalArgs, args: &ShowArgs) -> Result<()> {
     let name = args.arch.to_string_lossy();
     if Builtin::is_name(&name) && !args.arch.exists() {
         let builtin: Builtin = name.parse()?;
-        if let Some(flag) = args.svg.as_ref().map(|_| "--svg").or(args.dot.as_ref().map(|_| "--dot")) {
-            return Err(Error::config(
-                flag,
-                format!("draws memory banks, and {name} has none; name an architecture file"),
-            ));
+        if args.dot.is_some() {
+            let message =
+                format!("draws memory banks, and {name} has none; --svg draws it, or name an architecture file");
+            return Err(Error::config("--dot", message));
+        }
+        if let Some(out) = &args.svg {
+            return write("--svg", out.as_deref(), &layers::svg(&name, &builtin.graph(&shape)?));
         }
         return show_builtin(global, builtin, &shape);
     }

@@ -43,11 +43,20 @@ pub enum AugmentKind {
     /// Not at all.
     None,
     /// A random window of the image padded by `pad` pixels on each side.
-    Crop { pad: u32 },
+    Crop {
+        /// Pixels of black on each side.
+        pad: u32,
+    },
     /// The same, mirrored half the time.
-    CropFlip { pad: u32 },
+    CropFlip {
+        /// Pixels of black on each side.
+        pad: u32,
+    },
     /// Of voxels: one of the rotations used of `views` stored ones, now and then mirrored, shifted a little.
-    Volume { views: usize },
+    Volume {
+        /// Stored rotations of an object.
+        views: usize,
+    },
 }
 
 /// Draws the placements of training images.

@@ -13,6 +13,7 @@ pub mod about;
 pub mod keys;
 pub mod model;
 pub mod onnx;
+pub mod pytorch;
 #[cfg(test)]
 mod tests;
 pub mod weights;

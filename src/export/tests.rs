@@ -24,7 +24,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 /// Small grey pictures of 6 x 7 pixels, padded to 8 x 8.
-const PICTURES: NetworkShape = NetworkShape::pictures(1, 8, 5, 3);
+pub(super) const PICTURES: NetworkShape = NetworkShape::pictures(1, 8, 5, 3);
 
 pub(super) fn about(design: Design, norm: NormKind, shape: NetworkShape, dtype: Dtype) -> About {
     let volume = shape.is_volume();
@@ -40,7 +40,7 @@ pub(super) fn about(design: Design, norm: NormKind, shape: NetworkShape, dtype: 
         images: ImagesAbout {
             name: "noise".into(),
             classes: ["a", "b", "c", "d", "e"].map(String::from).into(),
-            extent: if volume { [1, 8, 8, 8] } else { [1, 1, 6, 7] },
+            extent: if volume { [1, shape.image_depth, 8, 8] } else { [1, 1, 6, 7] },
             mean,
             std,
             views: if volume { 2 } else { 1 },
@@ -63,12 +63,12 @@ pub(super) fn about(design: Design, norm: NormKind, shape: NetworkShape, dtype: 
     }
 }
 
-fn drawn(space: &Space, seed: u64) -> Design {
+pub(super) fn drawn(space: &Space, seed: u64) -> Design {
     sample(space, &SampleLimits::full(space), &mut Rng::new(seed, Stream::Arch)).into()
 }
 
 /// A network with parameters and statistics as after a training.
-fn network(about: &About) -> (Box<dyn Network>, Context) {
+pub(super) fn network(about: &About) -> (Box<dyn Network>, Context) {
     let network = about.design.network(&about.shape, about.norm).unwrap();
     let mut context = Context::cpu(Cpu::new(2), 1 << 22).unwrap();
     network.store().reserve(&mut context).unwrap();
@@ -86,7 +86,7 @@ fn opened(bytes: &[u8]) -> crate::Result<Model> {
     Model::from_bytes(Path::new("x.safetensors"), bytes, Kind::Cpu, 3, |arena| Context::cpu(Cpu::new(2), arena))
 }
 
-fn images(about: &About) -> Images {
+pub(super) fn images(about: &About) -> Images {
     let [channels, depth, height, width] = about.images.extent;
     let mut rng = Rng::new(9, Stream::Augment);
     let (bytes, shape) = match depth {

@@ -1,13 +1,14 @@
 //! Pictures and pages: what experiments and runs look like, as functions of their data.
 //!
 //! [`chart`] draws scatter plots, curves, histograms, intervals and matrices, [`network`] an architecture, which [`dot`]
-//! writes as a graph; [`page`] puts a report and its pictures into one HTML file. All of it is text computed from the
+//! writes as a graph, [`layers`] a built-in network; [`page`] puts a report and its pictures into one HTML file. All of it is text computed from the
 //! arguments alone: the same numbers give the same bytes. Nothing here reads or writes a file.
 
 mod axes;
 pub mod canvas;
 pub mod chart;
 pub mod dot;
+pub mod layers;
 pub mod network;
 pub mod page;
 mod picture;

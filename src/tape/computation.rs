@@ -37,13 +37,34 @@ pub enum Operation {
     Images,
     /// A convolution without bias, of stride 1, padded with zeros to the same size. The filter is [K, C / groups, R, S],
     /// or [K, C / groups, T, R, S] of a volume; the dilation has a number for each of its axes.
-    Conv { filter: Constant, dilation: Vec<usize>, groups: usize },
+    Conv {
+        /// [K, C / groups, taps...].
+        filter: Constant,
+        /// Distance of taps along each axis.
+        dilation: Vec<usize>,
+        /// Groups of channels that do not see each other.
+        groups: usize,
+    },
     /// `gamma[c] * (x[c] - mean[c]) / sqrt(var[c] + epsilon) + beta[c]`.
-    BatchNorm { gamma: Constant, beta: Constant, mean: Constant, var: Constant, epsilon: f32 },
+    BatchNorm {
+        /// Scale of each channel.
+        gamma: Constant,
+        /// Shift of each channel.
+        beta: Constant,
+        /// Running mean of each channel.
+        mean: Constant,
+        /// Running variance of each channel.
+        var: Constant,
+        /// Added to the variance.
+        epsilon: f32,
+    },
     /// max(x, 0).
     Relu,
     /// x above zero, slope * x below.
-    LeakyRelu { slope: f32 },
+    LeakyRelu {
+        /// Below zero.
+        slope: f32,
+    },
     /// tanh x.
     Tanh,
     /// 1 / (1 + exp(-x)).
@@ -67,7 +88,12 @@ pub enum Operation {
     /// The mean of each channel: [C, 1, 1, 1].
     GlobalAvgPool,
     /// `w x + b` of [C, 1, 1, 1]; w is [K, C].
-    Linear { w: Constant, b: Constant },
+    Linear {
+        /// [K, C].
+        w: Constant,
+        /// `[K]`.
+        b: Constant,
+    },
 }
 
 /// An operation, what it reads, and what comes out.

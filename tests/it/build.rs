@@ -1,6 +1,7 @@
 //! The build script: the program that cargo made of `build.rs`, run on a small tree with an nvcc that
 //! writes down how it is called.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -133,6 +134,28 @@ fn nvcc_can_be_left_aside() {
     assert!(tree.images("release").contains("no nvcc"));
     let complaint = tree.fail(&[("SMASH_NO_NVCC", "1"), ("SMASH_REQUIRE_NVCC", "1")]);
     assert!(complaint.contains("exclude each other"), "{complaint}");
+}
+
+#[test]
+fn documentation_needs_no_nvcc() {
+    let tree = Tree::new();
+    let said = tree.build(&[("DOCS_RS", "1")]);
+    assert!(warnings(&said).is_empty() && tree.calls().is_empty(), "{said}");
+    assert!(tree.images("release").contains("no nvcc"));
+}
+
+#[test]
+fn a_build_writes_to_the_target_folder_only() {
+    let tree = Tree::new();
+    let there = |tree: &Tree| -> BTreeSet<PathBuf> {
+        let folders = ["", "kernels", "kernels/emu"].map(|folder| fs::read_dir(tree.path(folder)).unwrap());
+        folders.into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
+    };
+    let before = there(&tree);
+    tree.build(&[]);
+    let after = there(&tree);
+    let new: Vec<&PathBuf> = after.difference(&before).collect();
+    assert_eq!(new, [&tree.path("calls"), &tree.path("target")], "the list of calls is the false nvcc's");
 }
 
 #[test]

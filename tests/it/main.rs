@@ -28,6 +28,7 @@ mod golden;
 mod gradient;
 #[cfg(unix)] // signals, kill and bash
 mod interrupt;
+mod library;
 #[cfg(target_os = "linux")]
 mod mutants;
 /// The same for .npy files and pickles.

@@ -264,7 +264,7 @@ fn an_op_is_a_folder_with_its_checks() {
 
 #[test]
 fn every_file_says_what_it_is() {
-    for file in rust_files(&root().join("src")) {
+    for file in ["src", "examples"].into_iter().flat_map(|folder| rust_files(&root().join(folder))) {
         let is_test = file.file_name().is_some_and(|name| name == "tests.rs");
         assert!(is_test || read(&file).starts_with("//! "), "{} has no header", file.display());
     }
@@ -286,6 +286,37 @@ fn the_readme_lists_every_command() {
         let row = format!("| `{}", command.get_name());
         assert!(readme.contains(&row), "README.md has no row for {}", command.get_name());
     }
+}
+
+#[test]
+fn the_package_holds_what_the_build_reads_and_what_one_reads() {
+    let package: toml::Table = read(root().join("Cargo.toml")).parse().unwrap();
+    let included = package["package"]["include"].as_array().unwrap();
+    let included: Vec<&str> = included.iter().filter_map(|pattern| pattern.as_str()).collect();
+    let holds = |path: &str| included.iter().any(|pattern| matches(pattern, &format!("/{path}")));
+    let embedded = read(root().join("src/data/embedded.rs"));
+    let embedded: Vec<&str> = embedded.split("include_bytes!(\"../../").skip(1).map(until_quote).collect();
+    assert_eq!(embedded.len(), 4);
+    let named = ["build.rs", "src/main.rs", "README.md", "LICENSE-MIT", "kernels/conv2d.cu", "kernels/common.cuh"];
+    for path in named.into_iter().chain(embedded) {
+        assert!(root().join(path).is_file() && holds(path), "the package has no {path}");
+    }
+    for path in ["tests/it/main.rs", "benches/runs/README.md", "kernels/emu/cuda.h", ".ci/run", "tools/fuzz.sh"] {
+        assert!(!holds(path), "the package has {path}, which only this repository needs");
+    }
+}
+
+/// Does a pattern of `include` cover a path, which begins with a slash? One `*`, within a folder.
+fn matches(pattern: &str, path: &str) -> bool {
+    let Some((start, end)) = pattern.split_once('*') else {
+        return path.strip_prefix(pattern).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    };
+    let inside = path.strip_prefix(start).and_then(|rest| rest.strip_suffix(end));
+    inside.is_some_and(|inside| !inside.contains('/'))
+}
+
+fn until_quote(text: &str) -> &str {
+    text.split('"').next().unwrap_or(text)
 }
 
 #[test]

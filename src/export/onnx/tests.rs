@@ -6,7 +6,7 @@ use super::{Onnx, OnnxOptions, encode, write};
 use crate::backend::{Context, Cpu, Region};
 use crate::data::augment::centred;
 use crate::data::{ImageShape, Images};
-use crate::export::about::{About, Dtype, ImagesAbout};
+use crate::export::about::{About, Dtype, Errors, ImagesAbout};
 use crate::export::keys::key;
 use crate::nas::computation::computation;
 use crate::nas::design::Design;
@@ -40,17 +40,23 @@ const DEPTH: usize = 30;
 const FOLDED: OnnxOptions = OnnxOptions { fold_batchnorm: true };
 const PLAIN: OnnxOptions = OnnxOptions { fold_batchnorm: false };
 
-/// An export whose pictures are smaller than the network's input, by an odd number of columns.
 fn about(design: Design, norm: NormKind, shape: NetworkShape) -> About {
-    let base = super::super::tests::about(design, norm, shape, Dtype::F32);
-    if shape.is_volume() {
-        let extent = [1, shape.image_depth, shape.image_size, shape.image_size];
-        return About { images: ImagesAbout { extent, views: 1, ..base.images }, ..base };
-    }
-    let extent = [3, 1, shape.image_size - 2, shape.image_size - 3];
-    let (mean, std) = (vec![0.49, 0.48, 0.44], vec![0.25, 0.24, 0.26]);
+    let size = shape.image_size;
+    // Smaller than the network's input, by an odd number of columns.
+    let extent = if shape.is_volume() { [1, shape.image_depth, size, size] } else { [3, 1, size - 2, size - 3] };
+    let (mean, std) = match shape.is_volume() {
+        true => (vec![1.0 / 6.0], vec![1.0 / 6.0]),
+        false => (vec![0.49, 0.48, 0.44], vec![0.25, 0.24, 0.26]),
+    };
     let classes = (0..shape.classes).map(|class| format!("class \"{class}\"")).collect();
-    About { images: ImagesAbout { extent, mean, std, classes, ..base.images }, ..base }
+    let test_err = 12.34;
+    About {
+        engine: "0.1.0".into(),
+        images: ImagesAbout { name: "a set".into(), classes, extent, mean, std, views: 1 },
+        errors: Errors { val_err: None, test_err, test_top5_err: None, test_images: 50, unrounded_test_err: None },
+        seed: 7,
+        ..crate::export::tests::about(design, norm, shape, Dtype::F32)
+    }
 }
 
 fn searched(space: &Space, seed: u64) -> Design {
@@ -372,12 +378,12 @@ fn a_file_says_what_it_is() {
     let network = trained(about(builtin("densenet-10-4"), NormKind::Sandwich, PICTURE));
     let (_, model) = written(&network, PLAIN);
     assert_eq!((model.ir_version, model.opset_import[0].version), (7, 14));
-    assert_eq!((model.producer_name.as_str(), model.producer_version.as_str()), ("smash-engine", "0"));
+    assert_eq!((model.producer_name.as_str(), model.producer_version.as_str()), ("smash-engine", "0.1.0"));
     assert!(model.doc_string.contains("images [N, 3, 6, 5] with pixels in 0..1"), "{}", model.doc_string);
-    assert!(model.doc_string.contains("Test error 12.50 % of 8 images"), "{}", model.doc_string);
+    assert!(model.doc_string.contains("Test error 12.34 % of 50 images"), "{}", model.doc_string);
     let text = |key: &str| &model.metadata_props.iter().find(|text| text.key == key).unwrap().value;
     assert_eq!(serde_json::from_str::<Vec<String>>(text("classes")).unwrap(), network.about.images.classes);
-    assert_eq!((text("data_set").as_str(), text("test_err").as_str()), ("noise", "12.5"));
+    assert_eq!((text("data_set").as_str(), text("test_err").as_str()), ("a set", "12.34"));
     assert_eq!(About::from_json(text("smash_engine")).unwrap(), network.about);
     assert!(model.metadata_props.iter().all(|text| text.key != "val_err"), "there is none");
     assert_eq!(model.graph.unwrap().name, "densenet-10-4");

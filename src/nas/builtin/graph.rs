@@ -27,9 +27,17 @@ pub enum Kind {
     /// The image itself.
     Image,
     /// A convolution, padded, without bias.
-    Conv { kernel: usize, stride: usize },
+    Conv {
+        /// Height and width of its filters.
+        kernel: usize,
+        /// Pixels from one output to the next.
+        stride: usize,
+    },
     /// BatchNorm over the concatenation of what it reads.
-    Norm { relu: bool },
+    Norm {
+        /// Followed by max(x, 0).
+        relu: bool,
+    },
     /// max(x, 0).
     Relu,
     /// The sum of two values, the second of which may have fewer channels.

@@ -30,13 +30,33 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Builtin {
     /// `wrn-DEPTH-WIDTH`: depth 6n + 4.
-    WideResNet { depth: usize, width: usize },
+    WideResNet {
+        /// Layers with weights.
+        depth: usize,
+        /// Channels, as a multiple of those of a ResNet.
+        width: usize,
+    },
     /// `resnet-DEPTH`: depth 6n + 2.
-    ResNet { depth: usize },
+    ResNet {
+        /// Layers with weights.
+        depth: usize,
+    },
     /// `densenet-DEPTH-GROWTH`: depth 3n + 4; `densenet-bc-DEPTH-GROWTH`: depth 6n + 4.
-    DenseNet { depth: usize, growth: usize, compressed: bool },
+    DenseNet {
+        /// Layers with weights.
+        depth: usize,
+        /// Channels that a layer adds.
+        growth: usize,
+        /// With bottlenecks, and half of the channels after each block.
+        compressed: bool,
+    },
     /// `fractalnet-COLUMNS-BLOCKS`: depth 2^(columns - 1) * blocks.
-    FractalNet { columns: usize, blocks: usize },
+    FractalNet {
+        /// Paths of a block; the longest has 2^(columns - 1) convolutions.
+        columns: usize,
+        /// Blocks, each followed by a halving of the picture.
+        blocks: usize,
+    },
 }
 
 /// The first word of every name.

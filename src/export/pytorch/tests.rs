@@ -1,0 +1,233 @@
+//! Promises of the generated files: every weight has its module, of its extent, and every name is defined before it is
+//! read. That they compute what the engine does is checked with PyTorch itself by `tools/check-exports.sh`.
+
+use super::{text, write};
+use crate::export::about::{About, Dtype};
+use crate::export::keys::key;
+use crate::export::tests::{PICTURES, about, drawn, network};
+use crate::nas::computation::computation;
+use crate::nas::design::Design;
+use crate::nas::options::{ActivationOrder, Nonlinearity};
+use crate::nas::resulting::NormKind;
+use crate::nas::space::Space;
+use crate::nas::twin::NetworkShape;
+use crate::tape::computation::Computation;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
+
+const STRIDED: NetworkShape = NetworkShape { stem_stride: 2, ..NetworkShape::pictures(1, 16, 5, 7) };
+const VOLUMES: NetworkShape = NetworkShape { image_depth: 8, ..PICTURES };
+
+/// Networks of all kinds.
+fn networks() -> Vec<(&'static str, About)> {
+    let nonlinearities = vec![Nonlinearity::Relu, Nonlinearity::Tanh, Nonlinearity::Sigmoid];
+    let options = |activation| Space {
+        activation,
+        nonlinearities: nonlinearities.clone(),
+        gates: true,
+        body_norm: true,
+        ..Space::fixture()
+    };
+    let of = |name, design, shape, norm| (name, about(design, norm, shape, Dtype::F32));
+    let mut all = vec![
+        of("sandwich", drawn(&Space::fixture(), 1), PICTURES, NormKind::Sandwich),
+        of("full", drawn(&Space::fixture(), 2), STRIDED, NormKind::Full),
+        of("weightnorm", drawn(&Space::fixture(), 3), PICTURES, NormKind::Weightnorm),
+        of("pre", drawn(&options(ActivationOrder::Pre), 4), PICTURES, NormKind::Full),
+        of("post", drawn(&options(ActivationOrder::Post), 5), STRIDED, NormKind::Sandwich),
+        of("v1", drawn(&Space::v1(), 5), PICTURES, NormKind::Sandwich),
+        of("volumes", drawn(&Space::fixture(), 6), VOLUMES, NormKind::Sandwich),
+        of("flat", drawn(&Space::fixture(), 7), NetworkShape { image_depth: 2, ..VOLUMES }, NormKind::Full),
+    ];
+    for name in ["wrn-16-2", "resnet-14", "densenet-13-4", "densenet-bc-16-4", "fractalnet-3-2"] {
+        for shape in [PICTURES, STRIDED] {
+            all.push(of(name, Design::Builtin(name.parse().unwrap()), shape, NormKind::Sandwich));
+        }
+    }
+    all
+}
+
+fn computed(about: &About) -> Computation {
+    let (network, mut context) = network(about);
+    computation(&mut context, &*network, &about.shape).unwrap()
+}
+
+/// All networks, as files.
+fn files() -> &'static [(&'static str, Computation, String)] {
+    static FILES: OnceLock<Vec<(&'static str, Computation, String)>> = OnceLock::new();
+    FILES.get_or_init(|| {
+        let written = |(name, about)| {
+            let computation = computed(&about);
+            let file = write(&computation, &about).unwrap();
+            (name, computation, file)
+        };
+        networks().into_iter().map(written).collect()
+    })
+}
+
+// ---------------------------------------------------------------- the files, read again
+
+/// A class of a file, its statements on one line each.
+#[derive(Debug, Default)]
+struct Class {
+    params: Vec<String>,
+    init: Vec<String>,
+    arguments: Vec<String>,
+    forward: Vec<String>,
+}
+
+/// The classes of a file by their names.
+fn classes(file: &str) -> BTreeMap<String, Class> {
+    let mut classes: BTreeMap<String, Class> = BTreeMap::new();
+    let (mut current, mut method) = (String::new(), String::new());
+    for line in joined(file) {
+        let text = line.trim().to_string();
+        if let Some(name) = text.strip_prefix("class ") {
+            current = name.trim_end_matches("(nn.Module):").to_string();
+            assert!(classes.insert(current.clone(), Class::default()).is_none(), "{current} is there twice");
+        } else if line.starts_with("def ") {
+            current.clear();
+        }
+        let Some(class) = classes.get_mut(&current) else { continue };
+        if let Some(definition) = text.strip_prefix("def ") {
+            let (name, params) = definition.trim_end_matches("):").split_once("(self").unwrap();
+            method = name.to_string();
+            let params = params.split(", ").filter(|param| !param.is_empty()).map(str::to_string).collect();
+            *(if method == "forward" { &mut class.arguments } else { &mut class.params }) = params;
+        } else if line.starts_with("        ") && !text.starts_with("super()") {
+            (if method == "forward" { &mut class.forward } else { &mut class.init }).push(text);
+        }
+    }
+    classes
+}
+
+/// Lines, those of a broken statement as one.
+fn joined(file: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut depth = 0;
+    for line in file.lines() {
+        match (depth, lines.last_mut()) {
+            (1.., Some(last)) => *last += &format!(" {}", line.trim()),
+            _ => lines.push(line.to_string()),
+        }
+        depth += line.matches(['(', '[', '{']).count() as i32 - line.matches([')', ']', '}']).count() as i32;
+    }
+    let spaces = [("( ", "("), ("[ ", "["), (", )", ")"), (" )", ")"), (", ]", "]"), (" ]", "]"), (", }", "}")];
+    let close = |line: String| spaces.iter().fold(line, |line, (wide, close)| line.replace(wide, close));
+    lines.into_iter().map(|line| if line.trim().contains(' ') { close(line) } else { line }).collect()
+}
+
+/// What is called, with which arguments: `nn.Conv2d(1, (3, 5))`.
+fn call(text: &str) -> (&str, Vec<&str>) {
+    let (name, arguments) = text.strip_suffix(')').and_then(|text| text.split_once('(')).unwrap();
+    (name, text::split(arguments).into_iter().filter(|argument| !argument.is_empty()).collect())
+}
+
+/// The state that a module has under `path`: names and extents.
+fn state(classes: &BTreeMap<String, Class>, made: &str, path: &str) -> Vec<(String, Vec<usize>)> {
+    let (name, values) = call(made);
+    let Some(class) = classes.get(name) else { return layer(name, &values, path) };
+    assert_eq!(values.len(), class.params.len(), "{made}");
+    let mut found = Vec::new();
+    for line in class.init.iter().filter(|line| !line.starts_with("self.register_buffer")) {
+        let (attribute, made) = line.trim_start_matches("self.").split_once(" = ").unwrap();
+        let inner = if path.is_empty() { attribute.to_string() } else { format!("{path}.{attribute}") };
+        let Some(entries) = made.strip_prefix("nn.ModuleDict({").and_then(|rest| rest.strip_suffix("})")) else {
+            let (name, arguments) = call(made);
+            // A number for each parameter of the class.
+            let given = arguments.into_iter().map(|argument| {
+                class.params.iter().position(|param| param == argument).map_or(argument, |place| values[place])
+            });
+            found.extend(state(classes, &format!("{name}({})", given.collect::<Vec<_>>().join(", ")), &inner));
+            continue;
+        };
+        for entry in text::split(entries) {
+            let (key, made) = entry.split_once(": ").unwrap();
+            found.extend(state(classes, made, &format!("{inner}.{}", key.trim_matches('"'))));
+        }
+    }
+    found
+}
+
+/// The state of one of PyTorch's modules.
+fn layer(name: &str, arguments: &[&str], path: &str) -> Vec<(String, Vec<usize>)> {
+    let number = |text: &str| text.trim_matches(['(', ')']).parse::<usize>().unwrap();
+    let option = |key: &str| arguments.iter().find_map(|argument| argument.strip_prefix(key)).map(number);
+    let all =
+        |names: &[&str], extent: Vec<usize>| names.iter().map(|n| (format!("{path}.{n}"), extent.clone())).collect();
+    match name {
+        "nn.Conv2d" | "nn.Conv3d" => {
+            let axes = if name.ends_with("3d") { 3 } else { 2 };
+            let kernel: Vec<usize> = arguments[2].split(", ").map(number).collect();
+            let kernel = if kernel.len() == 1 { vec![kernel[0]; axes] } else { kernel };
+            let groups = option("groups=").unwrap_or(1);
+            all(&["weight"], [vec![number(arguments[1]), number(arguments[0]) / groups], kernel].concat())
+        }
+        "nn.BatchNorm2d" | "nn.BatchNorm3d" => {
+            all(&["weight", "bias", "running_mean", "running_var"], vec![number(arguments[0])])
+        }
+        "nn.Linear" => {
+            let [inputs, outputs] = [0, 1].map(|i| number(arguments[i]));
+            vec![(format!("{path}.weight"), vec![outputs, inputs]), (format!("{path}.bias"), vec![outputs])]
+        }
+        other => panic!("no class {other:?}"),
+    }
+}
+
+/// Variables that an expression reads.
+fn read(expression: &str) -> Vec<String> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.' || c == '"';
+    // What follows a bracket and a dot is a method.
+    let firsts = expression.split(|c: char| !is_word(c)).filter_map(|word| word.split('.').next());
+    let is_variable = |word: &&str| text::is_name(word) && *word != "return";
+    firsts.filter(is_variable).map(str::to_string).collect()
+}
+
+// ---------------------------------------------------------------- promises
+
+#[test]
+fn every_weight_has_its_module_of_its_extent_and_no_other() {
+    for (name, computation, file) in files() {
+        let mut expected: Vec<(String, Vec<usize>)> = computation
+            .instructions
+            .iter()
+            .flat_map(|instruction| instruction.operation.constants())
+            .map(|constant| (key(&constant.name), constant.dims.clone()))
+            .collect();
+        let mut found = state(&classes(file), "Network()", "");
+        expected.sort();
+        found.sort();
+        assert_eq!(found, expected, "{name}");
+    }
+}
+
+#[test]
+fn every_variable_is_assigned_before_it_is_read_and_read_before_it_is_assigned_again() {
+    for (name, _, file) in files() {
+        for (class, Class { arguments, forward, .. }) in classes(file) {
+            let mut unread: BTreeSet<String> = BTreeSet::new();
+            let mut known: BTreeSet<String> = arguments.iter().map(|name| name.trim_matches('*').to_string()).collect();
+            for line in &forward {
+                let (targets, expression) = line.split_once(" = ").unwrap_or(("", line));
+                for variable in read(expression) {
+                    assert!(known.contains(&variable), "{name}, {class}: {variable} of {line:?} is unknown");
+                    unread.remove(&variable);
+                }
+                for target in targets.split(", ").filter(|_| line.contains(" = ")) {
+                    assert!(text::is_name(target), "{name}, {class}: {line}");
+                    assert!(unread.insert(target.to_string()), "{name}, {class}: {line:?} takes an unread name");
+                    known.insert(target.to_string());
+                }
+            }
+            assert!(unread.is_empty(), "{name}, {class}: {unread:?} are for nothing");
+        }
+    }
+}
+
+#[test]
+fn lines_are_as_long_as_people_have_them() {
+    for (name, _, file) in files() {
+        let longest = file.lines().max_by_key(|line| line.chars().count()).unwrap();
+        assert!(longest.chars().count() <= 100, "{name}: {longest}");
+    }
+}
