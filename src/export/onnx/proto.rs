@@ -8,8 +8,6 @@
 //! The format has more (subgraphs, sparse tensors, training); what it has more is skipped on reading. Lists of numbers
 //! are not packed, as in files that others write.
 
-#![allow(missing_docs)] // fields have the names that the format's own description has
-
 use prost::{Message, Oneof};
 
 /// Numbers of `TensorProto.DataType`.
