@@ -115,7 +115,7 @@ def main():
     model = helper.make_model(
         graph,
         ir_version=7,
-        opset_imports=[helper.make_opsetid("", 13)],
+        opset_imports=[helper.make_opsetid("", 14)],
         producer_name="onnx",
         producer_version="1",
         model_version=3,

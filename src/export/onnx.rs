@@ -4,7 +4,7 @@
 //! |---|---|
 //! | input | `images`, f32 [N, C, h, w] in 0..1, in the data set's size; volumes [N, 1, D, H, W] of 0 and 1 |
 //! | output | `logits`, f32 [N, classes] |
-//! | format | IR version 7, operator set 13: what runtimes read since 2020 |
+//! | format | IR version 7, operator set 14: what runtimes read since 2021 |
 //!
 //! N is the user's choice. Padding and normalisation of the images are part of the graph. What is known of the network is
 //! in `metadata_props`: `classes` as a JSON list, the data set, errors in percent, and everything under `smash_engine`.
@@ -18,7 +18,7 @@ mod graph;
 #[cfg(test)]
 mod interpreter;
 mod names;
-pub mod proto;
+mod proto;
 mod tensors;
 #[cfg(test)]
 mod tests;
@@ -31,10 +31,11 @@ use graph::Writer;
 use prost::Message;
 use proto::{Graph, Model, OperatorSet, Property};
 
-/// Version of the format: that of ONNX 1.7 and 1.8.
+/// Version of the format: that of ONNX 1.7 to 1.9.
 const IR_VERSION: i64 = 7;
-/// Version of the operators: the first whose `Cast` knows bfloat16.
-const OPERATORS: i64 = 13;
+/// Version of the operators: the first whose `BatchNormalization` says that it is not training. Before, some runtimes take
+/// the statistics of the batch.
+const OPERATORS: i64 = 14;
 /// Bytes of a message of protocol buffers, which are counted in 32 bits with a sign.
 const LARGEST: usize = i32::MAX as usize;
 

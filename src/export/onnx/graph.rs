@@ -1,4 +1,4 @@
-//! From the layers that folding left to the nodes of an ONNX graph, with operators of set 13 only.
+//! From the layers that folding left to the nodes of an ONNX graph, with operators of set 14 only.
 //!
 //! | layer | nodes |
 //! |---|---|

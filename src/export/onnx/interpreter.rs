@@ -1,5 +1,5 @@
 //! Runs a decoded ONNX model in f64 with plain loops, for tests: the operators as the ONNX specification defines them
-//! (version 13 of the operator set), with all defaults of attributes that a file may leave out.
+//! (version 14 of the operator set), with all defaults of attributes that a file may leave out.
 //!
 //! Values are row-major, N, C, then one to three axes. Nothing here knows what writes models; what is not in
 //! order (a value that nobody made, a type that does not fit, an unknown operator) panics.
@@ -69,7 +69,7 @@ fn three<T: Copy>(numbers: &[T], missing: T) -> [T; 3] {
 /// Every value of `model` for these inputs.
 pub fn run(model: &Model, inputs: &[(&str, Array)]) -> BTreeMap<String, Array> {
     let standard = model.opset_import.iter().find(|set| set.domain.as_deref().unwrap_or_default().is_empty());
-    assert_eq!(standard.map(|set| set.version), Some(13));
+    assert_eq!(standard.map(|set| set.version), Some(14));
     let graph = model.graph.as_ref().unwrap();
     let mut values: BTreeMap<String, Array> =
         graph.initializer.iter().map(|tensor| (tensor.name.clone(), decoded(tensor))).collect();
@@ -205,6 +205,7 @@ impl Operator<'_> {
             ("Conv", [x, w]) => self.conv(x, w, None),
             ("Conv", [x, w, b]) => self.conv(x, w, Some(b)),
             ("BatchNormalization", [x, scale, b, mean, var]) => {
+                assert_eq!(self.int("training_mode", 0), 0);
                 let epsilon = self.float("epsilon", 1e-5);
                 Array::build(&x.dims, |at| {
                     let c = &at[1..2];

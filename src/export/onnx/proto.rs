@@ -1,4 +1,4 @@
-//! The messages of an ONNX file that a network needs, with the field numbers of `onnx.proto` (ONNX 1.8, IR version 7).
+//! The messages of an ONNX file that a network needs, with the field numbers of `onnx.proto` (IR version 7).
 //!
 //! ```text
 //! Model: versions, texts, metadata, one Graph
@@ -7,8 +7,6 @@
 //!
 //! The format has more (subgraphs, sparse tensors, training); what it has more is skipped on reading. Lists of numbers
 //! are not packed, as in files that others write.
-
-#![allow(missing_docs)] // fields have the names that the format's own description has
 
 use prost::{Message, Oneof};
 

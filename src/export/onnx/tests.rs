@@ -377,7 +377,7 @@ fn folding_leaves_a_bias_and_the_names_of_filters() {
 fn a_file_says_what_it_is() {
     let network = trained(about(builtin("densenet-10-4"), NormKind::Sandwich, PICTURE));
     let (_, model) = written(&network, PLAIN);
-    assert_eq!((model.ir_version, model.opset_import[0].version), (7, 13));
+    assert_eq!((model.ir_version, model.opset_import[0].version), (7, 14));
     assert_eq!((model.producer_name.as_str(), model.producer_version.as_str()), ("smash-engine", "0.1.0"));
     assert!(model.doc_string.contains("images [N, 3, 6, 5] with pixels in 0..1"), "{}", model.doc_string);
     assert!(model.doc_string.contains("Test error 12.34 % of 50 images"), "{}", model.doc_string);
