@@ -10,6 +10,7 @@ the architectures are copies of those in tests/pickles and tests/golden, the set
 import gzip
 import io
 import json
+import math
 import pickle
 import random
 import shutil
@@ -94,13 +95,62 @@ def tarred(members, form=tarfile.USTAR_FORMAT):
 
 def safetensors(metadata, tensors):
     header, data = {"__metadata__": metadata}, b""
-    for name, values in tensors.items():
+    for name, (shape, values) in tensors.items():
         end = len(data) + 4 * len(values)
-        header[name] = {"dtype": "F32", "shape": [len(values)], "data_offsets": [len(data), end]}
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), end]}
         data += struct.pack(f"<{len(values)}f", *values)
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text + data
+
+
+# What an exported densenet-7-1 for two classes of pictures of 8 x 8 pixels says of itself.
+ABOUT = {
+    "format": 1,
+    "engine": "0.1.0",
+    "design": {"builtin": "densenet-7-1"},
+    "norm": "sandwich",
+    "shape": {"image_channels": 1, "image_depth": 1, "image_size": 8, "stem_stride": 1, "classes": 2, "stem_kernel": 7},
+    "weights": "trained",
+    "dtype": "f32",
+    "images": {"name": "x", "classes": ["a", "b"], "extent": [1, 1, 7, 8], "mean": [0.5], "std": [0.25], "views": 1},
+    "seed": 1,
+    "recipe": {
+        "epochs": 1,
+        "batch": 2,
+        "lr": 0.1,
+        "optimizer": {"kind": "sgd", "momentum": 0.9, "decay": 0.0001},
+        "augment": "none",
+        "start": "random numbers",
+        "train_images": 4,
+        "validation_images": 0,
+        "source": "x",
+        "split_seed": 1,
+        "settings": "",
+    },
+    "errors": {"test_err": 50.0, "test_images": 2},
+}
+
+
+def network_tensors():
+    """The tensors of a densenet-7-1: in each block one layer, which adds a channel."""
+    shapes = {"stem.conv.weight": [16, 1, 3, 3], "head.fc.weight": [2, 19], "head.fc.bias": [2]}
+    norms = {"head.bn": 19}
+    for block in range(3):
+        channels = 16 + block
+        norms[f"block{block}.layer0.bn0"] = channels
+        shapes[f"block{block}.layer0.conv1.weight"] = [1, channels, 3, 3]
+        if block < 2:
+            norms[f"transition{block}.bn"] = channels + 1
+            shapes[f"transition{block}.conv.weight"] = [channels + 1, channels + 1, 1, 1]
+    for name, channels in norms.items():
+        shapes |= {f"{name}.{what}": [channels] for what in ("weight", "bias", "running_mean", "running_var")}
+    return {name: (shape, [0.5] * math.prod(shape)) for name, shape in sorted(shapes.items())}
+
+
+def network(about, tensors):
+    """Without the digest, which a file that another program wrote has not."""
+    return safetensors({"format": "pt", "smash_engine": json.dumps(about)}, tensors)
 
 
 def python_batch(count, fine):
@@ -223,13 +273,14 @@ def corpus():
         "architecture": {
             f"{case}.json": (TESTS / "golden" / case / "arch.json").read_bytes()
             for case in ("smash_v1", "smash_v2", "resulting_full")
-        },
+        }
+        | {name: (TESTS.parent / "examples/architectures" / name).read_bytes() for name in ("resnet.toml", "two-paths.json")},
         "archive": archives
         | {"pax.tar": tarred(idx_set(), tarfile.PAX_FORMAT), "gnu.tar": tarred({"a/" * 60 + "test.bin": b"abc"}, tarfile.GNU_FORMAT)},
         "checkpoint": {
             "small.safetensors": safetensors(
                 {"format": "smash-engine checkpoint 1", "network": "net", "progress": "[1,2]", "sha256": "0" * 64},
-                {"params/a": [1.0, 2.0], "moment1": [0.0]},
+                {"params/a": ([2], [1.0, 2.0]), "moment1": ([1], [0.0])},
             )
         },
         "cifar": {"ten.bin": cifar(2, False), "hundred.bin": cifar(1, True)},
@@ -240,6 +291,12 @@ def corpus():
             "two_streams.gz": packed(idx_labels(5)[:8]) + packed(idx_labels(5)[8:]),
         },
         "modelnet": {"meshes.zip": zipped(off_set(), deflated), "volumes.zip": zipped(volumes_set(), stored)},
+        "network": {
+            "densenet.safetensors": network(ABOUT, network_tensors()),
+            "searched.safetensors": network(
+                ABOUT | {"design": {"searched": json.loads((TESTS / "golden/smash_v1/arch.json").read_text())}}, {}
+            ),
+        },
         "npy": {
             "bytes.npy": npy("|u1", (2, 3), pixels(6)),
             "longs.npy": npy("<i8", (3,), struct.pack("<3q", 1, -2, 3)),

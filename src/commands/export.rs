@@ -27,12 +27,10 @@ use crate::nas::describe;
 use crate::nas::design::Design;
 use crate::nas::inherit::inherited;
 use crate::nas::resulting::{NormKind, ResultingNetwork};
-use crate::nas::score::network_error;
+use crate::nas::score::{calibrate_network, network_error};
 use crate::nas::train::{Gather, Network, plan_evaluation};
-use crate::nn::norm::Mode;
 use crate::ops::volume_gather::VolumeGather;
 use crate::report::{Align, error_margin, grouped, table};
-use crate::tape::Tape;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -121,20 +119,10 @@ fn generated(job: &Job, path: &Path) -> Result<Subject> {
     for (span, values) in inherited(&mut of_smash, &smash, &network)? {
         context.write(span, &values)?;
     }
-    calibrate(job, &network, &mut context)?;
+    // As the search does before a score, if it does.
+    calibrate_network(&mut context, &network, &job.gather, &job.calibration_batches()?)?;
     let (design, start) = (Design::Searched(arch), "random numbers".to_string());
     Ok(Subject { design, norm, weights: Weights::Generated, network: Box::new(network), context, start })
-}
-
-/// Re-estimates BatchNorm statistics as the run's search does before a score, if it does.
-fn calibrate(job: &Job, network: &dyn Network, context: &mut Context) -> Result<()> {
-    let mut tape = Tape::new(context);
-    for (batch, number) in job.calibration_batches()?.iter().zip(1..) {
-        let images = job.gather.batch(&mut tape, batch)?;
-        let logits = network.logits(&mut tape, images, Mode::Calibrate { batch: number })?;
-        tape.release(logits);
-    }
-    Ok(())
 }
 
 /// A file of an export: its name, what it is, and its contents.

@@ -1,10 +1,9 @@
-//! How long a network takes for a batch: from normalised images on the device to logits in memory.
+//! How long a network takes for a batch: from normalised images to logits, both in memory.
 
 use crate::bench::stats::{median, quantile};
 use crate::error::Result;
 use crate::export::Model;
-use crate::nn::norm::Mode;
-use crate::tape::Tape;
+use crate::nas::score::forward;
 use std::time::{Duration, Instant};
 
 /// Passes before the first one that counts: threads wake, memory is touched.
@@ -40,11 +39,8 @@ pub fn latency(model: &mut Model, batch: usize) -> Result<Latency> {
     let mut times = Vec::new();
     let begin = Instant::now();
     for pass in 0.. {
-        let mut tape = Tape::new(context);
-        let images = tape.input(shape, &pixels, false)?;
         let start = Instant::now();
-        let logits = network.logits(&mut tape, images, Mode::Eval)?;
-        tape.read(logits)?;
+        forward(context, network, shape, &pixels)?;
         if pass >= WARM_UP {
             times.push(start.elapsed().as_secs_f64() * 1e3);
         }

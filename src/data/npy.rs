@@ -232,8 +232,9 @@ mod tests {
     fn what_is_written_is_what_numpy_writes() {
         let rows = vec![vec![1.5f32, -2.0, 0.25], vec![3.0, 4.0, f32::MIN_POSITIVE]];
         let elements: Vec<u8> = rows.iter().flatten().flat_map(|x| x.to_le_bytes()).collect();
-        assert_eq!(file_of_rows(&rows, 3), npy("<f4", false, &[2, 3], &elements));
-        assert_eq!(file_of_rows(&[], 10), npy("<f4", false, &[0, 10], &[]));
+        let header = |shape: &str| format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}");
+        assert_eq!(file_of_rows(&rows, 3), npy_of(&header("(2, 3)"), &elements));
+        assert_eq!(file_of_rows(&[], 10), npy_of(&header("(0, 10)"), &[]));
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub(super) fn about(design: Design, norm: NormKind, shape: NetworkShape, dtype: 
         images: ImagesAbout {
             name: "noise".into(),
             classes: ["a", "b", "c", "d", "e"].map(String::from).into(),
-            extent: if volume { [1, 8, 8, 8] } else { [1, 1, 6, 7] },
+            extent: if volume { [1, shape.image_depth, 8, 8] } else { [1, 1, 6, 7] },
             mean,
             std,
             views: if volume { 2 } else { 1 },

@@ -11,6 +11,7 @@ use crate::nas::train::{Batch, Gather, Network, Outcome, outcome, phase};
 use crate::nn::norm::Mode;
 use crate::ops::cross_entropy::{cross_entropy, rank};
 use crate::tape::{Tape, Var};
+use crate::tensor::Shape;
 use crate::trace::{Level, range_with};
 
 /// The SMASH score of `arch`: one pass of the HyperNet, then all batches in evaluation mode.
@@ -69,6 +70,21 @@ pub fn calibrated_score<'a>(
     scored
 }
 
+/// Moves the running statistics of a network to the mean of those of `batches`.
+///
+/// # Errors
+/// As [`logits`].
+pub fn calibrate_network(
+    context: &mut Context,
+    network: &dyn Network,
+    gather: &Gather,
+    batches: &[Batch<'_>],
+) -> Result<()> {
+    let _range = range_with(Level::Step, c"calibrate", || network.number());
+    let forward = |tape: &mut Tape<'_>, images, mode| network.logits(tape, images, mode);
+    each_calibrates(&mut Tape::new(context), &forward, gather, batches)
+}
+
 /// Moves the running statistics to the mean of those of `batches` under the generated weights of `arch`.
 fn calibrate(
     context: &mut Context,
@@ -81,9 +97,19 @@ fn calibrate(
     let _range = range_with(Level::Step, c"calibrate", || arch.number());
     let mut tape = Tape::new(context);
     let weights = network.generate_from(&mut tape, arch, encoding, Mode::Eval)?;
+    let forward = |tape: &mut Tape<'_>, images, mode| mainnet::forward(tape, arch, &weights, images, mode);
+    each_calibrates(&mut tape, &forward, gather, batches)
+}
+
+fn each_calibrates(
+    tape: &mut Tape<'_>,
+    forward: &dyn Fn(&mut Tape<'_>, Var, Mode) -> Result<Var>,
+    gather: &Gather,
+    batches: &[Batch<'_>],
+) -> Result<()> {
     for (batch, number) in batches.iter().zip(1..) {
-        let images = gather.batch(&mut tape, batch)?;
-        let logits = mainnet::forward(&mut tape, arch, &weights, images, Mode::Calibrate { batch: number })?;
+        let images = gather.batch(tape, batch)?;
+        let logits = forward(tape, images, Mode::Calibrate { batch: number })?;
         tape.release(logits);
     }
     Ok(())
@@ -114,17 +140,30 @@ pub fn logits<'a>(
     gather: &Gather,
     batches: impl Iterator<Item = Batch<'a>>,
 ) -> Result<Vec<Vec<f32>>> {
+    let _range = range_with(Level::Step, c"evaluate", || network.number());
     let mut tape = Tape::new(context);
     let mut rows = Vec::new();
     for batch in batches {
-        let images = gather.batch(&mut tape, &batch)?;
-        let logits = network.logits(&mut tape, images, Mode::Eval)?;
+        let images = phase(c"gather", || gather.batch(&mut tape, &batch))?;
+        let logits = phase(c"forward", || network.logits(&mut tape, images, Mode::Eval))?;
         // They lie class by class: [K, N].
         let (values, n) = (tape.read(logits)?, batch.labels.len());
         rows.extend((0..n).map(|image| values.iter().skip(image).step_by(n).copied().collect::<Vec<f32>>()));
         tape.release(logits);
     }
     Ok(rows)
+}
+
+/// Logits [K, N] of `n` normalised images [C, H, W, N] (or volumes [C, D, H, W, N]) from and to memory: what latency is measured of.
+///
+/// # Errors
+/// As [`logits`].
+pub fn forward(context: &mut Context, network: &dyn Network, shape: Shape, images: &[f32]) -> Result<Vec<f32>> {
+    let _range = range_with(Level::Step, c"evaluate", || network.number());
+    let mut tape = Tape::new(context);
+    let images = tape.input(shape, images, false)?;
+    let logits = phase(c"forward", || network.logits(&mut tape, images, Mode::Eval))?;
+    tape.read(logits)
 }
 
 /// Loss and errors of what `network` makes of the images, batch by batch.

@@ -29,7 +29,7 @@ fn every_example_is_shown_drawn_trained_and_evaluated() {
         assert!(text.starts_with(&format!("architecture {}: ", arch.id())), "{text}");
         let drawn = scene.stdout(&format!("show {path} --svg"));
         assert!(drawn.starts_with("<svg ") && drawn.trim_end().ends_with("</svg>"), "{drawn}");
-        let written_out = scene.json(&format!("show {path} --json"))["architecture"].to_string();
+        let written_out = scene.json(&format!("show {path}"))["architecture"].to_string();
         assert_eq!(Architecture::from_json(&written_out).unwrap(), arch);
         // Two steps and an evaluation.
         let line = "retrain --config settings.toml --out run --overwrite --retrain-epochs 1 --retrain-batch 120";
@@ -122,11 +122,14 @@ fn mistakes_are_named_by_file_element_and_line() {
     let line = 1 + good.lines().position(|line| line == "width = 4").unwrap();
     for (bad, says) in [
         (
-            good.replacen("width = 4", "width = 5", 1),
+            good.replacen("\nwidth = 4\n", "\nwidth = 5\n", 1),
             format!("blocks[0].ops[1].width (line {line}): width 5 is outside"),
         ),
-        (good.replacen("width = 4", "with = 4", 1), format!("blocks[0].ops[1].with (line {line}): unknown field")),
-        (good.replacen("width = 4", "width = 4 4", 1), format!("line {line}: ")),
+        (
+            good.replacen("\nwidth = 4\n", "\nwith = 4\n", 1),
+            format!("blocks[0].ops[1].with (line {line}): unknown field"),
+        ),
+        (good.replacen("\nwidth = 4\n", "\nwidth = 4 4\n", 1), format!("line {line}: ")),
     ] {
         assert_ne!(bad, good);
         std::fs::write(scene.path("bad.toml"), bad).unwrap();

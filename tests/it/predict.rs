@@ -103,7 +103,7 @@ fn what_is_no_picture_and_what_is_no_network_is_named() {
         ("predict net none.png", 1, "cannot read none.png"),
         ("predict nets good.png", 1, "cannot read nets"),
         ("predict settings.toml good.png", 3, "settings.toml: "),
-        ("predict run good.png", 1, "cannot read run/model.safetensors"),
+        ("predict run good.png", 3, "run: holds no model.safetensors; name a folder that"),
     ] {
         let message = scene.complaint(line, status);
         assert!(message.contains(says), "{line}: {message}");

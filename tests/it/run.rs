@@ -37,6 +37,9 @@ fn a_run_leaves_every_file_it_promises() {
         expected.insert(format!("arch/{id}.json"));
         expected.insert(format!("ckpt/net-{id}.safetensors"));
     }
+    let exported =
+        ["README.md", "architecture.json", "architecture.svg", "model.onnx", "model.py", "model.safetensors"];
+    expected.extend(exported.map(|name| format!("export/{}/{name}", trained[0].1)));
     assert_eq!(files.keys().cloned().collect::<BTreeSet<_>>(), expected);
     let env: Value = serde_json::from_slice(&files["env.json"]).unwrap();
     assert_eq!((&env["threads"], &env["engine"]), (&json!(1), &json!(env!("CARGO_PKG_VERSION"))));

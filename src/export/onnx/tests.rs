@@ -6,7 +6,7 @@ use super::{Onnx, OnnxOptions, encode, write};
 use crate::backend::{Context, Cpu, Region};
 use crate::data::augment::centred;
 use crate::data::{ImageShape, Images};
-use crate::export::about::{About, Dtype, Errors, FORMAT, ImagesAbout, Recipe, Weights};
+use crate::export::about::{About, Dtype, Errors, ImagesAbout};
 use crate::export::keys::key;
 use crate::nas::computation::computation;
 use crate::nas::design::Design;
@@ -51,27 +51,11 @@ fn about(design: Design, norm: NormKind, shape: NetworkShape) -> About {
     let classes = (0..shape.classes).map(|class| format!("class \"{class}\"")).collect();
     let test_err = 12.34;
     About {
-        format: FORMAT,
         engine: "0.1.0".into(),
-        design,
-        norm,
-        shape,
-        weights: Weights::Trained,
-        dtype: Dtype::F32,
         images: ImagesAbout { name: "a set".into(), classes, extent, mean, std, views: 1 },
-        seed: 7,
-        recipe: Recipe {
-            epochs: 1,
-            batch: 2,
-            lr: 0.1,
-            optimizer: "SGD".into(),
-            augment: "none".into(),
-            train_images: 10,
-            validation_images: 2,
-            source: "memory".into(),
-            split_seed: 1,
-        },
         errors: Errors { val_err: None, test_err, test_top5_err: None, test_images: 50, unrounded_test_err: None },
+        seed: 7,
+        ..crate::export::tests::about(design, norm, shape, Dtype::F32)
     }
 }
 

@@ -44,7 +44,7 @@ impl Classes {
         let (mut classes, mut taken) = (Self::default(), BTreeSet::from(TAKEN.map(str::to_string)));
         for ((forward, _), leaves) in &alike {
             let wanted = shared_name(leaves);
-            let numbered = (2..).map(|i| format!("{wanted}_{i}"));
+            let numbered = (2..).map(|i| format!("{wanted}{i}"));
             let free = |name: &String| !taken.contains(name);
             let name = std::iter::once(wanted.clone()).chain(numbered).find(free).unwrap_or_default();
             taken.insert(name.clone());

@@ -7,7 +7,7 @@
 use super::scope::{Item, Scope};
 use super::steps::Step;
 use super::text::is_name;
-use crate::tape::computation::{Operation, ValueId};
+use crate::tape::computation::{Instruction, Operation, ValueId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Modules, functions and arguments in one expression, at most.
@@ -144,7 +144,7 @@ impl<'s, 'a> Writer<'s, 'a> {
         }
         for &value in inputs {
             let label = self.label(value).filter(|label| self.is_free(label, None));
-            let name = label.map_or_else(|| self.fresh(None), str::to_string);
+            let name = label.map_or_else(|| self.fresh(None, 0), str::to_string);
             self.names.insert(value, name);
         }
         inputs.iter().map(|&value| self.name(value)).collect::<Vec<_>>().join(", ")
@@ -162,8 +162,9 @@ impl<'s, 'a> Writer<'s, 'a> {
 
     /// The name that the network gives a value, where ops and banks are.
     fn label(&self, value: ValueId) -> Option<&'a str> {
-        let label = self.steps[value].instruction.label.as_str();
-        (self.scope.parts().next().is_some() && !self.scope.path.is_empty() && is_name(label)).then_some(label)
+        let Instruction { label, operation, .. } = self.steps[value].instruction;
+        let is_block = !self.scope.path.is_empty() && self.scope.parts().next().is_some();
+        (is_block && *operation != Operation::Images && is_name(label)).then_some(label)
     }
 
     fn name(&self, value: ValueId) -> &str {
@@ -176,9 +177,10 @@ impl<'s, 'a> Writer<'s, 'a> {
         self.names.iter().all(|(value, taken)| taken != name || is_over(value))
     }
 
-    fn fresh(&self, number: Option<usize>) -> String {
+    /// A new name, not one of the first `skipped`.
+    fn fresh(&self, number: Option<usize>, skipped: usize) -> String {
         let more = (0..).map(|i| format!("x{i}"));
-        let mut names = NAMES.iter().map(|name| name.to_string()).chain(more);
+        let mut names = NAMES[skipped..].iter().map(|name| name.to_string()).chain(more);
         names.find(|name| self.is_free(name, number)).unwrap_or_default()
     }
 
@@ -229,14 +231,21 @@ impl<'s, 'a> Writer<'s, 'a> {
     fn choose(&self, value: ValueId, number: usize) -> String {
         let is_free = |name: &&str| self.is_free(name, Some(number));
         let ends = |x: &ValueId| self.last_read.get(x) == Some(&number) && self.label(*x).is_none();
-        let over = self.reads(number).into_iter().filter(ends).map(|x| self.name(x)).find(|name| is_free(name));
+        // Those that came as one tuple have no name of their own.
+        let over = self.reads(number).into_iter().filter(ends).find_map(|x| self.names.get(&x).map(String::as_str));
+        let over = over.filter(is_free);
         let (part, key) = attribute(self.scope.path, &self.steps[value].instruction.part);
         let part = Some(part).filter(|name| !self.scope.path.is_empty() && is_name(name) && is_free(name));
         // Several modules of one name follow each other, and so do their results.
         let is_column = key.is_some() || matches!(self.lines[number], Line::Value(_));
         let is_kept = self.is_long_lived(value, number);
         let names = [self.label(value).filter(is_free), part.filter(|_| is_column), over, part.filter(|_| is_kept)];
-        names.into_iter().flatten().next().map_or_else(|| self.fresh(Some(number)), str::to_string)
+        let fresh = || {
+            // What a part returns is not taken for what its caller was given.
+            let is_result = !self.scope.path.is_empty() && matches!(self.lines[number], Line::Call(_));
+            self.fresh(Some(number), usize::from(is_result))
+        };
+        names.into_iter().flatten().next().map_or_else(fresh, str::to_string)
     }
 
     /// Is the value read by other calls?

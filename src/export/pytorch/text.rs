@@ -127,7 +127,7 @@ fn last_bracket(text: &str) -> Option<(usize, usize)> {
 }
 
 /// What the commas outside of brackets separate.
-fn split(text: &str) -> Vec<&str> {
+pub fn split(text: &str) -> Vec<&str> {
     let commas = depths(text).filter(|&(_, byte, depth)| depth == 0 && byte == b',').map(|(i, ..)| i);
     let (mut pieces, mut start) = (Vec::new(), 0);
     for comma in commas.chain([text.len()]) {
@@ -152,4 +152,47 @@ pub fn filled(text: &str) -> String {
         length += added;
     }
     lines + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn literals_are_what_python_reads_as_the_text() {
+        assert_eq!(string("T-shirt/top"), r#""T-shirt/top""#);
+        assert_eq!(string(r#"a "b" \ c"#), r#""a \"b\" \\ c""#);
+        assert_eq!(string("one\ntwo\r\u{202e}é"), r#""one\ntwo\U0000000d\U0000202eé""#);
+        assert_eq!(prose("a\n\"\"\" \\ b"), "a'''' ' b");
+    }
+
+    #[test]
+    fn names_of_parts_are_names_in_python() {
+        assert_eq!(class_name("block0.op3"), "Block0Op3");
+        for (name, allowed) in [("bank3", true), ("x", true), ("", false), ("3x", false), ("in", false), ("a b", false)]
+        {
+            assert_eq!(is_name(name), allowed, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn long_statements_are_broken_at_their_last_bracket() {
+        let [short, long] = [30, 60].map(|n| "y".repeat(n));
+        assert_eq!(statement(4, &format!("x = f({short})")), format!("    x = f({short})\n"));
+        let once = format!("    x = f(a)(\n        {long}, {short}\n    )\n");
+        assert_eq!(statement(4, &format!("x = f(a)({long}, {short})")), once);
+        let list = format!("x = f(\n    {long},\n    g({short}),\n    {long},\n)\n");
+        assert_eq!(statement(0, &format!("x = f({long}, g({short}), {long})")), list);
+        let returned = format!("return (\n    {long},\n    {long},\n)\n");
+        assert_eq!(statement(0, &format!("return {long}, {long}")), returned);
+        let nested = format!("x = f(\n    g(\n        {long},\n        {long},\n    )\n)\n");
+        assert_eq!(statement(0, &format!("x = f(g({long}, {long}))")), nested);
+    }
+
+    #[test]
+    fn class_names_are_one_list() {
+        let names = ["a".to_string(), "b".repeat(95)];
+        assert_eq!(strings("N", &names[..1]), "N = [\"a\"]\n");
+        assert_eq!(strings("N", &names), format!("N = [\n    \"a\",\n    \"{}\",\n]\n", names[1]));
+    }
 }

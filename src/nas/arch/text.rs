@@ -5,7 +5,8 @@
 //! ```
 //!
 //! There is one strict reader. An error of it, or a broken rule, is named by the place of its element, such as
-//! `blocks[1].ops[3].body[0].kernel`, in TOML with the line it is on. Not handled: lines of JSON behind syntax errors.
+//! `blocks[1].ops[3].body[0].kernel`, in TOML with the line it is on. Not handled: lines in JSON, except those of
+//! syntax errors.
 
 use std::fmt;
 
@@ -52,7 +53,7 @@ pub(super) fn from_toml(text: &str) -> Result<Architecture> {
 fn architecture(tree: Value) -> Result<Architecture> {
     let Value::Object(mut root) = tree else { return Err(Error::architecture("file", "is no table of fields")) };
     // The version is looked at first: another schema would only be an obscure unknown field.
-    let schema = root.entry("schema").or_insert(SCHEMA_OF_OLD.into());
+    let schema = root.entry("schema").or_insert(SCHEMA_IF_MISSING.into());
     check::schema(field(schema, "schema")?)?;
     let Some(space) = root.get_mut("space") else { return Err(Error::architecture("space", MISSING)) };
     short::write_out_space(space)?;
@@ -65,7 +66,7 @@ fn architecture(tree: Value) -> Result<Architecture> {
 }
 
 /// What a file without `schema` is written in, whatever [`SCHEMA`] will be.
-const SCHEMA_OF_OLD: u32 = 1;
+const SCHEMA_IF_MISSING: u32 = 1;
 
 const MISSING: &str = "missing";
 

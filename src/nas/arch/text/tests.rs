@@ -38,7 +38,7 @@ fn refused(read: fn(&str) -> Result<Architecture>, text: &str) -> (String, Strin
 fn short_forms_are_written_out() {
     let arch = from_toml(&short()).unwrap();
     assert_eq!(arch.space, Space { nonlinearities: vec![Nonlinearity::Relu, Nonlinearity::Tanh], ..Space::small() });
-    assert_eq!(arch.schema, SCHEMA_OF_OLD);
+    assert_eq!(arch.schema, SCHEMA_IF_MISSING);
     let op = &arch.blocks[2].ops[0];
     let conv = |kernel, dilation, groups, activation| Some(Conv { kernel, dilation, groups, activation });
     let relu = Nonlinearity::Relu;
