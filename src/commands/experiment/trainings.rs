@@ -124,7 +124,7 @@ fn train(job: &Job, task: &Task<'_>) -> Result<Trained> {
 /// The result of a training that ended without a finite loss, which would end so again: what is no number classifies
 /// nothing, and every image counts as an error.
 fn diverged(run: &Job, task: &Task<'_>) -> Result<Trained> {
-    let cost = design::cost(run, &task.design)?;
+    let cost = design::cost(run, task.design)?;
     Ok(Trained {
         role: Role::Chosen,
         id: task.design.id(),

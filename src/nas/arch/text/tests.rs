@@ -210,7 +210,8 @@ fn each_mistake_names_its_element_and_line() {
 
 #[test]
 fn what_is_no_table_of_fields_or_no_text_of_its_format_is_refused_with_its_line() {
-    let cases: [(fn(&str) -> Result<Architecture>, &str, &str, &str); 8] = [
+    type Reader = fn(&str) -> Result<Architecture>;
+    let cases: [(Reader, &str, &str, &str); 8] = [
         (from_json, "nonsense", "line 1 column 2", "expected ident"),
         (from_json, "{\n  \"blocks\": [],\n}", "line 3 column 1", "trailing comma"),
         (from_json, "[1]", "file", "is no table of fields"),
