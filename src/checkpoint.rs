@@ -8,11 +8,11 @@
 
 use crate::backend::{Context, Region, Span};
 use crate::error::{Error, Result};
+use crate::export::weights::digest;
 use crate::nn::params::ParamStore;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
@@ -57,15 +57,6 @@ fn tensors(store: &ParamStore) -> Vec<Placed> {
     let mut all: Vec<Placed> = params.chain(statistics).chain(moments).collect();
     all.sort_by(|a, b| a.0.cmp(&b.0));
     all
-}
-
-fn digest<'a>(progress: &str, tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
-    let mut hash = Sha256::new_with_prefix(progress);
-    for (name, bytes) in tensors {
-        hash.update(name.as_bytes());
-        hash.update(bytes);
-    }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Writes the network in `context` and the run's `progress` to `path`. `network` says what the

@@ -106,8 +106,9 @@ fn unpack(stored: Stored, bytes: &[u8]) -> Option<Vec<f32>> {
     }
 }
 
-fn digest<'a>(about: &str, tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
-    let mut hash = Sha256::new_with_prefix(about);
+/// SHA-256 of a text and of names and bytes of tensors, in hexadecimal.
+pub fn digest<'a>(text: &str, tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
+    let mut hash = Sha256::new_with_prefix(text);
     for (name, bytes) in tensors {
         hash.update(name.as_bytes());
         hash.update(bytes);

@@ -73,6 +73,7 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("parsers", "checkpoint", "and of checkpoints"),
     ("report", "checkpoint::write_atomic", "results are written whole or not at all"),
     ("checkpoint", "nn", "names the ranges it saves"),
+    ("checkpoint", "export::weights::digest", "and digests them as exports do"),
     ("checkpoint", "backend", "reads and writes memory regions"),
     ("config", "cli", "flags are one source of settings"),
     ("config", "nas", "settings hold a search space and its HyperNet"),
