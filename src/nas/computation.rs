@@ -2,7 +2,7 @@
 
 use crate::backend::Context;
 use crate::error::Result;
-use crate::nas::train::{Network, phase};
+use crate::nas::train::Network;
 use crate::nas::twin::NetworkShape;
 use crate::nn::norm::Mode;
 use crate::tape::Tape;
@@ -18,10 +18,10 @@ pub fn computation(context: &mut Context, network: &dyn Network, shape: &Network
     let params = store.params().iter().map(|param| (param.span, param.name.clone()));
     let names = params.chain(store.statistics().iter().map(|s| (s.span, s.name.clone()))).collect();
     let one = shape.batch(1);
-    let _range = range_with(Level::Step, c"evaluate", || network.number());
+    let _range = range_with(Level::Step, c"export", || network.number());
     let mut tape = Tape::new(context);
     let images = tape.input(one, &vec![0.0; one.len()], false)?;
     tape.begin_computation(images, names);
-    let logits = phase(c"forward", || network.logits(&mut tape, images, Mode::Eval))?;
+    let logits = network.logits(&mut tape, images, Mode::Eval)?;
     tape.end_computation(logits)
 }

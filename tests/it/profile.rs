@@ -110,18 +110,21 @@ fn a_profiler_sees_every_step_phase_and_op_and_changes_nothing() {
     let steps = STEPS + RETRAIN_STEPS * networks;
     // 240 training images, 60 to validate, 100 to test; in batches of 30 where nothing is learned.
     let validated = 2;
-    let evaluated = (RETRAIN_EPOCHS + 1) * validated + 4;
+    let evaluated = ((RETRAIN_EPOCHS + 1) * validated + 4) * networks;
+    // The export evaluates the winner again, writes one pass down, and times some.
+    let evaluated = evaluated + validated + 4;
+    let (exports, timed) = (1, counts.of("-/latency"));
     for (path, expected) in [
         ("-/epoch", 1 + RETRAIN_EPOCHS * networks),
         ("epoch/step", steps),
         ("step/zero", steps),
         ("step/gather", steps),
-        ("gather/batch_gather_forward", steps + validated * (1 + SCORED) + evaluated * networks),
+        ("gather/batch_gather_forward", steps + validated * (1 + SCORED) + evaluated),
         ("step/forward", steps),
         ("forward/hypernet", STEPS),
-        ("forward/block", 3 * (steps + validated * (1 + SCORED) + evaluated * networks)),
+        ("forward/block", 3 * (steps + validated * (1 + SCORED) + evaluated)),
         ("step/loss", steps),
-        ("loss/cross_entropy_forward", steps + validated * (1 + SCORED) + evaluated * networks),
+        ("loss/cross_entropy_forward", steps + validated * (1 + SCORED) + evaluated),
         ("step/backward", steps),
         ("backward/cross_entropy_backward", steps),
         ("backward/linear_backward", steps),
@@ -134,15 +137,19 @@ fn a_profiler_sees_every_step_phase_and_op_and_changes_nothing() {
         ("-/score", SCORED),
         ("score/hypernet", validated + SCORED),
         ("epoch/evaluate", RETRAIN_EPOCHS * networks),
-        ("-/evaluate", 2 * networks),
+        ("-/evaluate", 2 * networks + 2),
+        ("-/export", exports),
+        ("export/block", 3 * exports),
+        ("latency/block", 3 * timed),
         ("score/gather", validated * (1 + SCORED)),
         ("score/forward", validated * (1 + SCORED)),
-        ("evaluate/forward", evaluated * networks),
-        ("evaluate/loss", evaluated * networks),
+        ("evaluate/forward", evaluated),
+        ("evaluate/loss", evaluated),
     ] {
         assert_eq!(counts.of(path), expected, "{path}");
     }
-    assert_eq!(counts.total("linear_forward"), steps + validated * (1 + SCORED) + evaluated * networks);
+    assert!(timed >= 2, "one pass at least of each batch size");
+    assert_eq!(counts.total("linear_forward"), steps + validated * (1 + SCORED) + evaluated + exports + timed);
 
     let step_ids = &counts.payloads["step"];
     let drawn = &step_ids[..STEPS as usize];
@@ -151,7 +158,7 @@ fn a_profiler_sees_every_step_phase_and_op_and_changes_nothing() {
     let repeated = |times: u64| trained.iter().flat_map(|&id| vec![id; times as usize]).collect::<Vec<_>>();
     assert_eq!(step_ids[STEPS as usize..], repeated(RETRAIN_STEPS));
     assert_eq!(counts.payloads["score"][validated as usize..], numbers(&lines(&files["archs.jsonl"])));
-    assert_eq!(counts.payloads["evaluate"], repeated(RETRAIN_EPOCHS + 2));
+    assert_eq!(counts.payloads["evaluate"], [repeated(RETRAIN_EPOCHS + 2), vec![trained[0]; 2]].concat());
     assert_eq!(counts.payloads["epoch"], [vec![1], [1, 2].repeat(trained.len())].concat());
     assert_eq!(counts.payloads["block"][..6], [0, 1, 2, 0, 1, 2]);
 }
@@ -171,19 +178,20 @@ fn assert_ranges_nest(counts: &Counts) {
             "epoch" => &["-"],
             "step" => &["epoch"],
             "score" | "evaluate" => &["-", "epoch"],
+            "export" | "latency" => &["-"],
             "gather" | "forward" | "loss" => &["step", "score", "evaluate"],
             "zero" | "backward" | "update" => &["step"],
             "wait" => &["epoch"],
             "hypernet" => &["forward", "score"],
-            "block" => &["forward"],
+            "block" => &["forward", "export", "latency"],
             op if op.ends_with("_backward") => &["backward"],
             op if op.ends_with("_update") => &["update"],
-            _ => &["gather", "forward", "hypernet", "block", "loss"],
+            _ => &["gather", "forward", "hypernet", "block", "loss", "export", "latency"],
         };
         assert!(parents.contains(&parent), "{path}");
         let kind = match name {
             "epoch" => 1,
-            "step" | "score" | "evaluate" => 2,
+            "step" | "score" | "evaluate" | "export" | "latency" => 2,
             "block" => 4,
             name if name.contains('_') => 5,
             _ => 3,
