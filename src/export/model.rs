@@ -7,6 +7,8 @@ use crate::error::{Error, Result};
 use crate::export::about::About;
 use crate::export::weights::WeightFile;
 use crate::nas::computation::computation;
+use crate::nas::design::Design;
+use crate::nas::resulting::ResultingNetwork;
 use crate::nas::score::logits;
 use crate::nas::train::{Batch, Gather, Network, plan_evaluation};
 use crate::ops::batch_gather::BatchGather;
@@ -170,7 +172,14 @@ fn read(path: &Path) -> Result<(PathBuf, Vec<u8>)> {
 }
 
 fn build(path: &Path, about: &About) -> Result<Box<dyn Network>> {
-    about.design.network(&about.shape, about.norm).map_err(|e| Error::data(path, format!("describes no network ({e})")))
+    let network: Result<Box<dyn Network>> = match &about.design {
+        // Rounded filters no longer have the norm 1; others would have to divide by it too.
+        Design::Searched(arch) => {
+            Ok(Box::new(ResultingNetwork::new(arch, about.shape, about.norm).with_normalised_filters()))
+        }
+        Design::Builtin(_) => about.design.network(&about.shape, about.norm),
+    };
+    network.map_err(|e| Error::data(path, format!("describes no network ({e})")))
 }
 
 /// How images become batches of its input.

@@ -133,7 +133,7 @@ fn a_network_comes_back_as_it_was() {
         let (found, expected) = (model.logits(&images(&about)).unwrap(), logits(&about));
         assert_eq!(found.len(), 4 * about.images.views);
         if about.norm == NormKind::Weightnorm {
-            // Normalised filters are normalised again, which rounds.
+            // The network that was never stored divides sums by the norm, not filters.
             let flat = |rows: &[Vec<f32>]| rows.iter().flatten().map(|&x| f64::from(x)).collect::<Vec<_>>();
             let found: Vec<f32> = found.into_iter().flatten().collect();
             assert_close("logits", &found, &flat(&expected), 300);
@@ -317,7 +317,9 @@ fn every_damaged_byte_is_noticed() {
 
 #[test]
 fn constants_of_a_computation_are_the_tensors_of_the_file() {
-    for about in designs() {
+    // Rounded filters are no longer of norm 1, and are used as they are.
+    let rounded = About { dtype: Dtype::Bf16, ..designs().swap_remove(2) };
+    for about in designs().into_iter().chain([rounded]) {
         let bytes = stored(&about);
         let file = SafeTensors::deserialize(&bytes).unwrap();
         let mut model = opened(&bytes).unwrap();
@@ -334,9 +336,11 @@ fn constants_of_a_computation_are_the_tensors_of_the_file() {
                     constant.name,
                     instruction.part
                 );
-                let stored: Vec<f32> = bytemuck::pod_collect_to_vec(tensor.data());
-                let values: Vec<f64> = stored.iter().map(|&x| f64::from(x)).collect();
-                assert_close(&constant.name, &constant.values, &values, 300);
+                let stored: Vec<f32> = match tensor.dtype() {
+                    safetensors::Dtype::F32 => bytemuck::pod_collect_to_vec(tensor.data()),
+                    _ => tensor.data().chunks(2).map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+                };
+                assert_eq!(constant.values, stored, "{}", constant.name);
                 names.push(keys::key(&constant.name));
             }
         }

@@ -52,7 +52,8 @@ struct OpParams {
 pub struct ResultingNetwork {
     arch: Architecture,
     shape: NetworkShape,
-    norm: NormKind,
+    /// Are 1x1 filters divided by their norms?
+    divides: bool,
     store: ParamStore,
     stem: ParamId,
     ops: Vec<OpParams>,
@@ -93,7 +94,12 @@ impl ResultingNetwork {
             store.add("head.fc.w", &[shape.classes, outputs(last)], Init::He),
             store.add("head.fc.b", &[shape.classes], Init::Zeros),
         );
-        Self { arch: arch.clone(), shape, norm, store, stem, ops, transitions, head }
+        Self { arch: arch.clone(), shape, divides: norm == NormKind::Weightnorm, store, stem, ops, transitions, head }
+    }
+
+    /// The same with filters that are divided by their norms already, as exported ones are.
+    pub fn with_normalised_filters(self) -> Self {
+        Self { divides: false, ..self }
     }
 
     /// The parameters.
@@ -193,7 +199,7 @@ impl WeightSource for FreeWeights<'_> {
     fn op(&self, tape: &mut Tape<'_>, index: usize, placed: &PlacedOp<'_>) -> Result<OpWeights> {
         let params = &self.network.ops[index];
         let mut input = self.filter(tape, params.input, 1);
-        if self.network.norm == NormKind::Weightnorm {
+        if self.network.divides {
             let whole = 0..tape.shape(input.w).len();
             input.scale = Some(weightnorm(tape, input.w, Vec::from([whole]))?);
         }

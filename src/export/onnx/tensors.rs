@@ -72,16 +72,15 @@ impl Tensors {
     }
 }
 
+/// What is left of a number in 16 bits, and these.
+type Rounding = fn(f32) -> (f32, [u8; 2]);
+
 /// The numbers in 16 bits each, where these hold them exactly.
 fn halves(dtype: Dtype, values: &[f32]) -> Option<(i32, Vec<u8>)> {
-    let data_type = match dtype {
+    let (data_type, pack): (i32, Rounding) = match dtype {
         Dtype::F32 => return None,
-        Dtype::F16 => data_type::FLOAT16,
-        Dtype::Bf16 => data_type::BFLOAT16,
-    };
-    let pack = |x: f32| match dtype {
-        Dtype::F16 => (f16::from_f32(x).to_f32(), f16::from_f32(x).to_le_bytes()),
-        _ => (bf16::from_f32(x).to_f32(), bf16::from_f32(x).to_le_bytes()),
+        Dtype::F16 => (data_type::FLOAT16, |x| (f16::from_f32(x).to_f32(), f16::from_f32(x).to_le_bytes())),
+        Dtype::Bf16 => (data_type::BFLOAT16, |x| (bf16::from_f32(x).to_f32(), bf16::from_f32(x).to_le_bytes())),
     };
     let packed = values.iter().map(|&x| Some(pack(x)).filter(|(kept, _)| kept.to_bits() == x.to_bits()));
     let bytes: Option<Vec<[u8; 2]>> = packed.map(|pair| pair.map(|(_, bytes)| bytes)).collect();
