@@ -208,12 +208,13 @@ fn every_variable_is_assigned_before_it_is_read_and_read_before_it_is_assigned_a
             let mut unread: BTreeSet<String> = BTreeSet::new();
             let mut known: BTreeSet<String> = arguments.iter().map(|name| name.trim_matches('*').to_string()).collect();
             for line in &forward {
-                let (targets, expression) = line.split_once(" = ").unwrap_or(("", line));
+                let returned = || line.strip_prefix("return ").map(|expression| ("", expression));
+                let (targets, expression) = line.split_once(" = ").or_else(returned).unwrap();
                 for variable in read(expression) {
                     assert!(known.contains(&variable), "{name}, {class}: {variable} of {line:?} is unknown");
                     unread.remove(&variable);
                 }
-                for target in targets.split(", ").filter(|_| line.contains(" = ")) {
+                for target in targets.split(", ").filter(|target| !target.is_empty()) {
                     assert!(text::is_name(target), "{name}, {class}: {line}");
                     assert!(unread.insert(target.to_string()), "{name}, {class}: {line:?} takes an unread name");
                     known.insert(target.to_string());
