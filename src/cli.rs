@@ -228,6 +228,13 @@ pub struct ExportArgs {
     #[arg(long, value_name = "DIR")]
     pub to: Option<PathBuf>,
     /// In what form.
+    /// Replace the files of another export that is there
+    #[arg(long)]
+    pub overwrite: bool,
+    /// With --arch: batches to re-estimate BatchNorm statistics on [default: as the run's search]
+    #[arg(long, value_name = "K", requires = "arch")]
+    pub calibrate_bn: Option<usize>,
+    /// What the files hold.
     #[command(flatten)]
     pub form: ExportForm,
 }

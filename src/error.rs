@@ -147,3 +147,16 @@ impl Error {
         }
     }
 }
+
+/// Most characters of a text that repeats what a file says.
+const LONGEST: usize = 400;
+
+/// `text` as one line without control characters, cut to a length that can be read: for messages that repeat what a
+/// file says.
+pub fn one_line(text: &str) -> String {
+    let mut line: String = text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        line.push_str("...");
+    }
+    line
+}

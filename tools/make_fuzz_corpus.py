@@ -117,6 +117,7 @@ ABOUT = {
     "seed": 1,
     "recipe": {
         "epochs": 1,
+        "steps": 2,
         "batch": 2,
         "lr": 0.1,
         "optimizer": {"kind": "sgd", "momentum": 0.9, "decay": 0.0001},

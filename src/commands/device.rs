@@ -131,6 +131,17 @@ impl Chosen {
         }
     }
 
+    /// What computes, for those who read numbers elsewhere.
+    pub fn name(&self) -> String {
+        match &self.place {
+            Place::Cpu { threads, isa } => {
+                let processor = machine::processor().unwrap_or_else(|| "a CPU".into());
+                format!("{processor}, {threads} threads, {}", isa.name())
+            }
+            Place::Cuda { info, tf32, .. } => format!("{}{}", info.name, if *tf32 { ", tf32" } else { "" }),
+        }
+    }
+
     /// One line for people.
     pub fn describe(&self) -> String {
         let place = match &self.place {

@@ -14,7 +14,7 @@ use crate::data::npy::file_of_rows;
 use crate::data::{DataSpec, Dataset, Options};
 use crate::error::{Error, Result};
 use crate::export::about::{About, Weights};
-use crate::export::model::{Model, is_exported};
+use crate::export::model::{self, Model, is_exported};
 use crate::nas::arch::Architecture;
 use crate::nas::design::Design;
 use crate::nas::score::{logits, network_error};
@@ -23,8 +23,9 @@ use crate::report::error_margin;
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// Images of an evaluation that are computed together, where no run says how many.
+/// Images of an evaluation that are computed together, where no run says how many; fewer when they are large.
 const BATCH: usize = 500;
+const BATCH_PIXELS: usize = BATCH * 32 * 32;
 
 /// What was evaluated, on what, and how it went.
 struct Evaluated {
@@ -42,18 +43,32 @@ struct Evaluated {
 /// # Errors
 /// Usage errors; [`Error::Checkpoint`] when the network cannot be used.
 pub fn run(args: &EvalArgs, global: &GlobalArgs) -> Result<()> {
-    let exported = args.network.as_deref().filter(|name| is_exported(Path::new(name)));
-    let evaluated = match exported {
+    let evaluated = match exported(args) {
         Some(path) => of_export(path, args, global)?,
         None => of_run(args, global)?,
     };
     print_result(global, &evaluated.json(), &evaluated.text())
 }
 
+/// The path of an exported network, if `--network` names one rather than a network of the run.
+fn exported(args: &EvalArgs) -> Option<&str> {
+    let name = args.network.as_deref()?;
+    let path = Path::new(name);
+    let of_run = args.out.as_ref().is_some_and(|out| {
+        out.join(format!("arch/{name}.json")).is_file() || out.join(format!("ckpt/net-{name}.safetensors")).is_file()
+    });
+    (!of_run && (is_exported(path) || path.exists())).then_some(name)
+}
+
 /// Evaluates a network or an architecture of a run.
 fn of_run(args: &EvalArgs, global: &GlobalArgs) -> Result<Evaluated> {
     let Some(out) = &args.out else {
-        let message = "names no run; give its directory, or an exported network with --network";
+        let message = match &args.network {
+            Some(name) => {
+                format!("names no run to find {name} in, and there is no exported network {name}; name either")
+            }
+            None => "names no run; give its directory, or an exported network with --network".into(),
+        };
         return Err(Error::config("--out", message));
     };
     if args.data.is_some() {
@@ -97,20 +112,29 @@ fn of_run(args: &EvalArgs, global: &GlobalArgs) -> Result<Evaluated> {
 
 /// Evaluates an exported network on the test images of a data set.
 fn of_export(path: &str, args: &EvalArgs, global: &GlobalArgs) -> Result<Evaluated> {
+    if args.calibrate_bn.is_some() {
+        return Err(Error::config("--calibrate-bn", "is for --arch: an exported network has its statistics"));
+    }
     if args.split == Split::Val {
         let message = "val: an exported network brings no validation images; leave it out";
         return Err(Error::config("--split", message));
     }
     let device = choose(global)?;
-    let mut model = Model::load_on(path, device.kind(), BATCH, |arena| device.context(arena, 1))?;
-    let (about, dataset) = (model.about.clone(), images(&model.about, args, global)?);
-    let batches = Batch::all(&dataset.test, dataset.views, BATCH);
+    let about = model::about(path)?;
+    let dataset = images(&about, args, global)?;
+    let pixels = about.shape.image_depth * about.shape.image_size.pow(2);
+    let batch = (BATCH_PIXELS / pixels).clamp(1, BATCH);
+    let mut model = Model::load_on(path, device.kind(), batch, |arena| device.context(arena, 1))?;
+    let batches = Batch::all(&dataset.test, dataset.views, batch);
     let (network, context, gather) = model.parts();
     if let Some(file) = &args.logits {
         let rows = logits(context, network, gather, batches.iter().cloned())?;
         write_atomic(file, &file_of_rows(&rows, about.shape.classes))?;
     }
     let outcome = network_error(context, network, gather, batches.into_iter())?;
+    if outcome.finite_loss().is_none() {
+        return Err(Error::data(path, "computes logits that are no finite numbers; its weights are of no use"));
+    }
     let weights = match about.weights {
         Weights::Trained => "trained",
         Weights::Generated => "generated",

@@ -11,7 +11,7 @@ use crate::commands::timing::Timing;
 use crate::commands::training::{Inherit, Reached, Subject, Training};
 use crate::error::{Error, Result};
 use crate::export::about::About;
-use crate::export::model::{self, Model, is_exported};
+use crate::export::model::{self, is_exported};
 use crate::nas::arch::Architecture;
 use crate::nas::design::Design;
 use crate::nas::inherit::inherited;
@@ -19,6 +19,7 @@ use crate::nas::resulting::{NormKind, ResultingNetwork};
 use crate::nas::score::network_error;
 use crate::nas::strategy::Origin;
 use crate::nas::train::{Network, plan_evaluation};
+use crate::nas::twin::NetworkShape;
 use crate::report::count;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -182,9 +183,9 @@ impl<'a> Start<'a> {
     /// From the exported network at `init`; or from the run's SMASH network, where the settings ask for it.
     fn of(job: &'a Job, design: &'a Design, init: Option<&'a Path>) -> Result<Self> {
         if let Some(path) = init {
-            let model = Model::load(path)?;
-            Self::check(job, design, path, &model.about)?;
-            let from = Some(model.about.design.id());
+            let (about, digest) = model::checked(path)?;
+            Self::check(job, design, path, &about)?;
+            let from = Some(format!("{} ({digest})", about.design.id()));
             return Ok(Self { inherit: Some(Box::new(move |context| model::restore(path, context))), from });
         }
         if !job.config.retrain.init_from_smash {
@@ -216,7 +217,15 @@ impl<'a> Start<'a> {
             return differs(format!("has ops normalised by {0}; give --norm {0}", norm(about.norm)));
         }
         if surroundings(&about.shape) != surroundings(&job.shape) {
-            return differs(format!("is for other images: {:?}, and here they are {:?}", about.shape, job.shape));
+            let images = |shape: &NetworkShape| {
+                let kind = if shape.is_volume() { "volumes" } else { "pictures" };
+                let (channels, stem, stride) = (shape.image_channels, shape.stem_kernel, shape.stem_stride);
+                format!(
+                    "{kind} of {channels} channels, {} classes, a stem of {stem} pixels and stride {stride}",
+                    shape.classes
+                )
+            };
+            return differs(format!("is for {}, and this run for {}", images(&about.shape), images(&job.shape)));
         }
         Ok(())
     }

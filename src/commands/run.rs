@@ -33,8 +33,9 @@ pub fn run(args: &RunArgs, global: &GlobalArgs) -> Result<()> {
         job.shape.classes,
         job.dir.display()
     ));
-    let Whole { record, text, .. } = whole(&job)?;
-    print_result(global, &record, &text)
+    let Whole { record, text, exported, .. } = whole(&job)?;
+    print_result(global, &record, &text)?;
+    exported
 }
 
 /// What all stages found.
@@ -45,6 +46,8 @@ pub struct Whole {
     pub record: Value,
     /// The results for people: how the report begins.
     pub text: String,
+    /// Whether the winner could be exported, too; the rest is there in any case.
+    pub exported: Result<()>,
 }
 
 /// All stages of a job that has begun, and its report.
@@ -74,7 +77,7 @@ pub fn whole(job: &Job) -> Result<Whole> {
         Findings { job, ranking: &ranking, networks: &networks, gradient: comparison.as_ref(), timing: &timing };
     let (report, figures) = findings.report();
     write_report(&job.dir, &report, &figures)?;
-    export_trained(job, Design::Searched(ranking[0].arch.clone()))?;
+    let exported = export_trained(job, Design::Searched(ranking[0].arch.clone()));
     let text = findings.outcome();
-    Ok(Whole { networks, record, text })
+    Ok(Whole { networks, record, text, exported })
 }

@@ -142,7 +142,10 @@ pub fn table(ranking: &[Candidate], rows: usize) -> String {
 }
 
 /// The checkpoint of the run's SMASH network.
-fn smash_checkpoint(job: &Job) -> Result<PathBuf> {
+///
+/// # Errors
+/// [`Error::Config`] when there is none.
+pub fn smash_checkpoint(job: &Job) -> Result<PathBuf> {
     let path = job.path("ckpt/smash.safetensors");
     if path.is_file() {
         return Ok(path);

@@ -15,7 +15,7 @@ use crate::commands::design;
 use crate::commands::export::{export_trained, folder_of};
 use crate::commands::job::Job;
 use crate::commands::retrain::{Role, Trained, train_one};
-use crate::commands::run::whole;
+use crate::commands::run::{Whole, whole};
 use crate::commands::search::{Candidate, load_smash, smash_outcome, stage as search};
 use crate::commands::train::stage as train;
 use crate::config::RunConfig;
@@ -185,7 +185,8 @@ impl Run {
         self.job.check_smash()?;
         self.job.check_resulting(&self.job.config.space)?;
         self.job.begin_quietly()?;
-        Ok(whole(&self.job)?.networks)
+        let Whole { networks, exported, .. } = whole(&self.job)?;
+        exported.map(|()| networks)
     }
 }
 

@@ -40,8 +40,8 @@ impl Findings<'_> {
              Training {} networks from scratch for comparison: {}.\n\n\
              Test errors are on {} images the search never saw, +- the 95 % interval of that sample; one training each, \
              so seeds add to it.\nEverything is in {}, curves and pictures in its report.html; \
-             `smash-engine show {}{}` prints the winner.\nThe winner as it was trained is in {}, for ONNX runtimes, PyTorch \
-             and `smash-engine predict`.\n",
+             `smash-engine show {}{}` prints the winner.\nThe winner as it was trained is in {}, for ONNX runtimes, \
+             PyTorch{}.\n",
             job.dataset.name,
             job.config.seed,
             verdict(networks),
@@ -58,7 +58,8 @@ impl Findings<'_> {
             job.dir.display(),
             job.path(&format!("arch/{}.json", ranking[0].id)).display(),
             show_flags(&job.shape),
-            folder_of(job, &ranking[0].id).display()
+            folder_of(job, &ranking[0].id).display(),
+            if job.shape.is_volume() { "" } else { " and `smash-engine predict`" }
         )
     }
 

@@ -53,7 +53,14 @@ struct State {
 #[derive(Deserialize)]
 pub struct Reached {
     step: u64,
-    total: u64,
+    /// Steps of the whole training.
+    pub total: u64,
+    /// Images per step.
+    pub batch: usize,
+    /// Learning rate at the start.
+    pub lr: f32,
+    /// Optimiser.
+    pub optimizer: Optimizer,
     #[serde(default)]
     inherited: bool,
     #[serde(default)]
@@ -61,6 +68,16 @@ pub struct Reached {
 }
 
 impl Reached {
+    /// Whole passes over so many images in the training.
+    pub fn epochs(&self, images: usize) -> u64 {
+        self.total / (images / self.batch.max(1)).max(1) as u64
+    }
+
+    /// Did it start from the SMASH network of the run?
+    pub fn is_from_smash(&self) -> bool {
+        self.inherited && self.inherited_from.is_none()
+    }
+
     /// The weights that the training started from, in words.
     pub fn start(&self) -> String {
         match (&self.inherited_from, self.inherited) {

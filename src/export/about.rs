@@ -1,7 +1,7 @@
 //! What an exported network says of itself, as JSON in the metadata of its weights: enough to build it again, to prepare
 //! images for it, and to know where it comes from.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, one_line};
 use crate::nas::design::Design;
 use crate::nas::resulting::NormKind;
 use crate::nas::twin::NetworkShape;
@@ -96,8 +96,10 @@ pub struct ImagesAbout {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// Epochs.
+    /// Whole passes over the images.
     pub epochs: u64,
+    /// Steps.
+    pub steps: u64,
     /// Images per step.
     pub batch: usize,
     /// Learning rate at the start, annealed to zero by a cosine.
@@ -124,50 +126,79 @@ impl About {
     /// Reads and checks the JSON form: everything that building the network relies on.
     ///
     /// # Errors
-    /// [`Error::Architecture`] names the element that is missing or wrong.
-    pub fn from_json(json: &str) -> Result<Self> {
-        let about: Self = serde_json::from_str(json).map_err(|e| wrong("description", e.to_string()))?;
-        about.check()?;
+    /// What is missing or wrong, in one line.
+    pub fn from_json(json: &str) -> Result<Self, String> {
+        // The version is looked at first: another one would only be an obscure unknown field.
+        #[derive(Deserialize)]
+        struct Head {
+            format: Option<u32>,
+        }
+        let head: Head = serde_json::from_str(json).map_err(|e| one_line(&e.to_string()))?;
+        match head.format {
+            Some(FORMAT) => {}
+            Some(format) => return Err(format!("it is of format {format}; this engine reads {FORMAT}")),
+            None => return Err("format: missing".into()),
+        }
+        let about: Self = serde_json::from_str(json).map_err(|e| one_line(&e.to_string()))?;
+        about.check().map_err(|e| match e {
+            Error::Architecture { place, message } => one_line(&format!("{place}: {message}")),
+            other => one_line(&other.to_string()),
+        })?;
         Ok(about)
     }
 
     fn check(&self) -> Result<()> {
-        if self.format != FORMAT {
-            return Err(wrong("format", format!("{} is unknown; this engine reads {FORMAT}", self.format)));
-        }
         if let Design::Searched(arch) = &self.design {
             arch.validate()?;
         }
         self.shape.check()?;
+        self.check_names()?;
         let (shape, images) = (&self.shape, &self.images);
         let [channels, slices, rows, columns] = images.extent;
-        let fits = channels == shape.image_channels
-            && slices == shape.image_depth
-            && (1..=shape.image_size).contains(&rows)
-            && (1..=shape.image_size).contains(&columns);
-        if !fits {
+        let fits = |extent: usize| match shape.is_volume() {
+            // Volumes are not padded.
+            true => extent == shape.image_size,
+            false => (1..=shape.image_size).contains(&extent),
+        };
+        let whole_bytes = !shape.is_volume() || (slices * rows * columns).is_multiple_of(8);
+        let same = [channels, slices] == [shape.image_channels, shape.image_depth];
+        if !(same && fits(rows) && fits(columns) && whole_bytes) {
             return Err(wrong("images.extent", format!("{:?} do not fit the network's input", images.extent)));
         }
         if images.classes.len() != shape.classes {
             return Err(wrong("images.classes", format!("{} names for {}", images.classes.len(), shape.classes)));
         }
         let usable = |numbers: &[f32]| numbers.len() == channels && numbers.iter().all(|x| x.is_finite());
-        if !usable(&images.mean) || !usable(&images.std) || images.std.contains(&0.0) {
-            return Err(wrong("images.mean, images.std", "need a finite number for each channel".into()));
+        if !usable(&images.mean) || !usable(&images.std) || images.std.iter().any(|&std| std < LEAST_STD) {
+            let message = format!("need a finite number for each channel, std {LEAST_STD} or more");
+            return Err(wrong("images.mean, images.std", message));
         }
         if !(1..=usize::from(u16::MAX)).contains(&images.views) || !shape.is_volume() && images.views != 1 {
             return Err(wrong("images.views", format!("{} is not possible", images.views)));
         }
         Ok(())
     }
+
+    /// Names are printed, and must not move the cursor of a terminal.
+    fn check_names(&self) -> Result<()> {
+        let (images, recipe) = (&self.images, &self.recipe);
+        let names = images.classes.iter().chain([&images.name, &self.engine, &recipe.source, &recipe.start]);
+        match names.chain([&recipe.augment]).find(|name| name.contains(char::is_control)) {
+            Some(name) => Err(wrong("names", format!("{} holds control characters", name.escape_debug()))),
+            None => Ok(()),
+        }
+    }
 }
+
+/// Far below the standard deviation of any images: one level of 256 is 0.004.
+const LEAST_STD: f32 = 1e-6;
 
 fn wrong(place: &str, message: String) -> Error {
     Error::architecture(place, message)
 }
 
 /// Errors in percent.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Errors {
     /// On the images held out, where there are any.

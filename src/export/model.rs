@@ -5,7 +5,7 @@ use crate::data::augment::views_used;
 use crate::data::{ImageShape, Images};
 use crate::error::{Error, Result};
 use crate::export::about::About;
-use crate::export::weights::WeightFile;
+use crate::export::weights::{WeightFile, digest};
 use crate::nas::computation::computation;
 use crate::nas::design::Design;
 use crate::nas::resulting::ResultingNetwork;
@@ -105,10 +105,15 @@ impl Model {
     /// One logit per class for each image; of volumes for each of the rotations in use of each.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the images are not of [`Model::image_shape`].
+    /// [`Error::Shape`] when the images are not of [`Model::image_shape`]; [`Error::Run`] when a logit is not finite.
     pub fn logits(&mut self, images: &Images) -> Result<Vec<Vec<f32>>> {
         let batches = Batch::all(images, self.about.images.views, self.batch).into_iter();
-        logits(&mut self.context, &*self.network, &self.gather, batches)
+        let rows = logits(&mut self.context, &*self.network, &self.gather, batches)?;
+        if rows.iter().flatten().all(|x| x.is_finite()) {
+            return Ok(rows);
+        }
+        let id = self.about.design.id();
+        Err(Error::Run(format!("network {id} computes logits that are no finite numbers; its weights are of no use")))
     }
 
     /// The probability of each class for each image, of volumes the mean over their rotations; they sum to 1.
@@ -139,14 +144,29 @@ pub fn about(path: impl AsRef<Path>) -> Result<About> {
     Ok(WeightFile::parse(&path, &bytes)?.about)
 }
 
-/// Writes the parameters of the network in the file or folder at `path` into `context`, whose regions are reserved for it.
+/// Writes the parameters of the network in the file or folder at `path` into `context`, whose regions are reserved for
+/// it: a training goes on from there.
 ///
 /// # Errors
-/// As [`Model::load`].
+/// As [`checked`].
 pub fn restore(path: impl AsRef<Path>, context: &mut Context) -> Result<()> {
     let (path, bytes) = read(path.as_ref())?;
     let file = WeightFile::parse(&path, &bytes)?;
     file.restore(build(&path, &file.about)?.store(), context)
+}
+
+/// What the file or folder at `path` says of its network, whose weights a training can start from, and 12 digits of
+/// the SHA-256 of the file.
+///
+/// # Errors
+/// As [`Model::load`].
+pub fn checked(path: impl AsRef<Path>) -> Result<(About, String)> {
+    let (path, bytes) = read(path.as_ref())?;
+    let file = WeightFile::parse(&path, &bytes)?;
+    let network = build(&path, &file.about)?;
+    file.check_norms(network.store())?;
+    let digest = digest("", [("", bytes.as_slice())].into_iter());
+    Ok((file.about, digest[..12].to_string()))
 }
 
 /// Is this the path of an exported network, rather than of an architecture or the name of a network?
@@ -164,8 +184,11 @@ pub(crate) fn check(bytes: &[u8]) -> Result<()> {
 /// The bytes of the weights at `path`, and where they are.
 fn read(path: &Path) -> Result<(PathBuf, Vec<u8>)> {
     let file = if path.is_dir() { path.join(WEIGHTS) } else { path.to_path_buf() };
-    if path.is_dir() && !file.is_file() {
+    if path.is_dir() && !file.exists() {
         return Err(Error::data(path, format!("holds no {WEIGHTS}; name a folder that `smash-engine export` wrote")));
+    }
+    if !std::fs::metadata(&file).map_err(Error::io("read", &file))?.is_file() {
+        return Err(Error::data(&file, "is no regular file; name a folder that `smash-engine export` wrote"));
     }
     let bytes = std::fs::read(&file).map_err(Error::io("read", &file))?;
     Ok((file, bytes))

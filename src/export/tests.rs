@@ -48,6 +48,7 @@ pub(super) fn about(design: Design, norm: NormKind, shape: NetworkShape, dtype: 
         seed: 1,
         recipe: Recipe {
             epochs: 1,
+            steps: 1,
             batch: 50,
             lr: 0.1,
             optimizer: Optimizer::RESULTING,
@@ -238,9 +239,10 @@ fn what_is_no_exported_network_is_refused_in_a_sentence() {
         };
         changed(&good, |_| (), replace)
     };
-    let cases: [(Vec<u8>, &str); 16] = [
+    let cases: [(Vec<u8>, &str); 21] = [
         (b"PK".to_vec(), "is no network that `smash-engine export` wrote (no safetensors file"),
         (changed(&good, |_| (), HashMap::clear), "its metadata have no \"smash_engine\""),
+        (changed(&good, |_| (), |m| drop(m.insert("more".into(), "x".into()))), "its metadata are not format = pt"),
         (
             changed(&good, |_| (), |m| drop(m.insert("format".into(), "smash-engine checkpoint 1".into()))),
             "is a checkpoint of a run",
@@ -283,14 +285,18 @@ fn what_is_no_exported_network_is_refused_in_a_sentence() {
             ),
             "has a number in \"head.fc.bias\" that is not finite",
         ),
-        (edited("\"format\":1", "\"format\":2"), "format: 2 is unknown; this engine reads 1"),
+        (edited("\"format\":1", "\"format\":2"), "it is of format 2; this engine reads 1"),
         (edited("\"image_size\":8", "\"image_size\":6"), "shape.image_size: 6 is not a multiple of 4"),
         (edited("\"image_size\":8", "\"image_size\":4"), "images.extent: [1, 1, 6, 7] do not fit"),
         (edited("\"std\":[0.25]", "\"std\":[0.0]"), "images.mean, images.std: need a finite number"),
+        (edited("\"std\":[0.25]", "\"std\":[-0.25]"), "images.mean, images.std: need a finite number"),
+        (edited("\"a\",\"b\"", "\"a\",\"\\u001b[31m\""), "holds control characters"),
+        (edited("\"seed\":1", "\"seed\":1,\"x\\ny\":2"), "unknown field"),
+        (edited("\"image_size\":8", "\"image_size\":4096"), "shape.image_size: 4096 is not between"),
         (edited("\"e\"]", "\"e\",\"f\"]"), "images.classes: 6 names for 5"),
         (edited("\"views\":1", "\"views\":3"), "images.views: 3 is not possible"),
         (edited("\"norm\":\"sandwich\"", "\"norm\":\"none\""), "unknown variant `none`"),
-        (edited("\"kernel\":[", "\"kernel\":[4,"), "description: "),
+        (edited("\"kernel\":[", "\"kernel\":[4,"), "(invalid length"),
     ];
     for (bytes, why) in cases {
         let Err(error) = opened(&bytes) else { panic!("accepted, not: {why}") };

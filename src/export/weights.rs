@@ -1,9 +1,9 @@
 //! The weights of a network as a safetensors file, and back.
 //!
 //! Tensors have the names and extents of `keys.rs`; what is normalised by its own norm is stored normalised, so that
-//! nobody else has to do it. The metadata is that of a PyTorch file (`format: pt`), the JSON of [`About`] under
-//! `smash_engine`, and under `sha256` a digest of names and numbers, in the order of names. A file without digest is
-//! accepted: one that was trained on by another program and given the same metadata.
+//! nobody else has to do it. The metadata are `format: pt` (tensors are PyTorch's), the JSON of [`About`] under
+//! `smash_engine`, and under `sha256` a digest of that, names and numbers, in the order of names; nothing else. A file
+//! without digest is accepted: one that was trained on by another program and given the same metadata.
 
 use crate::backend::{Context, Span};
 use crate::error::{Error, Result};
@@ -21,6 +21,8 @@ use std::path::Path;
 /// Name of [`About`] in the metadata.
 const ABOUT: &str = "smash_engine";
 const DIGEST: &str = "sha256";
+/// Far more than bf16 rounds a norm by.
+const NORM_TOLERANCE: f64 = 0.01;
 /// A tensor that PyTorch's BatchNorm counts its steps in; of no use to others.
 const COUNTER: &str = ".num_batches_tracked";
 
@@ -144,7 +146,14 @@ impl<'a> WeightFile<'a> {
                 "its metadata have no {ABOUT:?}; architecture and images are described there"
             )));
         };
-        let about = About::from_json(json).map_err(|what| foreign(what.to_string()))?;
+        let about = About::from_json(json).map_err(foreign)?;
+        let known = |(key, value): (&String, &String)| match key.as_str() {
+            "format" => value == "pt",
+            key => [ABOUT, DIGEST].contains(&key),
+        };
+        if metadata.get("format").is_none() || !metadata.iter().all(known) {
+            return Err(foreign(format!("its metadata are not format = pt, {ABOUT} and {DIGEST}")));
+        }
         let mut names = tensors.names();
         names.sort_unstable();
         let found: Vec<_> = names.iter().filter_map(|name| Some((*name, tensors.tensor(name).ok()?.data()))).collect();
@@ -162,6 +171,28 @@ impl<'a> WeightFile<'a> {
     /// [`Error::Data`] names the first one that is missing, too many, or of another extent or type.
     pub fn check(&self, store: &ParamStore) -> Result<()> {
         self.values(store).map(drop)
+    }
+
+    /// Checks that filters divided by their norms still have the norm 1, so that a training, which divides by it, goes on
+    /// from the same network.
+    ///
+    /// # Errors
+    /// [`Error::Data`] names the first one that has not, as [`WeightFile::check`] otherwise.
+    pub fn check_norms(&self, store: &ParamStore) -> Result<()> {
+        let normalised = tensors(&self.about, store).into_iter().filter(|tensor| tensor.normalised);
+        let spans: Vec<(Span, String)> = normalised.map(|tensor| (tensor.span, tensor.key)).collect();
+        for (span, values) in self.values(store)? {
+            let norm = values.iter().map(|&w| f64::from(w).powi(2)).sum::<f64>().sqrt();
+            let wrong = spans.iter().find(|(place, _)| *place == span && (norm - 1.0).abs() > NORM_TOLERANCE);
+            if let Some((_, key)) = wrong {
+                let message = format!(
+                    "has a filter {key:?} of norm {norm:.3}, and a network of norm weightnorm trains filters of norm 1; \
+                     train another --norm"
+                );
+                return Err(Error::data(self.path, message));
+            }
+        }
+        Ok(())
     }
 
     /// Writes all numbers to their places in `context`, whose regions are reserved.
@@ -192,8 +223,10 @@ impl<'a> WeightFile<'a> {
             }
             let values = unpack(tensor.dtype(), tensor.data())
                 .ok_or_else(|| wrong(format!("has {key:?} in {:?}, not in f32, f16 or bf16", tensor.dtype())))?;
-            if !values.iter().all(|x| x.is_finite()) {
-                return Err(wrong(format!("has a number in {key:?} that is not finite")));
+            let is_variance = key.ends_with(".running_var");
+            if !values.iter().all(|&x| x.is_finite() && (!is_variance || x >= 0.0)) {
+                let what = if is_variance { "finite and 0 or more" } else { "finite" };
+                return Err(wrong(format!("has a number in {key:?} that is not {what}")));
             }
             found.push((span, values));
         }

@@ -70,23 +70,12 @@ pub fn calibrated_score<'a>(
     scored
 }
 
-/// Moves the running statistics of a network to the mean of those of `batches`.
+/// Moves the running statistics to the mean of those of `batches` under the generated weights of `arch`; without
+/// batches they stay as they are.
 ///
 /// # Errors
-/// As [`logits`].
-pub fn calibrate_network(
-    context: &mut Context,
-    network: &dyn Network,
-    gather: &Gather,
-    batches: &[Batch<'_>],
-) -> Result<()> {
-    let _range = range_with(Level::Step, c"calibrate", || network.number());
-    let forward = |tape: &mut Tape<'_>, images, mode| network.logits(tape, images, mode);
-    each_calibrates(&mut Tape::new(context), &forward, gather, batches)
-}
-
-/// Moves the running statistics to the mean of those of `batches` under the generated weights of `arch`.
-fn calibrate(
+/// As [`smash_score`].
+pub fn calibrate(
     context: &mut Context,
     network: &SmashNetwork,
     arch: &Architecture,
@@ -97,19 +86,9 @@ fn calibrate(
     let _range = range_with(Level::Step, c"calibrate", || arch.number());
     let mut tape = Tape::new(context);
     let weights = network.generate_from(&mut tape, arch, encoding, Mode::Eval)?;
-    let forward = |tape: &mut Tape<'_>, images, mode| mainnet::forward(tape, arch, &weights, images, mode);
-    each_calibrates(&mut tape, &forward, gather, batches)
-}
-
-fn each_calibrates(
-    tape: &mut Tape<'_>,
-    forward: &dyn Fn(&mut Tape<'_>, Var, Mode) -> Result<Var>,
-    gather: &Gather,
-    batches: &[Batch<'_>],
-) -> Result<()> {
     for (batch, number) in batches.iter().zip(1..) {
-        let images = gather.batch(tape, batch)?;
-        let logits = forward(tape, images, Mode::Calibrate { batch: number })?;
+        let images = gather.batch(&mut tape, batch)?;
+        let logits = mainnet::forward(&mut tape, arch, &weights, images, Mode::Calibrate { batch: number })?;
         tape.release(logits);
     }
     Ok(())

@@ -60,9 +60,9 @@ impl NetworkShape {
     pub fn check(&self) -> Result<()> {
         let wrong = |field: &str, message: String| Err(Error::architecture(format!("shape.{field}"), message));
         let ranges = [
-            ("image_channels", self.image_channels, 1, 4096),
-            ("image_depth", self.image_depth, 1, 4096),
-            ("image_size", self.image_size, 4, 4096),
+            ("image_channels", self.image_channels, 1, 1024),
+            ("image_depth", self.image_depth, 1, 1024),
+            ("image_size", self.image_size, 4, 1024),
             ("stem_stride", self.stem_stride, 1, 2),
             ("classes", self.classes, 1, 1 << 16),
             ("stem_kernel", self.stem_kernel, 1, 11),

@@ -277,7 +277,9 @@ impl Tape<'_> {
     ) -> Result<Constant> {
         let stored = self.context.read(span)?;
         let names = self.writing.iter().flat_map(|writing| &writing.names);
-        let name = names.filter(|(place, _)| *place == span).map(|(_, name)| name.clone()).next().unwrap_or_default();
+        let Some(name) = names.filter(|(place, _)| *place == span).map(|(_, name)| name.clone()).next() else {
+            return Err(Error::Run("a weight of the network is no parameter or statistic of its store".into()));
+        };
         Ok(Constant { name, dims, values: picked.map(|place| stored[place] * factor).collect() })
     }
 

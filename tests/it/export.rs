@@ -49,8 +49,8 @@ fn the_card_tells_what_the_results_say() {
     let card = text(&scene.files(&exported())["README.md"]);
     let says = [
         format!("# {}", winner()),
-        format!("| test | {:.2} % +- ", number(&network["test_err"])),
-        format!("| validation | {:.2} % |", number(&network["val_err"])),
+        format!("| test, 100 | {:.2} % +- ", number(&network["test_err"])),
+        format!("| validation, 60 | {:.2} % +- ", number(&network["val_err"])),
         "![".into(),
         "](architecture.svg)".into(),
         "| 1 | ".into(),
@@ -115,6 +115,75 @@ fn an_architecture_is_exported_with_generated_weights() {
 }
 
 #[test]
+fn generated_weights_are_calibrated_as_for_a_score() {
+    let scene = Scene::new();
+    let settings = text(&std::fs::read(scene.path("settings.toml")).unwrap());
+    // BatchNorm in bodies is shared by all ops of a block, and so are its statistics.
+    std::fs::write(scene.path("settings.toml"), format!("{settings}\n[space]\nbody_norm = true\n")).unwrap();
+    scene.stdout("train --config settings.toml --out run --max-steps 10");
+    scene.stdout("search --out run --random 1 --perturb 0 --markov 0");
+    let ranking = text(&std::fs::read(scene.path("run/ranking.jsonl")).unwrap());
+    let best: Value = serde_json::from_str(ranking.lines().next().unwrap()).unwrap();
+    std::fs::write(scene.path("best.json"), best["arch"].to_string()).unwrap();
+    let scored = |flags: &str| number(&scene.json(&format!("eval --out run --arch best.json {flags}"))["test_loss"]);
+    scene.stdout("export --out run --arch best.json --calibrate-bn 2 --to calibrated");
+    let exported = number(&scene.json("eval --network calibrated")["test_loss"]);
+    let (with, without) = (scored("--calibrate-bn 2"), scored(""));
+    assert!((exported - with).abs() < 1e-5 && (with - without).abs() > 1e-4, "{exported} {with} {without}");
+}
+
+#[test]
+fn a_card_tells_the_training_of_its_own_network() {
+    let scene = Scene::finished();
+    let before = text(&scene.files(&exported())["README.md"]);
+    scene.stdout("retrain --out run --network resnet-8 --retrain-epochs 1 --retrain-lr 0.05 --retrain-batch 30");
+    scene.stdout("export --out run");
+    scene.stdout("export --out run --network resnet-8");
+    let recipe = |card: &str| card.lines().find(|line| line.starts_with("- Trained by")).unwrap().to_string();
+    assert_eq!(recipe(&text(&scene.files(&exported())["README.md"])), recipe(&before));
+    let other = recipe(&text(&scene.files("run/export/resnet-8")["README.md"]));
+    assert!(other.contains("1 epoch in batches of 30, learning rate 0.05"), "{other}");
+}
+
+#[test]
+fn a_network_of_the_run_goes_before_a_folder_of_its_name() {
+    let scene = Scene::finished();
+    std::fs::create_dir(scene.path(&winner())).unwrap();
+    let of_run = scene.json(&format!("eval --out run --network {}", winner()));
+    assert_eq!(of_run, scene.json("eval --out run"));
+    let message = scene.complaint("eval --network nothing", 2);
+    assert!(message.contains("there is no exported network nothing"), "{message}");
+    let message = scene.complaint(&format!("eval --network {} --calibrate-bn 2", exported()), 2);
+    assert!(message.contains("--arch"), "{message}");
+}
+
+#[test]
+fn weights_that_are_of_no_use_are_no_answer() {
+    let scene = Scene::finished();
+    let weights = std::fs::read(scene.path(&exported()).join("model.safetensors")).unwrap();
+    let (_, header) = SafeTensors::read_metadata(&weights).unwrap();
+    let mut metadata = header.metadata().clone().unwrap();
+    metadata.remove("sha256");
+    let file = SafeTensors::deserialize(&weights).unwrap();
+    let changed = |name: &str, value: f32| {
+        let bytes = value.to_le_bytes().repeat(file.tensor(name).unwrap().data().len() / 4);
+        let mut all = file.tensors();
+        let tensor = all.iter_mut().find(|(key, _)| key == name).unwrap();
+        tensor.1 = safetensors::tensor::TensorView::new(tensor.1.dtype(), tensor.1.shape().to_vec(), &bytes).unwrap();
+        std::fs::write(scene.path("changed.safetensors"), safetensors::serialize(all, Some(metadata.clone())).unwrap())
+            .unwrap();
+    };
+    changed("head.bn.running_var", -1.0);
+    let message = scene.complaint("eval --network changed.safetensors", 3);
+    assert!(message.contains("\"head.bn.running_var\" that is not finite and 0 or more"), "{message}");
+    changed("head.fc.weight", 3e38);
+    let message = scene.complaint("eval --network changed.safetensors", 3);
+    assert!(message.contains("computes logits that are no finite numbers"), "{message}");
+    changed("head.fc.bias", 0.5);
+    scene.stdout("eval --network changed.safetensors");
+}
+
+#[test]
 fn a_training_starts_from_an_exported_network() {
     let scene = Scene::finished();
     let retrain = "retrain --config settings.toml --out tuned";
@@ -166,7 +235,21 @@ fn folders_of_others_are_left_alone() {
     let message = scene.complaint("export --out run --to full", 2);
     assert!(message.contains("--to: full holds other files; name a new folder"), "{message}");
     let message = scene.complaint(&format!("export --out run --network resnet-8 --to {}", exported()), 2);
-    assert!(message.contains(&format!("holds {}; name a new folder", winner())), "{message}");
+    assert!(message.contains(&format!("holds another export of {}; name a new folder", winner())), "{message}");
+    let generated = format!("export --out run --arch run/arch/{}.json --to {}", winner(), exported());
+    let before = scene.files(&exported());
+    let message = scene.complaint(&generated, 2);
+    assert!(message.contains("or replace its files with --overwrite"), "{message}");
+    assert!(scene.files(&exported()) == before);
+    std::fs::write(scene.path("file"), "").unwrap();
+    let message = scene.complaint("export --out run --to file", 2);
+    assert!(message.contains("--to: file is no folder"), "{message}");
+    let weights = scene.path(&exported()).join("model.safetensors");
+    std::fs::write(&weights, "broken").unwrap();
+    let message = scene.complaint("export --out run", 2);
+    assert!(message.contains("holds a damaged export"), "{message}");
+    scene.stdout("export --out run --overwrite");
+    assert!(std::fs::read(weights).unwrap().len() > 1000);
     assert_eq!(scene.files("full").len(), 1);
 }
 
