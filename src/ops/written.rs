@@ -61,6 +61,20 @@ pub(super) fn convolution(
     Ok(tape.write_value(operation, vec![x], shape))
 }
 
+/// A convolution of the value `x`, and what comes behind it: `y` stands for the result.
+pub(super) fn body_filter(
+    tape: &mut Tape<'_>,
+    x: Var,
+    window: Window,
+    dilation: &[usize],
+    (slope, add): (Option<f32>, bool),
+    y: Var,
+) -> Result<()> {
+    let x = tape.written(x)?;
+    let convolved = convolution(tape, x, window, dilation, tape.shape(y))?;
+    finished(tape, convolved, slope, add, y)
+}
+
 /// A convolution that was added to what `y` stood for, or whose rectified result it stands for now.
 pub(super) fn finished(tape: &mut Tape<'_>, convolved: ValueId, slope: Option<f32>, add: bool, y: Var) -> Result<()> {
     let shape = tape.shape(y);

@@ -119,7 +119,7 @@ fn generated_weights_are_calibrated_as_for_a_score() {
     let scene = Scene::new();
     let settings = text(&std::fs::read(scene.path("settings.toml")).unwrap());
     // BatchNorm in bodies is shared by all ops of a block, and so are its statistics.
-    std::fs::write(scene.path("settings.toml"), format!("{settings}\n[space]\nbody_norm = true\n")).unwrap();
+    std::fs::write(scene.path("settings.toml"), format!("{settings}body_norm = true\n")).unwrap();
     scene.stdout("train --config settings.toml --out run --max-steps 10");
     scene.stdout("search --out run --random 1 --perturb 0 --markov 0");
     let ranking = text(&std::fs::read(scene.path("run/ranking.jsonl")).unwrap());

@@ -93,17 +93,11 @@ pub fn conv2d(tape: &mut Tape<'_>, x: Var, w: Var, scale: Option<Var>, config: C
     tape.free(workspace);
     let saved: Vec<Var> = [Some(x), Some(w), scale, config.slope.map(|_| y)].into_iter().flatten().collect();
     if tape.is_writing() {
-        write_down(tape, x, (w, scale), &config, y)?;
+        let window = written::Window { w, scale, filter, layers: None };
+        written::body_filter(tape, x, window, &config.dilation, (config.slope, add), y)?;
     }
     tape.record(Conv2dNode { x, w, scale, y, config }, y, &saved);
     Ok(y)
-}
-
-fn write_down(tape: &mut Tape<'_>, x: Var, (w, scale): (Var, Option<Var>), config: &Conv2d, y: Var) -> Result<()> {
-    let window = written::Window { w, scale, filter: config.filter, layers: None };
-    let (x, shape) = (tape.written(x)?, tape.shape(y));
-    let convolved = written::convolution(tape, x, window, &config.dilation, shape)?;
-    written::finished(tape, convolved, config.slope, matches!(config.output, Output::AddTo(_)), y)
 }
 
 /// Workspace of the forward pass or the data gradient; `shape` is that of x.
