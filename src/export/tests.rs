@@ -296,7 +296,7 @@ fn what_is_no_exported_network_is_refused_in_a_sentence() {
         (edited("\"e\"]", "\"e\",\"f\"]"), "images.classes: 6 names for 5"),
         (edited("\"views\":1", "\"views\":3"), "images.views: 3 is not possible"),
         (edited("\"norm\":\"sandwich\"", "\"norm\":\"none\""), "unknown variant `none`"),
-        (edited("\"kernel\":[", "\"kernel\":[4,"), "(invalid length"),
+        (edited("\"kernel\":[", "\"kernel\":[4,"), "(trailing characters at line 1"),
     ];
     for (bytes, why) in cases {
         let Err(error) = opened(&bytes) else { panic!("accepted, not: {why}") };
