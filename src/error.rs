@@ -148,15 +148,28 @@ impl Error {
     }
 }
 
-/// Most characters of a text that repeats what a file says.
+/// Most characters that [`one_line`] keeps.
 const LONGEST: usize = 400;
 
-/// `text` as one line without control characters, cut to a length that can be read: for messages that repeat what a
-/// file says.
+/// `text`, which a file or another program may have chosen, as part of a message: one line without control
+/// characters (a space stands for each), of 400 characters and `...` at most.
 pub fn one_line(text: &str) -> String {
     let mut line: String = text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.chars().nth(LONGEST).is_some() {
         line.push_str("...");
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_becomes_one_short_line() {
+        assert_eq!(one_line("größe\n\u{1b}[31m\tred\u{9b}\u{7f}"), "größe  [31m red  ");
+        let longest = "ß".repeat(LONGEST);
+        assert_eq!(one_line(&longest), longest);
+        assert_eq!(one_line(&format!("{longest}a")), format!("{longest}..."));
+    }
 }

@@ -13,10 +13,15 @@ use crate::error::{Error, Result};
 /// The pixels of the picture at `path`, brought to `shape`: its channels, each row by row.
 ///
 /// # Errors
-/// [`Error::Io`] when it cannot be read; [`Error::Data`] when it is damaged, neither PNG nor JPEG, or `shape` is not
-/// that of pictures of one or three channels.
+/// [`Error::Io`] when it cannot be read; [`Error::Data`] when it is no regular file, damaged, neither PNG nor JPEG, or
+/// `shape` is not that of pictures of one or three channels.
 pub fn read(path: &Path, shape: ImageShape) -> Result<Vec<u8>> {
-    let len = std::fs::metadata(path).map_err(Error::io("read", path))?.len();
+    let file = std::fs::metadata(path).map_err(Error::io("read", path))?;
+    if !file.is_file() {
+        // A pipe may never say anything, and a device may never end.
+        return Err(Error::data(path, "is no regular file; name a PNG or JPEG file"));
+    }
+    let len = file.len();
     if len > codecs::MAX_BYTES {
         let message = format!("has {len} bytes, more than the {} of the largest picture read here", codecs::MAX_BYTES);
         return Err(Error::data(path, message));
@@ -114,5 +119,9 @@ mod tests {
         let message = read(&path, ImageShape::picture(1, 4, 4)).unwrap_err().to_string();
         assert!(message.contains("x.png: is neither a PNG nor a JPEG"), "{message}");
         assert_eq!(read(&path, ImageShape::picture(1, 4, 4)).unwrap_err().exit_code(), 3);
+        for other in [Path::new("/dev/null"), dir.path()] {
+            let message = read(other, ImageShape::picture(1, 4, 4)).unwrap_err().to_string();
+            assert_eq!(message, format!("{}: is no regular file; name a PNG or JPEG file", other.display()));
+        }
     }
 }

@@ -14,9 +14,7 @@ use crate::{Error, Result};
 pub(super) fn architecture(arch: &Architecture) -> Result<()> {
     schema(arch.schema)?;
     space(&arch.space)?;
-    if arch.blocks.len() != BLOCKS {
-        return wrong("blocks", format!("{} given, a network has {BLOCKS}", arch.blocks.len()));
-    }
+    block_count(arch.blocks.len())?;
     for (index, block) in arch.blocks.iter().enumerate() {
         let replay = Replay::new(&arch.space, block, index);
         replay.and_then(Replay::run).map_err(|e| within(&format!("blocks[{index}]."), e))?;
@@ -37,6 +35,20 @@ pub(super) fn schema(found: u32) -> Result<()> {
     if found == SCHEMA { Ok(()) } else { wrong("schema", format!("{found} is unknown; this engine reads {SCHEMA}")) }
 }
 
+/// Only the number of blocks.
+pub(super) fn block_count(found: usize) -> Result<()> {
+    if found == BLOCKS { Ok(()) } else { wrong("blocks", format!("{found} given, a network has {BLOCKS}")) }
+}
+
+/// Only the bank size of block `index`, which exists: what is said of banks can be read when it holds.
+pub(super) fn bank_size(space: &Space, index: usize, size: usize) -> Result<()> {
+    let sizes = space.bank_sizes(index);
+    if sizes.contains(&size) {
+        return Ok(());
+    }
+    wrong("bank_size", format!("size {size} is outside this space (allowed {})", list(&sizes)))
+}
+
 /// A block while its ops are replayed.
 struct Replay<'a> {
     space: &'a Space,
@@ -49,11 +61,7 @@ struct Replay<'a> {
 impl<'a> Replay<'a> {
     /// Checks what the block itself states.
     fn new(space: &'a Space, block: &'a Block, index: usize) -> Result<Self> {
-        let sizes = space.bank_sizes(index);
-        if !sizes.contains(&block.bank_size) {
-            let message = format!("size {} is outside this space (allowed {})", block.bank_size, list(&sizes));
-            return Err(Error::architecture("bank_size", message));
-        }
+        bank_size(space, index, block.bank_size)?;
         let initial = space.initial_banks(index, block.bank_size);
         let most = space.bank_count(index, block.bank_size, 1.0);
         if !(initial..=most).contains(&block.n_banks) {

@@ -18,9 +18,9 @@ use std::fmt::Display;
 use serde_json::{Map, Value, json};
 
 use super::Conv;
-use crate::nas::check::within;
+use crate::nas::check::{self, within};
 use crate::nas::options::Nonlinearity;
-use crate::nas::space::{BLOCKS, Space};
+use crate::nas::space::Space;
 use crate::{Error, Result};
 
 /// The convolutions of a body, in the order of the strict form's list.
@@ -57,11 +57,18 @@ fn preset(place: &str, name: &str) -> Result<Map<String, Value>> {
 
 /// All fields of all blocks of `space`, which is valid.
 pub(super) fn write_out_blocks(root: &mut Map<String, Value>, space: &Space) -> Result<()> {
+    if let Some(Value::Array(blocks)) = root.get("blocks") {
+        check::block_count(blocks.len())?;
+    }
     for (b, block) in tables(root.get_mut("blocks")) {
-        let size = block.get("bank_size").and_then(Value::as_u64).map_or(0, |size| size as usize);
-        let allowed = b < BLOCKS && space.bank_sizes(b).contains(&size);
-        // A size or a block that is not allowed is an error of its own.
-        let most = if allowed { space.bank_count(b, size, 1.0) } else { 0 };
+        let size = block.get("bank_size").and_then(Value::as_u64).and_then(|size| usize::try_from(size).ok());
+        let Some(size) = size else {
+            // Banks cannot be counted without a size: the strict reader is to name that, not what is said of them.
+            block.insert("ops".into(), json!([]));
+            return Ok(());
+        };
+        check::bank_size(space, b, size).map_err(|e| within(&format!("blocks[{b}]."), e))?;
+        let most = space.bank_count(b, size, 1.0);
         block.entry("n_banks").or_insert(most.into());
         for (i, op) in tables(block.get_mut("ops")) {
             write_out_op(op, most).map_err(|e| within(&format!("blocks[{b}].ops[{i}]."), e))?;

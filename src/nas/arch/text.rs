@@ -17,12 +17,10 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{Architecture, short};
+use crate::error::one_line;
 use crate::nas::check;
 use crate::nas::space::Space;
 use crate::{Error, Result};
-
-/// Most characters of a place or message, which may repeat what the file says.
-const LONGEST: usize = 400;
 
 /// The architecture that `text`, in JSON, describes.
 pub(super) fn from_json(text: &str) -> Result<Architecture> {
@@ -30,18 +28,19 @@ pub(super) fn from_json(text: &str) -> Result<Architecture> {
         let message = e.to_string();
         // serde_json repeats the position at the end of its message.
         let message = message.split(" at line ").next().unwrap_or(&message);
-        Error::architecture(format!("line {} column {}", e.line(), e.column()), clean(message))
+        Error::architecture(format!("line {} column {}", e.line(), e.column()), one_line(message))
     })?;
     architecture(tree.0)
 }
 
 /// The architecture that `text`, in TOML, describes.
 pub(super) fn from_toml(text: &str) -> Result<Architecture> {
-    let tree = toml::from_str::<Distinct>(text).map_err(|e| {
+    let tree = toml::Deserializer::parse(text).map_err(|e| {
         let place = e.span().map_or("TOML".into(), |span| format!("line {}", line(text, span.start)));
-        Error::architecture(place, clean(e.message()))
+        Error::architecture(place, one_line(e.message()))
     })?;
-    architecture(tree.0).map_err(|e| match e {
+    let tree = element::<Distinct, _>(tree, "", |e| e.message().into());
+    tree.and_then(|tree| architecture(tree.0)).map_err(|e| match e {
         Error::Architecture { place, message } => {
             let place = line_of(text, &place).map_or(place.clone(), |line| format!("{place} (line {line})"));
             Error::Architecture { place, message }
@@ -72,12 +71,21 @@ const MISSING: &str = "missing";
 
 /// The element at `place` as a T.
 fn field<T: DeserializeOwned>(value: &Value, place: &str) -> Result<T> {
-    serde_path_to_error::deserialize(value).map_err(|e| {
+    element(value, place, ToString::to_string)
+}
+
+/// What `source`, the element at `place`, says as a T; `text` is the message of an error, without its position.
+fn element<'de, T, D>(source: D, place: &str, text: impl Fn(&D::Error) -> String) -> Result<T>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    serde_path_to_error::deserialize(source).map_err(|e| {
         let inner = match e.path().to_string() {
             inner if inner == "." => String::new(),
             inner => inner,
         };
-        let message = e.into_inner().to_string();
+        let message = text(e.inner());
         let mut place = [place, &inner].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(".");
         // A list in a list: `body[0]` and `[1]` need no dot.
         place = place.replace(".[", "[");
@@ -85,7 +93,7 @@ fn field<T: DeserializeOwned>(value: &Value, place: &str) -> Result<T> {
         if let Some(name) = inside {
             place = if place.is_empty() { name } else { format!("{place}.{name}") };
         }
-        Error::architecture(clean(&place), clean(&message))
+        Error::architecture(one_line(&place), one_line(&message))
     })
 }
 
@@ -102,27 +110,20 @@ fn in_words(message: &str) -> (Option<String>, String) {
         message = format!("{found}expected a table of fields");
     }
     for (theirs, ours) in [
-        ("expected usize", "expected a whole number"),
-        ("expected u32", "expected a whole number"),
+        ("expected usize", "expected a whole number of 0 or more"),
+        ("expected u32", "expected a whole number from 0 to 4294967295"),
         ("expected f64", "expected a number"),
         ("expected an array of length", "expected a list of"),
         ("expected a sequence", "expected a list"),
         ("expected a boolean", "expected true or false"),
         ("invalid type: map", "invalid type: table"),
         ("invalid type: sequence", "invalid type: list"),
+        ("integer number overflowed", "is too large"),
+        ("floating-point number overflowed", "is too large"),
     ] {
         message = message.replace(theirs, ours);
     }
     (None, message)
-}
-
-/// One line, without control characters, of a length that can be read.
-fn clean(text: &str) -> String {
-    let mut clean: String = text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().nth(LONGEST).is_some() {
-        clean.push_str("...");
-    }
-    clean
 }
 
 /// Number of the line that byte `at` is on.
@@ -177,8 +178,22 @@ impl<'de> Visitor<'de> for Tree {
         Ok(value.into())
     }
 
+    /// What TOML passes on when it fits into none of the above.
+    fn visit_i128<E: de::Error>(self, value: i128) -> std::result::Result<Value, E> {
+        Err(de::Error::custom(format!("{value} is too large")))
+    }
+
+    fn visit_u128<E: de::Error>(self, value: u128) -> std::result::Result<Value, E> {
+        Err(de::Error::custom(format!("{value} is too large")))
+    }
+
+    /// A tree holds finite numbers; others would become null, which is no convolution.
     fn visit_f64<E: de::Error>(self, value: f64) -> std::result::Result<Value, E> {
-        Ok(value.into())
+        if value.is_finite() {
+            Ok(value.into())
+        } else {
+            Err(de::Error::custom(format!("{value} is no finite number")))
+        }
     }
 
     fn visit_str<E: de::Error>(self, value: &str) -> std::result::Result<Value, E> {

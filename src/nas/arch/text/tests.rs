@@ -122,7 +122,7 @@ fn each_mistake_names_its_element_and_line() {
             "\"w4\"; a body has w0,",
         ),
         // Of the wrong type.
-        ("schema", "schema", "schema (line 2)", "invalid type: string \"one\", expected a whole number"),
+        ("schema", "schema = \"one\"", "schema (line 2)", "invalid type: string \"one\", expected a whole number"),
         ("preset = \"small\"", "preset = 2", "space.preset (line 2)", "2 is no name of a preset"),
         ("\"tanh\"]", "\"tanh\"], depth = -1", "space.depth (line 2)", "integer `-1`, expected a whole number"),
         ("\"tanh\"]", "\"tanh\"], gates = 1", "space.gates (line 2)", "integer `1`, expected true or false"),
@@ -148,6 +148,23 @@ fn each_mistake_names_its_element_and_line() {
             "blocks[2].ops[0].gates (line 15)",
             "length 1, expected a list of 2",
         ),
+        (
+            "write = [1]\n",
+            "write = [-1]\n",
+            "blocks[2].ops[0].write[0] (line 13)",
+            "integer `-1`, expected a whole number of 0 or more",
+        ),
+        ("width = 2\n", "width = 99999999999999999999\n", "blocks[2].ops[0].width (line 14)", "is too large"),
+        ("width = 2\n", &format!("width = {}\n", "9".repeat(50)), "blocks[2].ops[0].width (line 14)", "is too large"),
+        ("width = 2\n", "width = 1e999\n", "blocks[2].ops[0].width (line 14)", "is too large"),
+        ("width = 2\n", "width = -inf\n", "blocks[2].ops[0].width (line 14)", "-inf is no finite number"),
+        (
+            "\"3x5, 3 d2 g2 | 7 tanh\"",
+            "{ w0 = { kernel = 3 }, w1 = nan }",
+            "blocks[2].ops[0].body.w1 (line 15)",
+            "NaN is no finite number",
+        ),
+        ("schema", "schema = 4294967296", "schema (line 2)", "a whole number from 0 to 4294967295"),
         (
             "\"3x5, 3 d2 g2 | 7 tanh\"",
             "{ w0 = { kernel = [3] } }",
@@ -196,7 +213,7 @@ fn each_mistake_names_its_element_and_line() {
     let mut faults = Vec::new();
     for (from, to, place, message) in cases {
         let text = match from {
-            "schema" => format!("\nschema = \"one\"{}", short()),
+            "schema" => format!("\n{to}{}", short()),
             _ => short().replacen(from, to, if from == "[[blocks" { 9 } else { 1 }),
         };
         assert_ne!(text, short(), "{from:?} is not there");
@@ -206,6 +223,29 @@ fn each_mistake_names_its_element_and_line() {
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Banks are counted by their size: what is wrong with it comes before what cannot be counted.
+#[test]
+fn a_wrong_bank_size_is_reported_before_the_banks() {
+    let banks = short().replace("read = [0]", "read = \"0\"");
+    let cases = [
+        ("bank_size = 999", "blocks[2].bank_size (line 10)", "size 999 is outside this space (allowed 1, 2"),
+        ("bank_size = 0", "blocks[2].bank_size (line 10)", "size 0 is outside this space"),
+        ("bank_size = -2", "blocks[2].bank_size (line 10)", "integer `-2`, expected a whole number"),
+        ("bank_size = 2.0", "blocks[2].bank_size (line 10)", "number `2.0`, expected a whole number"),
+        ("bank_size = \"2\"", "blocks[2].bank_size (line 10)", "string \"2\", expected a whole number"),
+        ("bank_sise = 2", "blocks[2].bank_sise (line 10)", "unknown field; known here: bank_size"),
+        ("", "blocks[2].bank_size (line 9)", "missing"),
+    ];
+    for (to, place, message) in cases {
+        let (before, behind) = banks.rsplit_once("bank_size = 2").unwrap();
+        let (found, said) = refused(from_toml, &format!("{before}{to}{behind}"));
+        assert!(found == place && said.contains(message), "{to}: {found}: {said}");
+    }
+    let (place, message) =
+        refused(from_toml, &format!("{banks}[[blocks]]\nbank_size = 2\nops = [{{ read = \"0\" }}]\n"));
+    assert_eq!((&place[..], &message[..]), ("blocks (line 3)", "4 given, a network has 3"));
 }
 
 #[test]
