@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Runs exported networks in another program on the embedded test set, and compares with the engine.
+"""Runs exported networks in another program on images of the embedded test set, and compares with the engine.
 
 Called by tools/check-exports.sh in an environment that has this one program:
 
+    check_exports.py images FOLDER          the data set that networks are trained and tested on
     check_exports.py onnx FOLDER...         onnx's checker accepts model.onnx, with strict shapes
     check_exports.py onnxruntime FOLDER...  logits of model.onnx
     check_exports.py torch FOLDER...        logits of model.py with model.safetensors, and that it can be trained
@@ -24,6 +25,8 @@ from pathlib import Path
 
 TOLERANCE = 1e-4
 BATCH = 250
+TRAIN_IMAGES = 2000
+TEST_IMAGES = 601
 DATA = Path(__file__).parent.parent / "datasets" / "fashion-mnist-12k"
 
 
@@ -31,12 +34,29 @@ class Difference(Exception):
     """What another program makes of a network is not what the engine does."""
 
 
-def idx(name):
-    """Extents and bytes of a gzipped IDX file."""
+def idx(name, most=TEST_IMAGES):
+    """Extents and bytes of the first images or labels in a gzipped IDX file."""
     data = gzip.decompress((DATA / name).read_bytes())
     axes = data[3]
-    extents = struct.unpack(f">{axes}I", data[4 : 4 + 4 * axes])
-    return extents, data[4 + 4 * axes :]
+    count, *extents = struct.unpack(f">{axes}I", data[4 : 4 + 4 * axes])
+    values = data[4 + 4 * axes :]
+    return (most, *extents), values[: len(values) // count * most]
+
+
+def write_images(folder):
+    """Some of the embedded images as a data set of its own."""
+    folder.mkdir()
+    for part, most in (("train", TRAIN_IMAGES), ("t10k", TEST_IMAGES)):
+        for name in (f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"):
+            extents, values = idx(f"{name}.gz", most)
+            header = struct.pack(f">BBBB{len(extents)}I", 0, 0, 8, len(extents), *extents)
+            (folder / name).write_bytes(header + values)
+
+
+def batches(count):
+    """Sizes of batches: a single image, many, and what is left."""
+    many, left = divmod(count - 1, BATCH)
+    return [1] + [BATCH] * many + [left]
 
 
 def npy(path):
@@ -95,8 +115,8 @@ def check_onnxruntime(folder):
     images = numpy.frombuffer(pixels, numpy.uint8).reshape(count, 1, height, width)
     images = images.astype(numpy.float32) / numpy.float32(255)
     rows = []
-    for start in range(0, count, BATCH):
-        [logits] = session.run(None, {name: images[start : start + BATCH]})
+    for size in batches(count):
+        [logits] = session.run(None, {name: images[len(rows) : len(rows) + size]})
         rows += logits.tolist()
     return compared(folder, rows)
 
@@ -120,8 +140,10 @@ def test_images():
 def logits_of(network):
     import torch
 
+    images = test_images()
     with torch.inference_mode():
-        return [row for batch in test_images().split(BATCH) for row in network.eval()(batch).tolist()]
+        parts = images.split(batches(len(images)))
+        return [row for batch in parts for row in network.eval()(batch).tolist()]
 
 
 def trained(network, steps):
@@ -132,8 +154,8 @@ def trained(network, steps):
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
     network.train()
     losses = []
-    batches = zip(test_images().split(50), labels.split(50))
-    for _, (images, targets) in zip(range(steps), batches):
+    pairs = zip(test_images().split(50), labels.split(50))
+    for _, (images, targets) in zip(range(steps), pairs):
         loss = torch.nn.functional.cross_entropy(network(images), targets)
         optimizer.zero_grad()
         loss.backward()
@@ -194,6 +216,9 @@ CHECKS = {
 
 
 def main(program, *paths):
+    if program == "images":
+        write_images(Path(paths[0]))
+        return
     if program == "tune":
         print(f"ok    tune         {tune(Path(paths[0]), Path(paths[1]))}")
         return

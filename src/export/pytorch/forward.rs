@@ -298,7 +298,10 @@ impl<'s, 'a> Writer<'s, 'a> {
                 let window = if axes == 3 && slices == 1 { "(1, 2, 2)" } else { "2" };
                 format!("F.avg_pool{axes}d({}, {window})", x())
             }
-            Operation::MaxPool => format!("F.max_pool{axes}d({}, 2)", x()),
+            Operation::MaxPool => {
+                let window = if axes == 3 { "(1, 2, 2)" } else { "2" };
+                format!("F.max_pool{axes}d({}, {window})", x())
+            }
             Operation::Subsample => format!("{}[..., ::2, ::2]", x()),
             Operation::GlobalAvgPool => format!("{}.mean({})", x(), if axes == 3 { "(2, 3, 4)" } else { "(2, 3)" }),
             // Those with weights have layers; the images are given.

@@ -3,6 +3,7 @@
 //! A step computes the value of the same number. Where a convolution and a `Subsample` make one of stride 2, the second
 //! of them does, and the first is left out: at every second pixel the engine's convolution, padded by
 //! dilation (k - 1) / 2 on each side, is PyTorch's of stride 2, and a 1x1 one may come before or after the thinning.
+//! Two steps are merged, never more.
 
 use crate::error::{Error, Result};
 use crate::export::keys::key;
@@ -60,7 +61,9 @@ pub fn steps(computation: &Computation) -> Result<Vec<Step<'_>>> {
     for i in 1..steps.len() {
         let Some(&x) = steps[i].from.first() else { continue };
         let is_private = readers[x] == 1 && instructions[x].part == instructions[i].part;
-        if let Some(layer) = halving(&steps[x], &steps[i]).filter(|_| is_private) {
+        // A step that was merged reads what the one before it read.
+        let is_merged = steps[x].from != instructions[x].from;
+        if let Some(layer) = halving(&steps[x], &steps[i]).filter(|_| is_private && !is_merged) {
             steps[i].from = steps[x].from.clone();
             steps[i].layer = Some(layer);
             steps[x].is_left_out = true;

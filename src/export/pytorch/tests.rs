@@ -2,7 +2,7 @@
 //! read. That they compute what the engine does is checked with PyTorch itself by `tools/check-exports.sh`.
 
 use super::{text, write};
-use crate::export::about::{About, Dtype};
+use crate::export::about::{About, Dtype, Weights};
 use crate::export::keys::key;
 use crate::export::tests::{PICTURES, about, drawn, network};
 use crate::nas::computation::computation;
@@ -11,7 +11,7 @@ use crate::nas::options::{ActivationOrder, Nonlinearity};
 use crate::nas::resulting::NormKind;
 use crate::nas::space::Space;
 use crate::nas::twin::NetworkShape;
-use crate::tape::computation::Computation;
+use crate::tape::computation::{Computation, Constant, Instruction, Operation, ValueId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
@@ -319,4 +319,122 @@ fn blocks_keep_memory_banks_and_the_network_calls_its_parts() {
         join4 = (column0 + column1 + column2) / 3
         return F.max_pool2d(join4, 2)";
     assert!(class_text("fractalnet-3-2", "Block1").ends_with(columns));
+}
+
+/// A computation by hand in one part: operations, what each reads, and the extent of the result.
+fn by_hand(images: [usize; 4], rest: &[(Operation, &[ValueId], [usize; 4])]) -> Computation {
+    let value = |(operation, from, shape): &(Operation, &[ValueId], [usize; 4])| Instruction {
+        operation: operation.clone(),
+        from: from.to_vec(),
+        shape: *shape,
+        part: "stem".into(),
+        label: String::new(),
+    };
+    let images = Instruction { part: String::new(), ..value(&(Operation::Images, &[], images)) };
+    Computation { instructions: std::iter::once(images).chain(rest.iter().map(value)).collect() }
+}
+
+/// A filter [1, 1, taps..] of the stem.
+fn conv(name: &str, taps: [usize; 2]) -> Operation {
+    let filter = Constant { name: format!("stem.{name}.w"), dims: vec![1, 1, taps[0], taps[1]], values: Vec::new() };
+    Operation::Conv { filter, dilation: vec![1, 1], groups: 1 }
+}
+
+/// The lines of the part in the file of a computation by hand.
+fn lines_by_hand(computation: &Computation, shape: NetworkShape) -> Class {
+    let about = about(Design::Builtin("wrn-10-1".parse().unwrap()), NormKind::Sandwich, shape, Dtype::F32);
+    classes(&write(computation, &about).unwrap()).remove("Stem").unwrap()
+}
+
+#[test]
+fn no_convolution_is_lost_where_several_could_be_halved() {
+    let [whole, half, quarter] = [8, 4, 2].map(|size| [1, 1, size, size]);
+    let between = by_hand(
+        whole,
+        &[
+            (conv("conv0", [3, 3]), &[0], whole),
+            (Operation::Subsample, &[1], half),
+            (conv("conv1", [1, 1]), &[2], half),
+            (Operation::Subsample, &[3], quarter),
+        ],
+    );
+    let stem = lines_by_hand(&between, PICTURES);
+    let strided = [
+        "self.conv0 = nn.Conv2d(1, 1, 3, stride=2, padding=1, bias=False)",
+        "self.conv1 = nn.Conv2d(1, 1, 1, stride=2, bias=False)",
+    ];
+    assert_eq!(stem.init, strided);
+    assert_eq!(stem.forward, ["x = self.conv0(x)", "return self.conv1(x)"]);
+    let around = by_hand(
+        whole,
+        &[
+            (Operation::Subsample, &[0], half),
+            (conv("conv1", [1, 1]), &[1], half),
+            (Operation::Subsample, &[2], quarter),
+        ],
+    );
+    let stem = lines_by_hand(&around, PICTURES);
+    assert_eq!(stem.init, strided[1..]);
+    assert_eq!(stem.forward, ["x = self.conv1(x)", "return x[..., ::2, ::2]"]);
+}
+
+#[test]
+fn every_function_is_that_of_its_operation() {
+    let pixel = Operation::LeakyRelu { slope: 0.25 };
+    // Each reads the one before; the last makes a part with weights of them.
+    let chain = [Operation::Relu, pixel, Operation::Tanh, Operation::Sigmoid, Operation::MaxPool, Operation::AvgPool];
+    for (depth, shape, expected) in [
+        (1, PICTURES, ["F.max_pool2d(x, 2)", "F.avg_pool2d(x, 2)", "x.mean((2, 3))"]),
+        (4, VOLUMES, ["F.max_pool3d(x, (1, 2, 2))", "F.avg_pool3d(x, 2)", "x.mean((2, 3, 4))"]),
+        (1, VOLUMES, ["F.max_pool3d(x, (1, 2, 2))", "F.avg_pool3d(x, (1, 2, 2))", "x.mean((2, 3, 4))"]),
+    ] {
+        let images = [1, if shape.is_volume() { 4 } else { 1 }, 8, 8];
+        let fc = |name: &str, dims| Constant { name: format!("stem.fc.{name}"), dims, values: Vec::new() };
+        let head = [Operation::GlobalAvgPool, Operation::Linear { w: fc("w", vec![5, 1]), b: fc("b", vec![5]) }];
+        let all: Vec<Operation> = chain.iter().chain(&head).cloned().collect();
+        let from: Vec<ValueId> = (0..all.len()).collect();
+        let values = all.into_iter().zip(&from).map(|(op, x)| (op, std::slice::from_ref(x), [1, depth, 8, 8]));
+        let computation = by_hand(images, &values.collect::<Vec<_>>());
+        let forward = lines_by_hand(&computation, shape).forward.join("\n");
+        let [max, avg, mean] = expected;
+        let body = "torch.sigmoid(torch.tanh(F.leaky_relu(F.relu(x), 0.25)))";
+        let avg = avg.replace("(x", &format!("({max}"));
+        assert_eq!(forward, format!("x = {body}\nx = {avg}\nreturn self.fc({mean})"));
+    }
+}
+
+#[test]
+fn images_are_normalised_channel_by_channel() {
+    let number = |name: &str, value: f32| {
+        format!("self.register_buffer(\"{name}\", torch.tensor([{value:?}]), persistent=False)")
+    };
+    for (network, axes, [mean, std]) in
+        [("weightnorm", "-1, 1, 1", [0.3, 0.25]), ("volumes", "-1, 1, 1, 1", [1.0 / 6.0, 1.0 / 6.0])]
+    {
+        let text = class_text(network, "Network");
+        assert!(text.contains(&number("mean", mean)) && text.contains(&number("std", std)), "{text}");
+        let expected = format!("(x - self.mean.view({axes})) / self.std.view({axes})");
+        assert!(text.replace("images", "x").contains(&expected), "{text}");
+    }
+}
+
+#[test]
+fn generated_weights_are_not_called_trained() {
+    let mut about = about(drawn(&Space::fixture(), 1), NormKind::Sandwich, PICTURES, Dtype::F32);
+    about.errors.val_err = Some(20.0);
+    let computation = computed(&about);
+    let said = |about: &About| {
+        let file = write(&computation, about).unwrap();
+        let docstring = file.split("\"\"\"").nth(1).unwrap();
+        docstring.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let trained = said(&about);
+    assert!(trained.contains(" parameters, trained on 10 images for 1 epoch. "), "{trained}");
+    assert!(trained.contains(" 20.00 % on the images held out. "), "{trained}");
+    about.weights = Weights::Generated;
+    let generated = said(&about);
+    let origin =
+        "parameters of a SMASH network: filters of 1x1 convolutions generated by its HyperNet, the rest shared";
+    assert!(generated.contains(origin) && !generated.contains("trained"), "{generated}");
+    assert!(generated.contains(" 20.00 % on the images by which architectures were chosen. "), "{generated}");
 }
