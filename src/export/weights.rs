@@ -151,7 +151,7 @@ impl<'a> WeightFile<'a> {
             "format" => value == "pt",
             key => [ABOUT, DIGEST].contains(&key),
         };
-        if metadata.get("format").is_none() || !metadata.iter().all(known) {
+        if !metadata.contains_key("format") || !metadata.iter().all(known) {
             return Err(foreign(format!("its metadata are not format = pt, {ABOUT} and {DIGEST}")));
         }
         let mut names = tensors.names();
