@@ -4,9 +4,9 @@
 # set. A network that PyTorch trained further comes back to the engine, and files that are damaged or no networks are
 # refused.
 #
-# Nothing in the engine needs this or Python. @@@ of CPU and, the first time, installing from PyPI: on x86-64
-# Linux 3 GB are downloaded and 5.5 GB stored, nearly all of it CUDA libraries that PyTorch brings along (its wheels for
-# macOS have none); leaving out the unused ones makes the installation 10 s shorter.
+# Nothing in the engine needs this or Python. Two minutes of CPU and, the first time, installing from PyPI: on
+# x86-64 Linux 3 GB are downloaded and 5.5 GB stored, nearly all of it CUDA libraries that PyTorch brings along (its
+# wheels for macOS have none); leaving out the unused ones makes the installation 10 s shorter.
 #
 # Usage: tools/check-exports.sh              PYTHON=python3.12 tools/check-exports.sh
 #        SMASH=path/to/smash-engine tools/check-exports.sh        with a program that is built already
