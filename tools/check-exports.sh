@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks exported networks in other people's programs: onnx's checker accepts them, and onnxruntime and PyTorch, each in
-# an environment without the others, make the engine's logits, predictions and error on images of the embedded test
+# an environment without the others, make the engine's logits, predictions and error on the embedded test
 # set. A network that PyTorch trained further comes back to the engine, and files that are damaged or no networks are
 # refused.
 #
@@ -40,7 +40,7 @@ environment torch "${TORCH:-torch==2.15.0}" "safetensors==0.8.0"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-# Networks are to be the same everywhere, not good: some images of the embedded set are enough.
+# Networks are to be the same everywhere, not good: some of the training images are enough.
 "$python" tools/check_exports.py images "$work/images"
 cat > "$work/settings.toml" <<TOML
 preset = "small"

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs exported networks in another program on images of the embedded test set, and compares with the engine.
+"""Runs exported networks in another program on the embedded test set, and compares with the engine.
 
 Called by tools/check-exports.sh in an environment that has this one program:
 
@@ -26,7 +26,7 @@ from pathlib import Path
 TOLERANCE = 1e-4
 BATCH = 250
 TRAIN_IMAGES = 2000
-TEST_IMAGES = 601
+TEST_IMAGES = 2000
 DATA = Path(__file__).parent.parent / "datasets" / "fashion-mnist-12k"
 
 
@@ -44,7 +44,7 @@ def idx(name, most=TEST_IMAGES):
 
 
 def write_images(folder):
-    """Some of the embedded images as a data set of its own."""
+    """Some of the embedded training images, and all test images, as a data set of its own."""
     folder.mkdir()
     for part, most in (("train", TRAIN_IMAGES), ("t10k", TEST_IMAGES)):
         for name in (f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"):
