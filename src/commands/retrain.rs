@@ -1,29 +1,26 @@
 //! Stage 3: train networks from scratch, and look at the test set once each is done.
 
+mod start;
+
 use crate::backend::Context;
 use crate::cli::{GlobalArgs, RetrainArgs};
 use crate::commands::design;
-use crate::commands::job::{Directory, Job, directory_of, remove, surroundings};
+use crate::commands::job::{Directory, Job, directory_of, remove};
 use crate::commands::output::print_result;
 use crate::commands::publish::remove_outcome;
-use crate::commands::search::{Candidate, load_smash, trained_smash, winner};
+use crate::commands::search::{Candidate, trained_smash, winner};
 use crate::commands::timing::Timing;
-use crate::commands::training::{Inherit, Reached, Subject, Training};
+use crate::commands::training::{Reached, Subject, Training};
 use crate::error::{Error, Result};
-use crate::export::about::About;
 use crate::export::model::{self, is_exported};
 use crate::nas::arch::Architecture;
 use crate::nas::design::Design;
-use crate::nas::inherit::inherited;
-use crate::nas::resulting::{NormKind, ResultingNetwork};
 use crate::nas::score::network_error;
 use crate::nas::strategy::Origin;
 use crate::nas::train::{Network, plan_evaluation};
-use crate::nas::twin::NetworkShape;
 use crate::report::count;
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use start::{Start, heir};
 
 /// Why an architecture is trained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,12 +108,12 @@ pub fn run(args: &RetrainArgs, global: &GlobalArgs) -> Result<()> {
             format!("{} was trained here already; --resume continues it, --overwrite repeats it", design.id());
         return Err(Error::config("--out", message));
     }
+    let start = Start::of(&job, &design, init)?;
     if !args.run.overwrite {
-        training(&job, &design, &*design::network(&job, &design)?, &Start::of(&job, &design, init)?).check(&job)?;
+        training(&job, &design, &*design::network(&job, &design)?, &start).check(&job)?;
     }
-    if init.is_some() {
-        Start::of(&job, &design, init)?;
-    } else if job.config.retrain.init_from_smash && (args.run.overwrite || !checkpoint.is_file()) {
+    let is_new = args.run.overwrite || !checkpoint.is_file();
+    if init.is_none() && job.config.retrain.init_from_smash && is_new {
         heir(&job, &design)?;
         trained_smash(&job)?;
     }
@@ -124,7 +121,7 @@ pub fn run(args: &RetrainArgs, global: &GlobalArgs) -> Result<()> {
     if args.run.overwrite {
         remove(&checkpoint)?;
     }
-    let trained = train_from(&job, role, design, score, init)?;
+    let trained = train_from(&job, role, &design, score, &start)?;
     if contradicts_results(&job, &trained) {
         remove_outcome(&job.dir)?;
     }
@@ -160,77 +157,6 @@ pub fn load_network(job: &Job, design: &Design) -> Result<(Box<dyn Network>, Con
     Ok((network, context))
 }
 
-/// The architecture of `design`, if its network can inherit from the run's SMASH network.
-fn heir<'a>(job: &Job, design: &'a Design) -> Result<&'a Architecture> {
-    let message = match design {
-        Design::Searched(arch) if arch.space == job.config.space => return Ok(arch),
-        Design::Searched(arch) => {
-            format!("architecture {} belongs to another search space than the run's SMASH network", arch.id())
-        }
-        Design::Builtin(builtin) => format!("{builtin} belongs to no search space; leave it out"),
-    };
-    Err(Error::config("--init-from-smash", message))
-}
-
-/// The weights that a training starts from, where those are not random.
-#[derive(Default)]
-struct Start<'a> {
-    inherit: Option<Box<Inherit<'a>>>,
-    from: Option<String>,
-}
-
-impl<'a> Start<'a> {
-    /// From the exported network at `init`; or from the run's SMASH network, where the settings ask for it.
-    fn of(job: &'a Job, design: &'a Design, init: Option<&'a Path>) -> Result<Self> {
-        if let Some(path) = init {
-            let (about, digest) = model::checked(path)?;
-            Self::check(job, design, path, &about)?;
-            let from = Some(format!("{} ({digest})", about.design.id()));
-            return Ok(Self { inherit: Some(Box::new(move |context| model::restore(path, context))), from });
-        }
-        if !job.config.retrain.init_from_smash {
-            return Ok(Self::default());
-        }
-        let inherit: Box<Inherit<'a>> = Box::new(|context| {
-            let network = ResultingNetwork::new(heir(job, design)?, job.shape, job.config.retrain.norm);
-            let (smash, mut trained) = load_smash(job)?;
-            for (span, values) in inherited(&mut trained, &smash, &network)? {
-                context.write(span, &values)?;
-            }
-            Ok(())
-        });
-        Ok(Self { inherit: Some(inherit), from: None })
-    }
-
-    /// Is the exported network `about` the one that is to be trained?
-    fn check(job: &Job, design: &Design, path: &Path, about: &About) -> Result<()> {
-        let differs = |what: String| Err(Error::config("--init-from", format!("{} {what}", path.display())));
-        if about.design != *design {
-            return differs(format!(
-                "is of {}, not of {}; leave --arch and --network out",
-                about.design.id(),
-                design.id()
-            ));
-        }
-        if about.norm != job.config.retrain.norm && matches!(design, Design::Searched(_)) {
-            let norm = |norm: NormKind| norm.to_possible_value().map_or(String::new(), |v| v.get_name().to_string());
-            return differs(format!("has ops normalised by {0}; give --norm {0}", norm(about.norm)));
-        }
-        if surroundings(&about.shape) != surroundings(&job.shape) {
-            let images = |shape: &NetworkShape| {
-                let kind = if shape.is_volume() { "volumes" } else { "pictures" };
-                let (channels, stem, stride) = (shape.image_channels, shape.stem_kernel, shape.stem_stride);
-                format!(
-                    "{kind} of {channels} channels, {} classes, a stem of {stem} pixels and stride {stride}",
-                    shape.classes
-                )
-            };
-            return differs(format!("is for {}, and this run for {}", images(&about.shape), images(&job.shape)));
-        }
-        Ok(())
-    }
-}
-
 /// The training of a network with the settings of the run.
 fn training<'a>(job: &Job, design: &Design, network: &'a dyn Network, start: &'a Start<'a>) -> Training<'a> {
     let config = &job.config.retrain;
@@ -257,25 +183,25 @@ fn training<'a>(job: &Job, design: &Design, network: &'a dyn Network, start: &'a
 /// # Errors
 /// As [`Training::run`].
 pub fn train_one(job: &Job, role: Role, design: impl Into<Design>, smash_val_err: Option<f64>) -> Result<Trained> {
-    train_from(job, role, design.into(), smash_val_err, None)
+    let design = design.into();
+    train_from(job, role, &design, smash_val_err, &Start::of(job, &design, None)?)
 }
 
-/// The same from the weights of the exported network at `init`, if there is one.
+/// The same from these weights.
 fn train_from(
     job: &Job,
     role: Role,
-    design: Design,
+    design: &Design,
     smash_val_err: Option<f64>,
-    init: Option<&Path>,
+    start: &Start<'_>,
 ) -> Result<Trained> {
-    design::write_down(job, &design)?;
-    let network = design::network(job, &design)?;
+    design::write_down(job, design)?;
+    let network = design::network(job, design)?;
     let validate = |context: &mut Context, _epoch: u64| {
         let outcome = network_error(context, &*network, &job.gather, job.validation_batches())?;
         Ok((!job.validation.is_empty()).then(|| (outcome.percent(), 0.0)))
     };
-    let start = Start::of(job, &design, init)?;
-    let training = training(job, &design, &*network, &start);
+    let training = training(job, design, &*network, start);
     let mut trained = Timing::measure(job, "retrain", || training.run(job, &validate))?;
     let validation = network_error(&mut trained.context, &*network, &job.gather, job.validation_batches())?;
     let test = network_error(&mut trained.context, &*network, &job.gather, job.test_batches().into_iter())?;
@@ -284,7 +210,7 @@ fn train_from(
         let message = format!("network {} has no finite loss after its training; lower --retrain-lr", design.id());
         return Err(Error::Diverged(message));
     }
-    let cost = design::cost(job, &design)?;
+    let cost = design::cost(job, design)?;
     Ok(Trained {
         role,
         id: design.id(),

@@ -203,13 +203,18 @@ fn a_training_starts_from_an_exported_network() {
     scene.stdout(&format!("export --out tuned --network {}", winner()));
     let card = text(&scene.files(&format!("tuned/export/{}", winner()))["README.md"]);
     assert!(card.contains(&format!("from exported network {}", winner())), "{card}");
+    let settings = text(&std::fs::read(scene.path("settings.toml")).unwrap());
+    std::fs::write(scene.path("stem.toml"), format!("stem_kernel = 5\n{settings}")).unwrap();
     for (flags, says) in [
-        ("--norm full", "has ops normalised by sandwich; give --norm sandwich"),
-        ("--network resnet-8", "not of resnet-8; leave --arch and --network out"),
+        ("--config settings.toml --norm full", "has ops normalised by sandwich; give --norm sandwich"),
+        ("--config settings.toml --network resnet-8", "not of resnet-8; leave --arch and --network out"),
         ("--init-from-smash", "cannot be used with"),
+        (
+            "--config stem.toml",
+            "is for pictures of 1 channels, 10 classes, a stem of 7 pixels and stride 1, and this run for",
+        ),
     ] {
-        let message =
-            text(&scene.output(&format!("retrain --config settings.toml --out new {from} {flags} -q")).stderr);
+        let message = text(&scene.output(&format!("retrain --out new {from} {flags} -q")).stderr);
         assert!(message.contains(says), "{message}");
     }
 }
