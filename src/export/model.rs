@@ -9,7 +9,7 @@ use crate::export::weights::{WeightFile, digest};
 use crate::nas::computation::computation;
 use crate::nas::design::Design;
 use crate::nas::resulting::ResultingNetwork;
-use crate::nas::score::logits;
+use crate::nas::score::{logits, mean_probabilities};
 use crate::nas::train::{Batch, Gather, Network, plan_evaluation};
 use crate::ops::batch_gather::BatchGather;
 use crate::ops::volume_gather::VolumeGather;
@@ -123,7 +123,11 @@ impl Model {
     pub fn probabilities(&mut self, images: &Images) -> Result<Vec<Vec<f32>>> {
         let views = views_used(self.about.images.views).len();
         let rows = self.logits(images)?;
-        Ok(rows.chunks(views).map(mean_of_softmax).collect())
+        let single = |views: &[Vec<f32>]| {
+            let mean = mean_probabilities(views.iter().map(|row| row.iter().map(|&x| f64::from(x))));
+            mean.into_iter().map(|p| p as f32).collect()
+        };
+        Ok(rows.chunks(views).map(single).collect())
     }
 
     /// What it computes, operation by operation, from images that are padded and normalised already.
@@ -217,16 +221,4 @@ pub(super) fn gather(about: &About) -> Gather {
         mean: about.images.mean.clone(),
         std: about.images.std.clone(),
     })
-}
-
-/// The mean over `rows` of the probabilities that each row of logits stands for.
-fn mean_of_softmax(rows: &[Vec<f32>]) -> Vec<f32> {
-    let mut mean = vec![0.0f64; rows[0].len()];
-    for row in rows {
-        let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let powers: Vec<f64> = row.iter().map(|&x| f64::from(x - most).exp()).collect();
-        let total = powers.iter().sum::<f64>() * rows.len() as f64;
-        mean.iter_mut().zip(powers).for_each(|(mean, power)| *mean += power / total);
-    }
-    mean.into_iter().map(|p| p as f32).collect()
 }

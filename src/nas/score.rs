@@ -189,6 +189,18 @@ fn evaluate<'a>(
     Ok(total)
 }
 
+/// The mean, over views of one object, of the probabilities that the logits of each stand for.
+pub fn mean_probabilities<Row: Iterator<Item = f64> + Clone>(views: impl ExactSizeIterator<Item = Row>) -> Vec<f64> {
+    let (count, mut mean) = (views.len() as f64, Vec::new());
+    for row in views {
+        let most = row.clone().fold(f64::NEG_INFINITY, f64::max);
+        let total: f64 = row.clone().map(|x| (x - most).exp()).sum();
+        mean.resize(row.clone().count(), 0.0);
+        mean.iter_mut().zip(row).for_each(|(mean, x)| *mean += (x - most).exp() / total / count);
+    }
+    mean
+}
+
 /// What the views of each object say together: the mean of their class probabilities, from `logits` [K, N]; none on a
 /// device that only plans.
 fn together(logits: &[f32], batch: &Batch<'_>) -> Outcome {
@@ -199,13 +211,8 @@ fn together(logits: &[f32], batch: &Batch<'_>) -> Outcome {
     }
     let classes = logits.len() / images;
     for first in (0..images).step_by(views) {
-        let mut mean = vec![0.0f64; classes];
-        for n in first..first + views {
-            let column = || (0..classes).map(|k| f64::from(logits[k * images + n]));
-            let most = column().fold(f64::NEG_INFINITY, f64::max);
-            let total: f64 = column().map(|x| (x - most).exp()).sum();
-            mean.iter_mut().zip(column()).for_each(|(mean, x)| *mean += (x - most).exp() / total / views as f64);
-        }
+        let column = |n: usize| (0..classes).map(move |k| f64::from(logits[k * images + n]));
+        let mean = mean_probabilities((first..first + views).map(column));
         let label = batch.labels[first];
         let own = mean[usize::from(label)];
         let rank = rank(mean.iter().copied(), own, label);
